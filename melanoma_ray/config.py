@@ -1,0 +1,269 @@
+"""What decides a result, as frozen values: an ``Experiment`` decides the weights, ``PrepareConfig`` the data.
+
+Every field has its unit under it and its range checked once, here. The command line and the
+search space are made from these classes, under the same dotted names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from melanoma_ray.errors import ConfigError
+
+Aspect = Literal["crop", "pad", "squash"]
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001
+    if not condition:
+        msg = f"{name}={value!r}: expected {allowed}"
+        raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageConfig:
+    """From encoded bytes to the stored square of pixels."""
+
+    side: int = 180
+    """Stored width and height, pixels, in [32, 2048]."""
+    aspect: Aspect = "crop"
+    """crop: the centred square; pad: black bars; squash: stretch (as the seed's Keras loader does)."""
+    max_bytes: int = 64 * 1024 * 1024
+    """Largest encoded image, bytes; a larger one is quarantined unread."""
+    max_pixels: int = 100_000_000
+    """Largest width × height, pixels; a larger one is quarantined before anything is decoded."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(32 <= self.side <= 2048, "image.side", self.side, "32 to 2048 pixels")
+        _require(self.max_bytes > 0, "image.max_bytes", self.max_bytes, "more than 0 bytes")
+        _require(self.max_pixels > 0, "image.max_pixels", self.max_pixels, "more than 0 pixels")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitConfig:
+    """Who goes to train, val and test."""
+
+    method: Literal["grouped", "random"] = "grouped"
+    """grouped: images of one lesion, patient or content stay together, stratified by diagnosis;
+    random: image by image, as the seed did, for comparison only."""
+    val_fraction: float = 0.15
+    """Of all kept images, in (0, 1)."""
+    test_fraction: float = 0.15
+    """Of all kept images, in [0, 1)."""
+    seed: int = 0
+    """Of the assignment."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "a share in (0, 1)")
+        _require(0 <= self.test_fraction < 1, "split.test_fraction", self.test_fraction, "a share in [0, 1)")
+        total = self.val_fraction + self.test_fraction
+        _require(total < 1, "split.val_fraction + split.test_fraction", total, "less than 1, to leave a train split")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareConfig:
+    """What decides a prepared dataset, given the images."""
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    duplicates: Literal["drop", "keep"] = "drop"
+    """drop: one copy of identical images stays, and none where their diagnoses differ;
+    keep: all stay, as in the seed (a leak under a random split)."""
+    max_quarantined_fraction: float = 0.1
+    """Of all images, in [0, 1]; a larger share of unreadable ones ends the job."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        share = self.max_quarantined_fraction
+        _require(0 <= share <= 1, "max_quarantined_fraction", share, "a share in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The network."""
+
+    network: str = "baseline"
+    """``baseline``, the TensorFlow tutorial's CNN, or any name that timm knows."""
+    pretrained: bool = False
+    """Start from ImageNet weights; not for ``baseline``."""
+    image_side: int = 180
+    """Width and height of the network's input, pixels, in [32, 2048]."""
+    dropout: float = 0.0
+    """Before the last layer, in [0, 1)."""
+    num_frozen_stages: int = 0
+    """First stages that keep their weights, with pretrained weights only; 0 trains all."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(32 <= self.image_side <= 2048, "model.image_side", self.image_side, "32 to 2048 pixels")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share in [0, 1)")
+        _require(self.num_frozen_stages >= 0, "model.num_frozen_stages", self.num_frozen_stages, "0 or more")
+        if self.network == "baseline":
+            _require(not self.pretrained, "model.pretrained", self.pretrained, "False with network='baseline'")
+        if not self.pretrained:
+            frozen = self.num_frozen_stages
+            _require(frozen == 0, "model.num_frozen_stages", frozen, "0 without pretrained weights")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """Random changes to a training image; each is drawn from the image's own seed in the plan."""
+
+    horizontal_flip: bool = True
+    """With probability one half."""
+    vertical_flip: bool = True
+    """With probability one half; a lesion has no up."""
+    max_rotation_degrees: float = 180.0
+    """Uniform between minus and plus this, degrees, in [0, 180]."""
+    max_zoom_fraction: float = 0.1
+    """Side of the visible square is scaled by 1 ± this, in [0, 1)."""
+    max_brightness_fraction: float = 0.15
+    """All channels are scaled by 1 ± this, in [0, 1)."""
+    max_contrast_fraction: float = 0.15
+    """Distance to the image's mean is scaled by 1 ± this, in [0, 1)."""
+    max_colour_fraction: float = 0.08
+    """Each channel is scaled by 1 ± this on its own (white balance), in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        degrees = self.max_rotation_degrees
+        _require(0 <= degrees <= 180, "augmentation.max_rotation_degrees", degrees, "0 to 180 degrees")
+        for name in ("max_zoom_fraction", "max_brightness_fraction", "max_contrast_fraction", "max_colour_fraction"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"augmentation.{name}", value, "a share in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Cross-entropy over the diagnoses."""
+
+    class_weighting: Literal["none", "sqrt", "balanced"] = "none"
+    """Weight of a diagnosis: 1, 1/√n or 1/n of its training images, scaled to a mean of 1 per image."""
+    label_smoothing: float = 0.0
+    """In [0, 1)."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "a share in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up, then cosine decay to zero or a constant rate."""
+
+    learning_rate: float = 1e-3
+    """Peak, reached at the end of warm-up; more than 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After warm-up."""
+    warmup_fraction: float = 0.05
+    """Of all optimizer steps, in [0, 1)."""
+    weight_decay: float = 0.0
+    """Of matrices and filters, not of biases and norms; 0 or more."""
+    max_gradient_norm: float = 5.0
+    """Longer gradients are scaled down to this length; more than 0."""
+    ema_decay: float | None = None
+    """Of the moving average of the weights that is evaluated and kept, in (0, 1); none: the weights themselves."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "more than 0")
+        warmup = self.warmup_fraction
+        _require(0 <= warmup < 1, "optimizer.warmup_fraction", warmup, "a share in [0, 1)")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        norm = self.max_gradient_norm
+        _require(norm > 0, "optimizer.max_gradient_norm", norm, "more than 0")
+        decay = self.ema_decay
+        _require(decay is None or 0 < decay < 1, "optimizer.ema_decay", decay, "none or in (0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionConfig:
+    """How the thresholds are chosen, on the validation split and nowhere else."""
+
+    target_sensitivity: float = 0.9
+    """Least share of the validation melanomas that must be referred, in (0, 1]."""
+    assessable_quantile: float = 0.995
+    """Share of validation images that must count as assessable, in (0.5, 1)."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        target = self.target_sensitivity
+        _require(0 < target <= 1, "decision.target_sensitivity", target, "a share in (0, 1]")
+        share = self.assessable_quantile
+        _require(0.5 < share < 1, "decision.assessable_quantile", share, "a share in (0.5, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """Everything that decides the weights, given the prepared data. It is saved in every checkpoint."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    num_epochs: int = 20
+    """Passes over the train split, 1 or more."""
+    global_batch_size: int = 32
+    """Images an optimizer step, over all workers; a multiple of the number of workers."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
+    seed: int = 0
+    """Of initial weights, order of images, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.num_epochs >= 1, "num_epochs", self.num_epochs, "1 or more")
+        _require(self.global_batch_size >= 1, "global_batch_size", self.global_batch_size, "1 or more")
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Return nested plain dictionaries, fit for JSON."""
+    if not is_dataclass(config) or isinstance(config, type):
+        msg = f"{config!r} is not one of the settings of melanoma_ray.config"
+        raise ConfigError(msg)
+    return asdict(config)
+
+
+def experiment_from_dict(data: dict[str, Any]) -> Experiment:
+    """Rebuild an experiment from ``to_dict``.
+
+    Raises:
+        ConfigError: A field is unknown, has another type or is out of its range.
+    """
+    _refuse_unknown(data, to_dict(Experiment()), "")
+    try:
+        return TypeAdapter(Experiment).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        msg = f"experiment field {name}={first['input']!r}: {first['msg']}"
+        raise ConfigError(msg) from error
+
+
+def _refuse_unknown(data: dict[str, Any], known: dict[str, Any], prefix: str) -> None:
+    for name, value in data.items():
+        _require(name in known, "experiment field", prefix + name, f"one of {', '.join(known)}")
+        if isinstance(known[name], dict) and isinstance(value, dict):
+            _refuse_unknown(value, known[name], f"{prefix}{name}.")
+
+
+def with_setting(experiment: Experiment, dotted_name: str, value: object) -> Experiment:
+    """Return the experiment with one field changed, named as on the command line (``optimizer.learning_rate``)."""
+    data = to_dict(experiment)
+    part = data
+    *parents, last = dotted_name.split(".")
+    for parent in parents:
+        _require(
+            isinstance(part.get(parent), dict),
+            "setting",
+            dotted_name,
+            f"a field of {[f.name for f in fields(Experiment)]}",
+        )
+        part = part[parent]
+    part[last] = value
+    return experiment_from_dict(data)
