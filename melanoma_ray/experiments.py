@@ -43,7 +43,9 @@ def lite0() -> Experiment:
     without drowning the common ones. The moving average halves the noise of a small validation split.
     """
     return Experiment(
-        model=ModelConfig(network="tf_efficientnet_lite0", pretrained=True, image_side=180, dropout=0.2),
+        model=ModelConfig(
+            network="tf_efficientnet_lite0", pretrained=True, image_side=180, dropout=0.2, num_frozen_stages=3
+        ),
         augmentation=AugmentationConfig(max_zoom_fraction=0.2),
         loss=LossConfig(class_weighting="sqrt", label_smoothing=0.1),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.02, ema_decay=0.99),

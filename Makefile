@@ -1,0 +1,69 @@
+# Everything a newcomer runs. `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-all test-gpu lint format lock clean
+
+PYTHON := $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+IMAGES ?=
+
+export RAY_USAGE_STATS_ENABLED = 0
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: .venv/.runtime ## the whole flow on synthetic lesions, or on IMAGES=DIR
+	$(BIN)/python -m jobs.demo --output demo $(if $(IMAGES),--images "$(IMAGES)")
+
+serve: .venv/.runtime ## the page and the HTTP service of the demo's checkpoint
+	$(BIN)/python -m jobs.deploy --checkpoint demo/runs/demo
+
+test: .venv/.dev ## the tests, but for those that take minutes
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: .venv/.dev ## every test that needs no GPU
+	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu: .venv/.dev ## those that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: .venv/.dev ## style, format, types and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: build/lock-venv/bin/python ## freeze the newest versions that pyproject.toml allows
+	build/lock-venv/bin/pip install .
+	$(call freeze,requirements.lock)
+	build/lock-venv/bin/pip install '.[dev]'
+	$(call freeze,requirements-dev.lock)
+	rm -rf build melanoma_ray.egg-info
+
+clean: ## remove the environment, the demo and every cache
+	rm -rf .venv demo build melanoma_ray.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find melanoma_ray jobs tests -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is older than its lock when the lock has changed: then pip brings the environment up to date.
+.venv/.runtime: requirements.lock | .venv/bin/python
+	$(BIN)/pip install --quiet -r $<
+	touch $@
+
+.venv/.dev: requirements-dev.lock | .venv/bin/python
+	$(BIN)/pip install --quiet -r $<
+	touch $@
+
+%/bin/python:
+	@"$(PYTHON)" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 with venv is needed; on Debian 12: apt-get install python3.11 python3.11-venv"; exit 1; }
+	"$(PYTHON)" -m venv $*
+
+define freeze
+{ echo '# Exact versions that `make lock` froze from the ranges in pyproject.toml; Python 3.11, Linux.'; \
+	build/lock-venv/bin/pip freeze --all --exclude pip --exclude melanoma-ray; } > $(1)
+endef

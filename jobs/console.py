@@ -1,0 +1,116 @@
+"""What every job shares: its command line, its connection to Ray, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import ray
+import tyro
+from ray.data import DataContext
+from ray.train import ScalingConfig
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, experiment_from_dict
+from melanoma_ray.errors import ConfigError, MelanomaRayError
+from melanoma_ray.experiments import EXPERIMENTS
+
+Arguments = TypeVar("Arguments")
+QUIET_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray._private.authentication", "httpx", "alembic")
+
+
+def run(main: Callable[[Arguments], object], arguments: type[Arguments]) -> None:
+    """Parse the command line, run, and end a foreseen error with one line instead of a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        main(tyro.cli(arguments, config=(tyro.conf.CascadeSubcommandArgs,)))
+    except (MelanomaRayError, ray.exceptions.RayTaskError) as error:
+        cause = getattr(error, "cause", error)
+        if not isinstance(cause, MelanomaRayError):
+            raise
+        sys.exit(f"error: {cause}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+
+
+def connect() -> bool:
+    """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine.
+
+    Returns:
+        Whether Ray was started here, so that it ends with this process.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_local = "RAY_ADDRESS" not in os.environ
+    if not ray.is_initialized():
+        ray.init(address="local" if is_local else None, logging_level=logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    return is_local
+
+
+def scale(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
+    """Return Ray's scaling; by default the workers take half of the CPUs, and loading images the rest.
+
+    Raises:
+        ConfigError: The workers would leave no CPU to load images with, so that training never began.
+    """
+    if num_workers < 1:
+        msg = f"num_workers={num_workers}: expected 1 or more"
+        raise ConfigError(msg)
+    total = ray.cluster_resources().get("CPU", 1.0)
+    cpus = cpus_per_worker or min(8.0 if use_gpu else 64.0, total / 2 / num_workers)
+    if cpus * num_workers > total - 0.3:
+        msg = (
+            f"{num_workers} workers of {cpus} CPUs leave nothing of the cluster's {total:g} CPUs to load images "
+            f"with: choose fewer workers, or --cpus-per-worker {(total - 0.5) / num_workers:.2g} at most"
+        )
+        raise ConfigError(msg)
+    return ScalingConfig(
+        num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu=use_gpu)
+    )
+
+
+def _resources(cpus: float, *, use_gpu: bool) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": 1.0} if use_gpu else {"CPU": cpus}
+
+
+def experiment_choice() -> object:
+    """Return the type of the EXPERIMENT argument: a named one, or that of a JSON file."""
+    choices = {name: build() for name, build in EXPERIMENTS.items()}
+    files = [word for word in sys.argv[1:] if word.endswith(".json") and not word.startswith("-")]
+    choices |= {name: read_experiment(name) for name in files[:1]}
+    return tyro.extras.subcommand_type_from_defaults(choices, prefix_names=False)
+
+
+ExperimentArgument = Annotated[Experiment, tyro.conf.arg(name="", constructor_factory=experiment_choice)]
+"""EXPERIMENT on a command line, with its fields as flags: a name, a sweep's best.json or a manifest.json."""
+
+
+def read_experiment(name: str) -> Experiment:
+    """Return the experiment in a sweep's best.json or a checkpoint's manifest.json.
+
+    Raises:
+        DataError: No such file, or not JSON.
+        ConfigError: It holds no experiment, or one with settings that aren't known.
+    """
+    content = storage.read_json(name)
+    if "experiment" not in content:
+        msg = f"{name}: has no experiment; give the best.json of a sweep or the manifest.json of a checkpoint"
+        raise ConfigError(msg)
+    return experiment_from_dict(content["experiment"])
+
+
+def wait_for_interrupt() -> None:
+    """Return when the user, or a SIGTERM, ends the service."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,117 @@
+"""The whole flow on one machine: make demo, or python -m jobs.demo [--images DIR]."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from jobs import console, evaluate, predict, prepare, train, tune, wording
+from melanoma_ray import storage
+from melanoma_ray.client import Client
+from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig
+from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.data.synthetic import write_synthetic_collection
+from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.experiments import lite0
+from melanoma_ray.serving.run import start_service, stop_service
+
+NUM_SYNTHETIC_IMAGES = 360
+IMAGE_SIDE = 128
+NUM_TRIALS, TRIAL_EPOCHS, NUM_EPOCHS = 3, 2, 8
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments:
+    """Prepare, tune, train, evaluate, predict, deploy and query; then the service stops."""
+
+    output: str = "demo"
+    """Directory of everything that is written."""
+    images: str | None = None
+    """Folder of a collection; by default a few hundred synthetic lesions are drawn."""
+    port: int = 8000
+    """Of the service."""
+
+
+def main(arguments: DemoArguments) -> None:
+    """Run the steps, each through the job that a user would run."""
+    console.connect()
+    started = time.monotonic()
+    name = Path(arguments.images).name if arguments.images else "synthetic"
+    root = storage.join(storage.absolute(arguments.output), name)
+    data, report, triage = (storage.join(root, part) for part in ("prepared", "report", "worklist"))
+    images = arguments.images or _step("draw synthetic lesions", lambda: _draw(storage.join(root, "images")))
+    config = PrepareConfig(image=ImageConfig(side=IMAGE_SIDE))
+    _step(
+        "prepare",
+        lambda: prepare.main(prepare.PrepareArguments(images=images, output=data, config=config)),
+    )
+    best = _step(
+        f"tune: {NUM_TRIALS} trials of at most {TRIAL_EPOCHS} epochs",
+        lambda: tune.main(
+            tune.TuneArguments(
+                experiment=_experiment(TRIAL_EPOCHS), data=data, storage=root, name="sweep", num_trials=NUM_TRIALS
+            )
+        ),
+    )
+    experiment = replace(console.read_experiment(best.best_json), num_epochs=NUM_EPOCHS)
+    run = _step(
+        f"train: {NUM_EPOCHS} epochs with the best settings",
+        lambda: train.main(train.TrainArguments(experiment=experiment, data=data, storage=root, name="run")),
+    )
+    _step(
+        "evaluate",
+        lambda: evaluate.main(evaluate.EvaluateArguments(checkpoint=run.uri, data=data, output=report)),
+    )
+    _step(
+        "predict a folder",
+        lambda: predict.main(predict.PredictArguments(checkpoint=run.uri, images=images, output=triage)),
+    )
+    answers = _step("deploy and query", lambda: _ask(run.uri, data, arguments.port))
+    storage.write_json(storage.join(storage.absolute(arguments.output), "last.json"), {"checkpoint": run.uri})
+    print(f"\n== done in {time.monotonic() - started:.0f} s; the service answered, and was stopped")
+    print("\n".join(answers))
+    print(
+        f"open {report}/report.html\nopen {triage}/worklist.html\nmake serve   puts the service up again, with its page"
+    )
+
+
+def _step(title: str, call: Callable[[], Result]) -> Result:
+    print(f"\n== {title}", flush=True)
+    return call()
+
+
+def _draw(root: str) -> str:
+    print(write_synthetic_collection(root, num_images=NUM_SYNTHETIC_IMAGES, seed=0))
+    return root
+
+
+def _experiment(num_epochs: int) -> Experiment:
+    experiment = lite0()
+    return replace(
+        experiment, model=replace(experiment.model, image_side=IMAGE_SIDE), global_batch_size=16, num_epochs=num_epochs
+    )
+
+
+def _ask(checkpoint: str, data: str, port: int) -> list[str]:
+    """Serve, ask about the first melanoma and the first other image of the test split, and stop."""
+    test = open_dataset(data).split("test")
+    is_melanoma = test["diagnosis"] == MELANOMA
+    start_service(checkpoint, port=port)
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            return [
+                wording.describe_answer(
+                    f"{row.image_id} ({row.diagnosis})", client.predict(storage.read_bytes(str(row.path)))
+                )
+                for row in [*test[is_melanoma].head(1).itertuples(), *test[~is_melanoma].head(1).itertuples()]
+            ]
+    finally:
+        stop_service()
+
+
+if __name__ == "__main__":
+    console.run(main, DemoArguments)

@@ -1,0 +1,40 @@
+"""Evaluate: ray job submit --working-dir . -- python -m jobs.evaluate --checkpoint DIR --data DIR --output DIR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobs import console, wording
+from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.schema import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments:
+    """Measure a checkpoint on images that it has never seen."""
+
+    checkpoint: str
+    """A checkpoint directory, a run's directory or a sweep's best.json."""
+    data: str
+    """Directory of a prepared dataset."""
+    output: str
+    """Directory of report.json and report.html."""
+    split: Split = "test"
+    """Which images; thresholds were chosen on val, so figures on val are optimistic."""
+    use_gpu: bool = False
+    """Score on GPUs."""
+
+
+def main(arguments: EvaluateArguments) -> dict[str, Any]:
+    """Evaluate and print the figures."""
+    console.connect()
+    report = evaluate(
+        arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu
+    )
+    print(wording.describe_report(report, arguments.output))
+    return report
+
+
+if __name__ == "__main__":
+    console.run(main, EvaluateArguments)

@@ -1,0 +1,202 @@
+"""The service as Python sees it: the messages of its HTTP interface, and a client that speaks them.
+
+The service builds its answers from these same classes, so the two can't drift apart.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from melanoma_ray.errors import ServiceError
+from melanoma_ray.schema import Decision
+
+NOTICE = "Research and triage tool, not a medical device."
+PROBLEM_JSON = "application/problem+json"
+DEFAULT_URL = "http://127.0.0.1:8000"
+_POLL_S = 0.5
+_START_IT = "start the service with: python -m jobs.deploy --checkpoint DIR"
+
+
+class _Message(BaseModel):
+    """Frozen; a field that a newer service adds is no error."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Prediction(_Message):
+    """Answer of POST /v1/predict: one image."""
+
+    image_id: str | None = Field(description="File name without its ending, where the form gave one.")
+    probabilities: dict[str, float] = Field(description="Calibrated, one a diagnosis, together 1.")
+    melanoma_probability: float = Field(description="The one that is compared with the threshold, in [0, 1].")
+    decision: Decision = Field(
+        description="refer: show it to a dermatologist first; routine: in its turn; "
+        "unassessable: unlike the training images, a person must look."
+    )
+    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
+    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    notice: str = NOTICE
+
+
+class ModelCard(_Message):
+    """Answer of GET /v1/model: what is being served."""
+
+    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
+    network: str
+    diagnoses: list[str] = Field(description="In the order of the network's outputs.")
+    image_side_px: int = Field(description="Width and height of the network's input, pixels.")
+    temperature: float = Field(description="Logits are divided by it; fitted on the validation split.")
+    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
+    target_sensitivity: float = Field(description="Share of validation melanomas that the threshold had to refer.")
+    out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
+    data_fingerprint: str = Field(description="Of the prepared dataset.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    max_image_bytes: int = Field(description="Largest encoded image that the service takes, bytes.")
+    versions: dict[str, str] = Field(description="Of the libraries it was trained with.")
+    notice: str = NOTICE
+
+
+class Status(_Message):
+    """Answer of GET /healthz and GET /readyz."""
+
+    status: Literal["ok", "ready"]
+
+
+class Problem(_Message):
+    """Every error's body (RFC 9457), as application/problem+json."""
+
+    type: str = Field(description="Stable, such as urn:melanoma-ray:problem:not-an-image.")
+    title: str = Field(description="The same for every error of this type.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was met this time, and what is allowed.")
+    instance: str = Field(description="Path of the request.")
+
+
+MessageT = TypeVar("MessageT", bound=_Message)
+
+
+class Client:
+    """A connection to one service; use it as a context manager, or call ``close``.
+
+    Every failure is a ``ServiceError`` of one line: where, what, and what to do.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0) -> None:
+        """Connect lazily: nothing is sent before the first call.
+
+        Args:
+            url: Scheme, host and port of the service.
+            timeout_s: Longest silence to bear, seconds. Proxies that the environment names are not
+                used: the images are a patient's, and go nowhere that the caller didn't write.
+        """
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def predict(self, encoded: bytes) -> Prediction:
+        """Return the service's answer for one encoded image.
+
+        Raises:
+            ServiceError: No service, a bad image, too much load, or an answer that isn't one.
+        """
+        return self._parse(self._send("POST", "/v1/predict", content=encoded), Prediction)
+
+    def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
+        """Return a PNG: the image, with what spoke for the diagnosis laid over it.
+
+        Args:
+            encoded: The image.
+            diagnosis: Under any name ``parse_diagnosis`` knows; by default melanoma.
+
+        Raises:
+            ServiceError: As ``predict``, or the model doesn't know the diagnosis.
+        """
+        params = {} if diagnosis is None else {"diagnosis": diagnosis}
+        return self._send("POST", "/v1/explain", content=encoded, params=params).content
+
+    def model(self) -> ModelCard:
+        """Return what is being served.
+
+        Raises:
+            ServiceError: No service, or another one.
+        """
+        return self._parse(self._send("GET", "/v1/model"), ModelCard)
+
+    def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+        """Return once the model is loaded and answers.
+
+        Raises:
+            ServiceError: Not within ``timeout_s`` seconds; the message has the last reason.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._parse(self._send("GET", "/readyz"), Status)
+            except ServiceError as error:
+                if time.monotonic() + _POLL_S > deadline:
+                    msg = f"not ready within {timeout_s:g} s: {error}"
+                    raise ServiceError(msg) from error
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    def _send(
+        self, method: str, path: str, *, content: bytes | None = None, params: dict[str, str] | None = None
+    ) -> httpx.Response:
+        url = self._url + path
+        try:
+            response = self._http.request(method, url, content=content, params=params)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            msg = f"{self._url}: not a service's address ({error}); expected one such as {DEFAULT_URL}"
+            raise ServiceError(msg) from error
+        except httpx.ConnectError as error:
+            msg = f"{self._url} is not reachable ({error}): {_START_IT}"
+            raise ServiceError(msg) from error
+        except httpx.TimeoutException as error:
+            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or allow more time"
+            raise ServiceError(msg) from error
+        except httpx.TransportError as error:
+            msg = f"{url}: the connection broke ({error}); try again"
+            raise ServiceError(msg) from error
+        if not response.is_success:
+            raise ServiceError(_reason(response))
+        return response
+
+    def _parse(self, response: httpx.Response, kind: type[MessageT]) -> MessageT:
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            msg = f"{response.url} answered, but not as this service does: is the address right?"
+            raise ServiceError(msg) from error
+
+
+def _reason(response: httpx.Response) -> str:
+    """Return one line for any answer that isn't a success."""
+    if response.status_code in {429, 503}:
+        wait_s = response.headers.get("Retry-After", "a few")
+        return f"{response.url} is overloaded or not ready (HTTP {response.status_code}): try again in {wait_s} s"
+    if response.headers.get("Content-Type", "").startswith(PROBLEM_JSON):
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            return f"{response.url}: HTTP {response.status_code} with a malformed explanation"
+        return f"{problem.title}: {problem.detail}"
+    return f"{response.url}: HTTP {response.status_code} without an explanation: is the address right?"

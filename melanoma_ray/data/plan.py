@@ -1,0 +1,143 @@
+"""The sampling plan: which image is seen when, as a table and a pure function of a seed.
+
+Epochs follow each other without a gap: image k of the run is image ``k % num_train`` of the
+permutation of epoch ``k // num_train``, and step s takes the images [s·B, (s+1)·B). So no image of an
+epoch is left out because the batch size doesn't divide it; only what is left of the last epoch
+after the last whole step, fewer than B images, isn't seen. After each epoch's last step the
+validation split follows, in order, padded to whole batches.
+
+A slot is one global batch, of training or of validation. Neither the number of workers nor an
+interruption changes what is in a slot: a resumed run starts at the slot in its checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Int64, UInt64
+
+from melanoma_ray.errors import ConfigError
+
+PADDING = -1
+"""Image number of a row that only fills a validation batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """What decides the order of images."""
+
+    num_train: int
+    """Images of the train split, numbered from 0."""
+    num_val: int
+    """Images of the validation split, numbered on from ``num_train``."""
+    global_batch_size: int
+    num_epochs: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a plan without a single step."""
+        if self.num_steps < 1:
+            msg = (
+                f"global_batch_size={self.global_batch_size}: more than the {self.num_train} training images "
+                f"of {self.num_epochs} epochs; choose a smaller one"
+            )
+            raise ConfigError(msg)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.num_epochs * self.num_train // self.global_batch_size
+
+    @property
+    def num_val_slots(self) -> int:
+        """Slots of one pass over the validation split."""
+        return -(-self.num_val // self.global_batch_size)
+
+    @cached_property
+    def last_steps(self) -> Int64[np.ndarray, " epoch"]:
+        """Number of steps done when each epoch ends; strictly increasing, short epochs fall together."""
+        ends = np.arange(1, self.num_epochs + 1) * self.num_train // self.global_batch_size
+        return np.asarray(np.unique(ends[ends > 0]), np.int64)
+
+    @property
+    def num_slots(self) -> int:
+        """Slots of the whole run."""
+        return self.num_steps + len(self.last_steps) * self.num_val_slots
+
+    def is_training(self, slot: int) -> bool:
+        """Tell a training slot from one of validation."""
+        return self._locate(slot)[1] is None
+
+    def step_of(self, slot: int) -> int:
+        """Return how many training steps lie before a slot."""
+        return self._locate(slot)[0]
+
+    def _locate(self, slot: int) -> tuple[int, int | None]:
+        """Return the training steps before a slot, and its place in a validation pass if it is in one."""
+        first_val_slots = self.last_steps + np.arange(len(self.last_steps)) * self.num_val_slots
+        passes = int(np.searchsorted(first_val_slots, slot, side="right"))
+        if passes:
+            into = slot - int(first_val_slots[passes - 1])
+            if into < self.num_val_slots:
+                return int(self.last_steps[passes - 1]), into
+        return slot - passes * self.num_val_slots, None
+
+    def images(self, slot: int) -> tuple[Int64[np.ndarray, " image"], UInt64[np.ndarray, " image"]]:
+        """Return the image numbers of a slot and their augmentation seeds (0 in validation)."""
+        step, into = self._locate(slot)
+        size = self.global_batch_size
+        if into is not None:
+            numbers = np.arange(into * size, (into + 1) * size)
+            padded = np.where(numbers < self.num_val, numbers + self.num_train, PADDING)
+            return padded.astype(np.int64), np.zeros(size, np.uint64)
+        place = np.arange(step * size, (step + 1) * size)
+        epochs = place // self.num_train
+        numbers = np.concatenate(
+            [
+                _permutation(self.seed, int(epoch), self.num_train)[place[epochs == epoch] % self.num_train]
+                for epoch in np.unique(epochs)
+            ]
+        )
+        return numbers, _augmentation_seeds(self.seed, epochs, numbers)
+
+    def epoch_of_step(self, step: int) -> int:
+        """Return the epoch, from 0, of a step's first image."""
+        return step * self.global_batch_size // self.num_train
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, num_images: int) -> Int64[np.ndarray, " image"]:
+    """Return an epoch's order; kept, since the next slot mostly asks for it again."""
+    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_images)
+    order.flags.writeable = False
+    return order
+
+
+def _augmentation_seeds(
+    seed: int, epochs: Int64[np.ndarray, " image"], numbers: Int64[np.ndarray, " image"]
+) -> UInt64[np.ndarray, " image"]:
+    """Return a seed an image by (seed, epoch, image): SplitMix64's mixer over the three (Steele 2014)."""
+    mixed = np.full(len(numbers), seed, np.uint64)
+    with np.errstate(over="ignore"):
+        for part in (epochs.astype(np.uint64), numbers.astype(np.uint64)):
+            state = (mixed + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9) + part
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed = state ^ (state >> np.uint64(31))
+    return mixed
+
+
+def check_batch_size(global_batch_size: int, num_workers: int) -> None:
+    """Refuse a global batch that the workers can't share evenly.
+
+    Raises:
+        ConfigError: It is not a multiple of the number of workers.
+    """
+    if global_batch_size % max(1, num_workers):
+        msg = (
+            f"global_batch_size={global_batch_size}: not a multiple of {num_workers} workers; "
+            f"choose {global_batch_size // num_workers * num_workers or num_workers} or another multiple"
+        )
+        raise ConfigError(msg)

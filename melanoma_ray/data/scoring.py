@@ -1,0 +1,78 @@
+"""Logits of a whole split, by a pool of actors that each hold the network once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import ray.data
+from jaxtyping import Float32
+from ray.data import ActorPoolStrategy
+
+from melanoma_ray import storage
+from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.model.predictor import Scorer
+from melanoma_ray.schema import Split
+
+_BATCH_SIZE = 32
+"""Images handed to an actor at once; bounds its memory."""
+
+
+class _ScoringActor:
+    """Builds its network when it starts, not once a batch."""
+
+    def __init__(self, build: Callable[[], Scorer], side: int) -> None:
+        self.scorer = build()
+        self.side = side
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        flat = [np.frombuffer(value.as_buffer(), np.uint8) for value in batch.column("pixels")]
+        squares = np.stack(flat).reshape(-1, self.side, self.side, 3)
+        logits = self.scorer.score(squares)
+        return pa.table({"path": batch.column("path"), "logits": pa.array(list(logits), pa.list_(pa.float32()))})
+
+
+def score_split(
+    dataset: PreparedDataset, split: Split, build: Callable[[], Scorer], *, use_gpu: bool = False
+) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
+    """Return the images of a split, sorted by path, and their logits in the same order.
+
+    Args:
+        dataset: Prepared.
+        split: Which images.
+        build: Makes the network; called once in each actor.
+        use_gpu: Give each actor a GPU.
+
+    Raises:
+        DataError: The split is empty.
+    """
+    images = dataset.split(split)
+    filesystem, path = storage.resolve(dataset.pixels_uri)
+    wanted = pa.array(images["path"])
+    squares = ray.data.read_parquet(path, filesystem=filesystem, columns=["path", "pixels"])
+    scored = squares.map_batches(
+        keep_paths, batch_format="pyarrow", batch_size=None, fn_kwargs={"wanted": wanted}, zero_copy_batch=True
+    ).map_batches(
+        _ScoringActor,
+        fn_constructor_kwargs={"build": build, "side": dataset.info.config.image.side},
+        batch_format="pyarrow",
+        batch_size=_BATCH_SIZE,
+        compute=ActorPoolStrategy(min_size=1, max_size=num_actors(use_gpu=use_gpu)),
+        num_cpus=1,
+        num_gpus=1 if use_gpu else 0,
+    )
+    table = scored.to_pandas().set_index("path").loc[images["path"]]
+    return images, np.stack(list(table["logits"])).astype(np.float32)
+
+
+def keep_paths(batch: pa.Table, wanted: pa.Array) -> pa.Table:
+    """Return the rows of the wanted images."""
+    return batch.filter(pa.compute.is_in(batch.column("path"), wanted))
+
+
+def num_actors(*, use_gpu: bool) -> int:
+    """Return how many networks the cluster has room for, leaving one CPU to read and decode."""
+    resources = ray.cluster_resources()
+    return max(1, int(resources.get("GPU", 1)) if use_gpu else int(resources.get("CPU", 1)) - 1)

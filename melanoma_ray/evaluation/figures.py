@@ -1,0 +1,114 @@
+"""All figures of merit of one checkpoint on one split, with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.errors import MetricError
+from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
+from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.multiclass import confusion_matrix, estimate_balanced_accuracy
+from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
+from melanoma_ray.metrics.ranking import RocCurve, estimate_auroc, roc_curve
+from melanoma_ray.model.predictor import Predictions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scored:
+    """A split's images with the truth and the model's answers."""
+
+    predictions: Predictions
+    actual: Int[np.ndarray, " image"]
+    """Class of each image; -1 for a diagnosis that the model doesn't know."""
+    group: Int[np.ndarray, " image"]
+    """Number of each image's group: images of one lesion are not independent."""
+    diagnoses: tuple[str, ...]
+
+    @property
+    def predicted(self) -> Int[np.ndarray, " image"]:
+        """The most probable class of each image."""
+        return np.asarray(self.predictions.probability.argmax(axis=1))
+
+    @property
+    def is_melanoma(self) -> np.ndarray:
+        """The truth of the question that the decision answers."""
+        melanoma = self.diagnoses.index(MELANOMA) if MELANOMA in self.diagnoses else -2
+        return np.asarray(self.actual == melanoma)
+
+    @property
+    def is_referred(self) -> np.ndarray:
+        """The decision."""
+        return np.array([decision == "refer" for decision in self.predictions.decision])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Figures:
+    """What was measured; a figure that isn't defined for these images is missing, with its reason."""
+
+    estimates: dict[str, Estimate]
+    """accuracy, balanced_accuracy, melanoma_auroc, sensitivity, specificity."""
+    calibration: dict[str, float]
+    """brier_score and expected_calibration_error of the melanoma probability."""
+    confusion: Int[np.ndarray, "actual predicted"]
+    roc: RocCurve | None
+    num_images: int
+    num_unknown: int
+    """Images of diagnoses that the model doesn't know: counted as wrong, not in the confusion matrix."""
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for report.json."""
+        return {
+            "num_images": self.num_images,
+            "num_unknown": self.num_unknown,
+            **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
+            **self.calibration,
+            "confusion": self.confusion.tolist(),
+            "undefined": self.undefined,
+        }
+
+
+def measure(scored: Scored) -> Figures:
+    """Return every figure that is defined for these images."""
+    melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
+    known = scored.actual >= 0
+    num_diagnoses = len(scored.diagnoses)
+    undefined: dict[str, str] = {}
+
+    def attempt(name: str, compute: Callable[[], Any]) -> dict[str, Any]:
+        try:
+            return {name: compute()}
+        except MetricError as error:
+            undefined[name] = str(error)
+            return {}
+
+    estimates = (
+        attempt("accuracy", lambda: estimate_accuracy(scored.predicted, scored.actual))
+        | attempt(
+            "balanced_accuracy",
+            lambda: estimate_balanced_accuracy(
+                scored.predicted[known], scored.actual[known], scored.group[known], num_diagnoses
+            ),
+        )
+        | attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma))
+        | attempt("sensitivity", lambda: estimate_sensitivity(scored.is_referred, melanoma))
+        | attempt("specificity", lambda: estimate_specificity(scored.is_referred, melanoma))
+    )
+    calibration = attempt("brier_score", lambda: brier_score(score, melanoma)) | attempt(
+        "expected_calibration_error", lambda: expected_calibration_error(score, melanoma)
+    )
+    return Figures(
+        estimates=estimates,
+        calibration=calibration,
+        confusion=confusion_matrix(scored.predicted[known], scored.actual[known], num_diagnoses),
+        roc=attempt("roc", lambda: roc_curve(score, melanoma)).get("roc"),
+        num_images=len(scored.actual),
+        num_unknown=int((~known).sum()),
+        undefined=undefined,
+    )

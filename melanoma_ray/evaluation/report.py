@@ -1,0 +1,214 @@
+"""From a checkpoint and a prepared dataset to report.json and report.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from melanoma_ray import storage
+from melanoma_ray.data.dataset import PreparedDataset, open_dataset
+from melanoma_ray.data.scoring import score_split
+from melanoma_ray.diagnoses import sort_diagnoses
+from melanoma_ray.errors import DataError
+from melanoma_ray.evaluation.figures import Figures, Scored, measure
+from melanoma_ray.model.checkpoint import BEST, find_checkpoint
+from melanoma_ray.model.predictor import Predictor, Scorer, decide
+from melanoma_ray.reports.evaluation import (
+    EvaluationPage,
+    GalleryImage,
+    MetricRow,
+    ThresholdRow,
+    build_metric_row,
+    render_evaluation,
+)
+from melanoma_ray.reports.thumbnails import thumbnail_data_uri
+from melanoma_ray.schema import SPLITS, Split
+
+_GALLERY_SIZE = 48
+_MEANINGS = {
+    "accuracy": ("Accuracy", "Share of images whose most probable diagnosis is the true one.", "images"),
+    "balanced_accuracy": ("Balanced accuracy", "The same for each diagnosis, then the mean over diagnoses.", "images"),
+    "melanoma_auroc": (
+        "Melanoma AUROC",
+        "Chance that a melanoma is ranked above another image; 0.5 is guessing.",
+        "images",
+    ),
+    "sensitivity": ("Sensitivity", "Share of the melanomas that are referred.", "melanomas"),
+    "specificity": ("Specificity", "Share of the other images that are not referred.", "other images"),
+    "brier_score": ("Brier score", "Mean squared error of the melanoma probability; 0 is perfect.", "images"),
+    "expected_calibration_error": (
+        "Calibration error",
+        "Mean distance between the melanoma probability and how often it comes true.",
+        "images",
+    ),
+}
+
+
+def evaluate(checkpoint: str, data: str, output: str, *, split: Split, use_gpu: bool = False) -> dict[str, Any]:
+    """Score a split, write both reports, and return report.json's content.
+
+    Args:
+        checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
+        data: Directory of a prepared dataset.
+        output: Directory of the reports.
+        split: Which images; the checkpoint's thresholds come from val and are only read.
+        use_gpu: Score on GPUs.
+
+    Raises:
+        CheckpointError: The checkpoint can't be used.
+        DataError: The dataset can't be used, has no such images, or was prepared otherwise than the model's.
+    """
+    uri = find_checkpoint(storage.absolute(checkpoint))
+    predictor = Predictor.load(uri, "cpu")
+    dataset = open_dataset(data)
+    if dataset.info.config.image != predictor.image:
+        msg = (
+            f"dataset {dataset.uri}: prepared with {dataset.info.config.image}, "
+            f"the checkpoint wants {predictor.image}; prepare it with the same image settings"
+        )
+        raise DataError(msg)
+    images, logits = score_split(dataset, split, partial(_load_scorer, uri, use_gpu=use_gpu), use_gpu=use_gpu)
+    manifest = predictor.manifest
+    scored = Scored(
+        predictions=decide(logits, manifest.diagnoses, manifest.calibration),
+        actual=_classes(images["diagnosis"], manifest.diagnoses),
+        group=pd.factorize(images["group_id"])[0],
+        diagnoses=manifest.diagnoses,
+    )
+    figures = measure(scored)
+    report = {
+        "split": split,
+        "data": dataset.uri,
+        "data_fingerprint": dataset.info.fingerprint,
+        "is_same_data_as_training": dataset.info.fingerprint == manifest.data_fingerprint,
+        "is_synthetic": dataset.info.is_synthetic or manifest.is_synthetic,
+        "model": predictor.describe(),
+        "figures": figures.to_dict(),
+    }
+    subject = _Subject(predictor=predictor, dataset=dataset, images=images, split=split, history=_read_history(uri))
+    page = _build_page(subject, scored, figures)
+    storage.write_bytes(storage.join(output, "report.html"), render_evaluation(page).encode())
+    storage.write_json(storage.join(output, "report.json"), report)
+    return report
+
+
+def _load_scorer(checkpoint: str, *, use_gpu: bool) -> Scorer:
+    return Predictor.load(checkpoint, "cuda" if use_gpu else "cpu").scorer
+
+
+def _classes(names: pd.Series, diagnoses: tuple[str, ...]) -> np.ndarray:
+    known = {diagnosis: i for i, diagnosis in enumerate(diagnoses)}
+    return names.map(lambda name: known.get(name, -1)).to_numpy(np.int64)
+
+
+def _read_history(checkpoint: str) -> list[dict[str, Any]]:
+    """Return the epochs of the run that the checkpoint belongs to, if it still lies in it."""
+    name = storage.join(checkpoint.removesuffix("/" + BEST), "history.json")
+    return list(storage.read_json(name)["epochs"]) if storage.exists(name) else []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Subject:
+    """What is evaluated, and on what."""
+
+    predictor: Predictor
+    dataset: PreparedDataset
+    images: pd.DataFrame
+    split: Split
+    history: list[dict[str, Any]]
+
+
+def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> EvaluationPage:
+    predictor, dataset, split = subject.predictor, subject.dataset, subject.split
+    manifest, estimates = predictor.manifest, figures.estimates
+    has_operating_point = "sensitivity" in estimates and "specificity" in estimates
+    counts = dataset.info.num_images
+    return EvaluationPage(
+        title=f"Evaluation on the {split} split",
+        is_synthetic=dataset.info.is_synthetic or manifest.is_synthetic,
+        split=split,
+        facts=_facts(predictor, dataset, figures),
+        metrics=_metric_rows(figures),
+        undefined=[f"{name}: {reason}" for name, reason in figures.undefined.items()],
+        thresholds=_threshold_rows(predictor),
+        class_counts={
+            diagnosis: {name: counts[name].get(diagnosis, 0) for name in SPLITS}
+            for diagnosis in sort_diagnoses({name for by_diagnosis in counts.values() for name in by_diagnosis})
+        },
+        history=subject.history,
+        diagnoses=manifest.diagnoses,
+        confusion=figures.confusion,
+        roc=figures.roc if has_operating_point else None,
+        operating_point=(1 - estimates["specificity"].value, estimates["sensitivity"].value)
+        if has_operating_point
+        else (0.0, 0.0),
+        gallery=_gallery(dataset, subject.images, scored),
+    )
+
+
+def _facts(predictor: Predictor, dataset: PreparedDataset, figures: Figures) -> dict[str, str]:
+    manifest = predictor.manifest
+    same = dataset.info.fingerprint == manifest.data_fingerprint
+    return {
+        "Network": manifest.experiment.model.network,
+        "Input": f"{manifest.experiment.model.image_side}×{manifest.experiment.model.image_side} pixels",
+        "Checkpoint": predictor.checkpoint_id,
+        "Trained": f"{manifest.created_at}, at most {manifest.experiment.num_epochs} epochs",
+        "Data": f"{dataset.uri} ({'the dataset of its training' if same else 'not the dataset of its training'})",
+        "Images": f"{figures.num_images:,}, split {dataset.info.config.split.method}, "
+        f"duplicates: {dataset.info.config.duplicates}",
+    }
+
+
+def _metric_rows(figures: Figures) -> list[MetricRow]:
+    rows = [build_metric_row(*_MEANINGS[n][:2], e, unit=_MEANINGS[n][2]) for n, e in figures.estimates.items()]
+    for name, value in figures.calibration.items():
+        title, meaning, unit = _MEANINGS[name]
+        sample = f"{figures.num_images:,} {unit}"
+        rows.append(MetricRow(name=title, meaning=meaning, value=value, interval=None, sample=sample))
+    return rows
+
+
+def _threshold_rows(predictor: Predictor) -> list[ThresholdRow]:
+    calibration, decision = predictor.manifest.calibration, predictor.manifest.experiment.decision
+    return [
+        ThresholdRow(
+            name="Melanoma probability",
+            value=calibration.decision_threshold,
+            meaning=f"From here on an image is referred: chosen to refer at least {decision.target_sensitivity:.0%} "
+            f"of the {calibration.num_validation_melanomas} melanomas of the validation split.",
+        ),
+        ThresholdRow(
+            name="Energy",
+            value=calibration.out_of_distribution_threshold,
+            meaning="Above it an image counts as unlike those of training and a person must look: "
+            f"{decision.assessable_quantile:.1%} of the validation images lie below.",
+        ),
+        ThresholdRow(
+            name="Temperature",
+            value=calibration.temperature,
+            meaning="The logits are divided by it, so that probabilities come true as often as they say.",
+        ),
+    ]
+
+
+def _gallery(dataset: PreparedDataset, images: pd.DataFrame, scored: Scored) -> list[GalleryImage]:
+    """Return images spread evenly over the split, which is sorted by path and so by diagnosis."""
+    rows = np.unique(np.linspace(0, len(images) - 1, min(_GALLERY_SIZE, len(images))).round().astype(int))
+    squares = dataset.load_pixels(list(images["path"].iloc[rows]))
+    predicted = scored.predicted
+    return [
+        GalleryImage(
+            image_id=str(images["image_id"].iloc[row]),
+            thumbnail=thumbnail_data_uri(square),
+            actual=str(images["diagnosis"].iloc[row]),
+            predicted=scored.diagnoses[predicted[row]],
+            melanoma_probability=float(scored.predictions.melanoma_probability[row]),
+            decision=scored.predictions.decision[row],
+        )
+        for row, square in zip(rows, squares, strict=True)
+    ]

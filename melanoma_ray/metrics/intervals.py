@@ -1,0 +1,73 @@
+"""A figure never travels alone: value, 95 % interval and the number of images behind it are one thing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+from melanoma_ray.errors import MetricError
+
+Z_95 = NormalDist().inv_cdf(0.975)
+"""Standard normal quantile that leaves 2.5 % on each side, about 1.96."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A figure of merit with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    numerator: int | None
+    """Images that count for the figure; none where it isn't a plain share (AUROC, a mean of recalls)."""
+    denominator: int
+    """Images the figure was computed on."""
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return plain values, fit for JSON."""
+        return asdict(self)
+
+
+def wilson_interval(successes: float | int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a share.
+
+    Unlike the textbook's p ± 1.96 s it stays inside [0, 1] and keeps its width at 0 of n and n of n,
+    which is where a sensitivity over few melanomas often lies.
+
+    Args:
+        successes: In [0, total]; need not be whole (a mean of values in [0, 1] varies no more than a share).
+        total: Independent trials, 1 or more.
+
+    Raises:
+        MetricError: ``total`` is not positive, or ``successes`` is outside [0, total].
+
+    References:
+        Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if total < 1:
+        msg = f"total={total}: the interval of a share needs 1 image or more"
+        raise MetricError(msg)
+    if not 0 <= successes <= total:
+        msg = f"successes={successes}: expected 0 to {total}"
+        raise MetricError(msg)
+    share = successes / total
+    scale = 1 + Z_95**2 / total
+    centre = (share + Z_95**2 / (2 * total)) / scale
+    half_width = Z_95 / scale * math.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2))
+    # The ends are exactly 0 and 1 there; the formula misses them by a rounding error.
+    low = 0.0 if successes == 0 else centre - half_width
+    high = 1.0 if successes == total else centre + half_width
+    return low, high
+
+
+def estimate_share(successes: int, total: int) -> Estimate:
+    """Return a share of images with Wilson's interval.
+
+    Raises:
+        MetricError: As ``wilson_interval``.
+    """
+    low, high = wilson_interval(successes, total)
+    return Estimate(value=successes / total, low=low, high=high, numerator=successes, denominator=total)

@@ -1,0 +1,85 @@
+"""What is fitted on the validation split when training ends: temperature and the two thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
+
+from melanoma_ray.config import DecisionConfig
+from melanoma_ray.errors import DataError
+from melanoma_ray.metrics.thresholds import threshold_at_sensitivity
+
+Logits = Float[np.ndarray, "image diagnosis"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How logits become a probability and a decision."""
+
+    temperature: float
+    """Logits are divided by it; more than 0 (Guo 2017, arXiv:1706.04599)."""
+    decision_threshold: float
+    """Melanoma probability from which an image is referred, in [0, 1]."""
+    out_of_distribution_threshold: float
+    """Energy above which an image is unlike those of training (Liu 2020, arXiv:2010.03759)."""
+    num_validation_images: int
+    """That all of this was fitted on."""
+    num_validation_melanomas: int
+    """Among them."""
+
+
+def calibrated_probability(logits: Logits, temperature: float) -> Logits:
+    """Return the softmax of the logits over the temperature."""
+    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1), np.float32)
+
+
+def energy(logits: Logits) -> Float[np.ndarray, " image"]:
+    """Return minus the log-sum-exp of the logits: high where no diagnosis finds support."""
+    return np.asarray(-logsumexp(logits.astype(np.float64), axis=1), np.float32)
+
+
+def fit_temperature(logits: Logits, diagnosis: Int[np.ndarray, " image"]) -> float:
+    """Return the temperature of least negative log-likelihood, in [0.05, 20]."""
+    rows = np.arange(len(diagnosis))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        return float(-log_softmax(scaled, axis=1)[rows, diagnosis].mean())
+
+    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def fit_calibration(
+    logits: Logits, diagnosis: Int[np.ndarray, " image"], *, melanoma: int | None, config: DecisionConfig
+) -> Calibration:
+    """Fit temperature, then the decision threshold on what it gives, and the energy threshold.
+
+    Args:
+        logits: Of the validation split.
+        diagnosis: True class of each image.
+        melanoma: Its class; none where the data has no melanoma.
+        config: Sensitivity to reach, and share of images to count as assessable.
+
+    Raises:
+        DataError: The validation split has no melanoma, so that no threshold can be chosen.
+    """
+    is_melanoma = diagnosis == melanoma if melanoma is not None else np.zeros(len(diagnosis), bool)
+    if melanoma is None or not is_melanoma.any():
+        msg = f"0 of {len(diagnosis)} validation images are melanoma: add some, or enlarge split.val_fraction"
+        raise DataError(msg)
+    temperature = fit_temperature(logits, diagnosis)
+    probability = calibrated_probability(logits, temperature)[:, melanoma]
+    return Calibration(
+        temperature=temperature,
+        decision_threshold=threshold_at_sensitivity(
+            probability, is_melanoma, target_sensitivity=config.target_sensitivity
+        ),
+        out_of_distribution_threshold=float(np.quantile(energy(logits), config.assessable_quantile)),
+        num_validation_images=len(diagnosis),
+        num_validation_melanomas=int(is_melanoma.sum()),
+    )

@@ -1,0 +1,173 @@
+"""A checkpoint: one directory that is one model, ``model.safetensors`` and ``manifest.json``.
+
+Nothing in it is a pickle. The manifest is written last and has every file's SHA-256, so a directory
+without one isn't a checkpoint, and a damaged file is found before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load, save
+
+from melanoma_ray import __version__, storage
+from melanoma_ray.config import Experiment, ImageConfig, experiment_from_dict, to_dict
+from melanoma_ray.errors import CheckpointError, DataError
+from melanoma_ray.model.calibration import Calibration
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
+BEST = "best"
+"""The checkpoint directory inside a run's directory."""
+_PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What one needs to know to use the weights."""
+
+    format_version: int
+    experiment: Experiment
+    diagnoses: tuple[str, ...]
+    """In the order of the network's outputs."""
+    image: ImageConfig
+    """How the prepared pixels were made; a raw image goes the same way."""
+    calibration: Calibration
+    data_fingerprint: str
+    """Of the prepared dataset."""
+    is_synthetic: bool
+    """Trained on drawn lesions: says nothing about real ones."""
+    created_at: str
+    """ISO 8601, UTC."""
+    versions: dict[str, str]
+    files: dict[str, str]
+    """SHA-256 of each file, hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataOrigin:
+    """The prepared dataset that a model was trained on, as far as the manifest tells of it."""
+
+    fingerprint: str
+    is_synthetic: bool
+    diagnoses: tuple[str, ...]
+    """In the order of the network's outputs."""
+    image: ImageConfig
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that decide what the weights compute."""
+    found = {"melanoma_ray": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_checkpoint(
+    uri: str,
+    weights: dict[str, torch.Tensor],
+    *,
+    experiment: Experiment,
+    calibration: Calibration,
+    origin: DataOrigin,
+) -> None:
+    """Write a checkpoint directory; one that is there is replaced."""
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    storage.write_bytes(storage.join(uri, WEIGHTS), content)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        experiment=experiment,
+        diagnoses=origin.diagnoses,
+        image=origin.image,
+        calibration=calibration,
+        data_fingerprint=origin.fingerprint,
+        is_synthetic=origin.is_synthetic,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=library_versions(),
+        files={WEIGHTS: hashlib.sha256(content).hexdigest()},
+    )
+    storage.write_json(storage.join(uri, MANIFEST), asdict(manifest))
+
+
+def find_checkpoint(uri: str) -> str:
+    """Return the checkpoint directory that an argument means.
+
+    Args:
+        uri: A checkpoint directory, a run's directory (then its best), or the best.json of a sweep.
+
+    Raises:
+        CheckpointError: It is none of these.
+    """
+    if uri.endswith(".json"):
+        try:
+            return find_checkpoint(str(storage.read_json(uri)["checkpoint"]))
+        except (DataError, KeyError) as error:
+            msg = f"{uri}: no best.json of a sweep ({error}); give a checkpoint directory, a run or a best.json"
+            raise CheckpointError(msg) from error
+    for candidate in (uri, storage.join(uri, BEST)):
+        if storage.exists(storage.join(candidate, MANIFEST)):
+            return candidate
+    what = (
+        "has no manifest.json: not a checkpoint, or a run that isn't finished" if storage.exists(uri) else "not found"
+    )
+    msg = f"checkpoint {uri}: {what}; give a checkpoint directory, a finished run or a sweep's best.json"
+    raise CheckpointError(msg)
+
+
+def read_manifest(uri: str) -> Manifest:
+    """Read a checkpoint directory's manifest.
+
+    Raises:
+        CheckpointError: Missing, of another format version, or malformed.
+    """
+    name = storage.join(uri, MANIFEST)
+    try:
+        data = storage.read_json(name)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    found = data.get("format_version")
+    if found != FORMAT_VERSION:
+        msg = (
+            f"{name}: format version {found!r}: this melanoma_ray {__version__} reads {FORMAT_VERSION}; "
+            "use the version of melanoma_ray that wrote it, or train again"
+        )
+        raise CheckpointError(msg)
+    return _parse_manifest(name, data)
+
+
+def _parse_manifest(name: str, data: dict[str, Any]) -> Manifest:
+    try:
+        data = {**data, "experiment": to_dict(experiment_from_dict(data["experiment"]))}
+        return TypeAdapter(Manifest).validate_python(data)
+    except (KeyError, ValidationError) as error:
+        msg = f"{name}: malformed ({str(error).splitlines()[0]}); copy the checkpoint again or train again"
+        raise CheckpointError(msg) from error
+
+
+def read_weights(uri: str, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """Read the weights and check them against the manifest.
+
+    Raises:
+        CheckpointError: The file is missing, or isn't the one that was written.
+    """
+    name = storage.join(uri, WEIGHTS)
+    try:
+        content = storage.read_bytes(name)
+    except FileNotFoundError as error:
+        msg = f"{name}: missing, though the manifest lists it; copy the whole checkpoint directory again"
+        raise CheckpointError(msg) from error
+    found, expected = hashlib.sha256(content).hexdigest(), manifest.files.get(WEIGHTS)
+    if found != expected:
+        msg = f"{name}: corrupted: its sha256 is {found}, the manifest says {expected}; copy it again"
+        raise CheckpointError(msg)
+    return load(content)

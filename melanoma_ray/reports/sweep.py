@@ -1,0 +1,85 @@
+"""sweep.html: every trial of a search, best first, also those that were stopped or failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
+
+from melanoma_ray.reports.page import render_page
+
+
+class SweepTrial(TypedDict):
+    """One trial, as it also stands in a sweep's JSON."""
+
+    trial_id: str
+    settings: Mapping[str, object]
+    """What the search chose, under the dotted names of the command line."""
+    value: float | None
+    """Best validation figure; none if no epoch was finished."""
+    num_epochs: int
+    """Finished."""
+    status: str
+    """Such as finished, stopped early or failed, in words."""
+
+
+def render_sweep(
+    trials: Sequence[SweepTrial],
+    *,
+    title: str,
+    is_synthetic: bool,
+    metric: str,
+    mode: Literal["max", "min"],
+    facts: Mapping[str, str],
+) -> str:
+    """Return the sweep as one HTML document.
+
+    Args:
+        trials: In any order.
+        title: Of the page.
+        is_synthetic: Of the images.
+        metric: Name of the validation figure that ranks the trials.
+        mode: Whether more of it is better, or less.
+        facts: Of the sweep, in order.
+    """
+    ranked = sorted(trials, key=lambda trial: _rank(trial["value"], mode))
+    names = list(dict.fromkeys(name for trial in ranked for name in trial["settings"]))
+    rows = [
+        {
+            "trial_id": trial["trial_id"],
+            "settings": [describe_setting(trial["settings"].get(name, "")) for name in names],
+            "value": _describe_value(trial["value"]),
+            "num_epochs": trial["num_epochs"],
+            "status": trial["status"],
+        }
+        for trial in ranked
+    ]
+    has_best = bool(ranked) and _is_usable(ranked[0]["value"])
+    context = {"rows": rows, "setting_names": names, "metric": metric, "mode": mode, "facts": facts}
+    return render_page("sweep.html", title=title, is_synthetic=is_synthetic, context={**context, "has_best": has_best})
+
+
+def describe_setting(value: object) -> str:
+    """Return a setting for a table: three significant digits, and words for Python's own."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _is_usable(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _rank(value: float | None, mode: Literal["max", "min"]) -> float:
+    """Return a key that puts a trial without a finite figure last: NaN would scramble the order."""
+    if value is None or not math.isfinite(value):
+        return math.inf
+    return -value if mode == "max" else value
+
+
+def _describe_value(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if math.isfinite(value) else "not finite"

@@ -1,0 +1,37 @@
+"""The Serve application: how many replicas, of what size, with how long a queue.
+
+Annotations are not postponed here: Serve looks at ``build_app``'s parameter to turn the ``args`` of
+a serve.yaml into ``ServiceArguments``, and takes a string for no type at all.
+"""
+
+from ray import serve
+from ray.serve.config import BackpressureConfig
+
+from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
+from melanoma_ray.serving.routes import build_http
+from melanoma_ray.serving.service import MAX_ONGOING_REQUESTS, Service, ServiceArguments
+from melanoma_ray.storage import absolute
+
+_MAX_QUEUED_REQUESTS = 64
+"""Waiting at each proxy: two or three seconds' work of a replica on a CPU; who comes later is told to."""
+
+
+def build_app(arguments: ServiceArguments) -> serve.Application:
+    """Build the application; ``import_path`` of deploy/serve.yaml.
+
+    Raises:
+        CheckpointError: The checkpoint isn't there, is damaged or of another format version.
+    """
+    checkpoint = absolute(find_checkpoint(arguments.checkpoint))
+    read_manifest(checkpoint)
+    as_deployment = serve.deployment(
+        num_replicas=arguments.num_replicas,
+        ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_queued_requests=_MAX_QUEUED_REQUESTS,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+        max_surge_percent=100,  # a new checkpoint's replica starts before the old one stops: no gap
+        max_constructor_retry_count=2,  # a checkpoint that can't be loaded twice won't be the 20th time
+    )
+    deployment = as_deployment(serve.ingress(build_http)(Service))
+    return deployment.bind(arguments.model_copy(update={"checkpoint": checkpoint}))

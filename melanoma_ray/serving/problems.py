@@ -1,0 +1,90 @@
+"""Every way a request can fail, as problem+json (RFC 9457): the types are a promise to clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from melanoma_ray.client import PROBLEM_JSON, Problem
+from melanoma_ray.errors import DecodeError, ServiceError
+
+TYPE_PREFIX = "urn:melanoma-ray:problem:"
+
+PROBLEMS: Final[dict[str, tuple[int, str]]] = {
+    "empty": (400, "There is no image"),
+    "unreadable-form": (400, "The form can't be read"),
+    "upload-interrupted": (400, "The upload was interrupted"),
+    "not-found": (404, "There is nothing at this path"),
+    "wrong-method": (405, "This path takes another method"),
+    "too-many-bytes": (413, "The file is too large"),
+    "too-many-pixels": (413, "The image has too many pixels"),
+    "not-an-image": (415, "This is not an image"),
+    "too-few-pixels": (422, "The image has too few pixels"),
+    "truncated": (422, "The image is incomplete"),
+    "unreadable": (422, "The image can't be read"),
+    "wrong-field": (422, "The form has no image"),
+    "unknown-diagnosis": (422, "The diagnosis is unknown"),
+    "invalid-request": (422, "The request is not valid"),
+    "internal-error": (500, "Something went wrong here"),
+}
+"""Type (without its prefix), HTTP status and title. The faults of ``schema.FAULTS`` keep their names."""
+
+_OF_STATUS = {404: "not-found", 405: "wrong-method"}
+
+
+class ProblemError(ServiceError):
+    """A request that can't be answered, with the reason that its sender is told."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        """Name one of ``PROBLEMS`` and say what was met."""
+        super().__init__(f"{slug}: {detail}")
+        self.slug = slug
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ProblemError], tuple[str, str]]:
+        """Rebuild from the two fields, not from the joined text."""
+        return type(self), (self.slug, self.detail)
+
+
+def problem_response(slug: str, detail: str, path: str, headers: dict[str, str] | None = None) -> Response:
+    """Build the answer for one of ``PROBLEMS``."""
+    status, title = PROBLEMS[slug]
+    problem = Problem(type=TYPE_PREFIX + slug, title=title, status=status, detail=detail, instance=path)
+    return Response(problem.model_dump_json(), status_code=status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def _answer_problem(request: Request, error: Exception) -> Response:
+    if isinstance(error, ProblemError):
+        return problem_response(error.slug, error.detail, request.url.path)
+    if isinstance(error, DecodeError):
+        return problem_response(error.fault.replace("_", "-"), error.detail, request.url.path)
+    raise error
+
+
+def _answer_http(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: unknown paths and wrong methods, with their Allow header."""
+    if not isinstance(error, HTTPException):
+        raise error
+    slug = _OF_STATUS.get(error.status_code, "invalid-request")
+    detail = f"{request.method} {request.url.path}: see /docs for what there is"
+    return problem_response(slug, detail, request.url.path, dict(error.headers or {}))
+
+
+def _answer_validation(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return problem_response("invalid-request", f"{name}: {first['msg']}", request.url.path)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make every expected error of an app a problem; the unexpected ones are the boundary's."""
+    app.add_exception_handler(ProblemError, _answer_problem)
+    app.add_exception_handler(DecodeError, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_validation)

@@ -1,0 +1,142 @@
+"""The HTTP interface: what can be asked, and how it is described at /docs; the model is behind a port."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import Response
+from ray import serve
+
+from melanoma_ray import __version__
+from melanoma_ray.client import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
+from melanoma_ray.diagnoses import parse_diagnosis
+from melanoma_ray.errors import DataError
+from melanoma_ray.serving.boundary import RequestBoundary
+from melanoma_ray.serving.pages import add_pages
+from melanoma_ray.serving.problems import ProblemError, add_problem_handlers
+from melanoma_ray.serving.upload import FIELD, Upload, read_upload
+
+
+class Assessor(Protocol):
+    """What the HTTP interface needs of the model."""
+
+    card: ModelCard
+
+    async def assess(self, upload: Upload) -> Prediction:
+        """Answer for one image; raises DecodeError."""
+
+    async def explain(self, upload: Upload, diagnosis: str) -> bytes:
+        """Return the PNG for one image and a diagnosis of the card; raises DecodeError."""
+
+
+async def current_assessor() -> Assessor:
+    """Return this replica's own model."""
+    return cast("Assessor", serve.get_replica_context().servable_object)
+
+
+CurrentAssessor = Annotated[Assessor, Depends(current_assessor)]
+
+_BINARY = {"type": "string", "format": "binary"}
+_IMAGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": f"The image itself as the body, or a form with the image in the field {FIELD!r}. "
+        "JPEG, PNG, WebP, TIFF or BMP.",
+        "content": {
+            "image/*": {"schema": _BINARY},
+            "application/octet-stream": {"schema": _BINARY},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}},
+            },
+        },
+    }
+}
+
+
+def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    described = {
+        400: "No image, or a form that can't be read",
+        413: "Too many bytes or pixels",
+        415: "Not an image",
+        422: "An image, a form or a parameter that can't be used",
+    }
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": described[status], "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
+    }
+    found[429] = {"description": "Too much load: wait as many seconds as Retry-After says; the body is plain text"}
+    return found
+
+
+async def predict(request: Request, assessor: CurrentAssessor) -> Prediction:
+    """Return calibrated probabilities and the decision for one image. Nothing is stored."""
+    return await assessor.assess(await read_upload(request, max_bytes=assessor.card.max_image_bytes))
+
+
+async def explain(request: Request, assessor: CurrentAssessor, diagnosis: str = "melanoma") -> Response:
+    """Return the image with what spoke for a diagnosis laid over it (Grad-CAM), as PNG. Nothing is stored."""
+    name = _known_diagnosis(diagnosis, assessor.card)
+    upload = await read_upload(request, max_bytes=assessor.card.max_image_bytes)
+    return Response(await assessor.explain(upload, name), media_type="image/png")
+
+
+def _known_diagnosis(diagnosis: str, card: ModelCard) -> str:
+    try:
+        name = parse_diagnosis(diagnosis)
+    except DataError:
+        name = ""
+    if name not in card.diagnoses:
+        msg = f"diagnosis={diagnosis!r}: this model knows {', '.join(card.diagnoses)}"
+        raise ProblemError("unknown-diagnosis", msg)
+    return name
+
+
+async def describe_model(assessor: CurrentAssessor) -> ModelCard:
+    """Return what is being served: network, thresholds, data fingerprint, versions."""
+    return assessor.card
+
+
+async def check_health() -> Status:
+    """Answer as long as the process is up."""
+    return Status(status="ok")
+
+
+async def check_readiness() -> Status:
+    """Answer ready once the model is loaded; before that Serve's proxy says 404 or 503."""
+    return Status(status="ready")
+
+
+class _App(FastAPI):
+    """FastAPI with the one message in its description that no handler returns."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description; FastAPI itself could only tell of a Problem as plain application/json."""
+        description = super().openapi()
+        description["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return description
+
+
+def build_http() -> FastAPI:
+    """Build the application. The replica calls it when its model is loaded."""
+    app = _App(
+        title="melanoma_ray",
+        version=__version__,
+        description=NOTICE,
+        docs_url=None,  # FastAPI's page loads its scripts from a CDN: pages.py has one that works offline
+        redoc_url=None,
+    )
+    asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": _failures(400, 413, 415, 422)}
+    app.post("/v1/predict", summary="Assess an image", response_description="The answer", **asks_image)(predict)
+    png = {200: {"content": {"image/png": {"schema": _BINARY}}, "description": "PNG"}}
+    asks_image["responses"] = asks_image["responses"] | png
+    app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)
+    app.get("/v1/model", summary="Describe the model", response_description="Its facts")(describe_model)
+    app.get("/healthz", summary="Is the process up?", response_description="Yes")(check_health)
+    app.get(
+        "/readyz", summary="Is the model loaded?", response_description="Yes", dependencies=[Depends(current_assessor)]
+    )(check_readiness)
+    add_pages(app)
+    add_problem_handlers(app)
+    app.add_middleware(RequestBoundary)
+    return app

@@ -1,0 +1,92 @@
+"""Start and stop the service on the Ray cluster that the caller is connected to."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from melanoma_ray.errors import ServiceError
+from melanoma_ray.serving.app import build_app
+from melanoma_ray.serving.service import ServiceArguments
+
+APPLICATION = "melanoma_ray"
+_REQUEST_TIMEOUT_S = 60.0
+"""From a request's first byte to its answer's last; a slow upload of 32 MiB at 5 Mbit/s fits."""
+
+
+def start_service(
+    checkpoint: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    num_replicas: int = 1,
+    num_gpus: float = 0.0,
+) -> None:
+    """Serve a checkpoint, and return when it answers.
+
+    Where the service runs at this port of this cluster already, it takes over the new checkpoint without a gap.
+
+    Args:
+        checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
+        host: Address to listen on; 0.0.0.0 for every interface.
+        port: To listen on, in [1, 65535].
+        num_replicas: Processes that answer, 1 CPU each.
+        num_gpus: Of each replica; 0 runs on CPUs.
+
+    Raises:
+        CheckpointError: The checkpoint can't be used; nothing was started.
+        ServiceError: The port can't be used (nothing was started), or the replicas don't come up.
+    """
+    app = build_app(ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus))
+    _check_port(host, port, is_serving=bool(serve.status().proxies))
+    serve.start(http_options=HTTPOptions(host=host, port=port, request_timeout_s=_REQUEST_TIMEOUT_S))
+    try:
+        serve.run(app, name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        msg = f"the service did not come up: {error}"
+        raise ServiceError(msg) from error
+
+
+def stop_service() -> None:
+    """Stop the service and Serve itself; nothing happens where none runs."""
+    serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _check_port(host: str, port: int, *, is_serving: bool) -> None:
+    """Refuse a port that can't be had: Serve shares ports, so two services would answer in turns.
+
+    Args:
+        host: To listen on.
+        port: To listen on.
+        is_serving: Serve runs on this cluster: it has its port, and keeps it.
+
+    Raises:
+        ServiceError: In use, not allowed, not of this machine, or not the one that Serve has.
+    """
+    if not 1 <= port <= 65535:
+        msg = f"port {port}: expected 1 to 65535"
+        raise ServiceError(msg)
+    is_free = _is_free(host, port)
+    if is_serving and is_free:
+        msg = f"Ray Serve runs on this cluster already, but not at port {port} on {host}: give its port, or stop it"
+        raise ServiceError(msg)
+    if not is_serving and not is_free:
+        msg = f"port {port} on {host} is in use: choose another with --port"
+        raise ServiceError(msg)
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return False
+        msg = f"port {port} on {host} can't be used: {error}"
+        raise ServiceError(msg) from error
+    return True

@@ -1,0 +1,139 @@
+"""One replica: a thread pool that decodes, one thread that runs the network, and batches between them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from melanoma_ray.client import ModelCard, Prediction
+from melanoma_ray.model.explanation import explain
+from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.serving.upload import Upload
+
+Square = UInt8[np.ndarray, "side side 3"]
+ResultT = TypeVar("ResultT")
+MAX_ONGOING_REQUESTS = 16
+"""Sent to one replica at a time: one batch in the network, one being decoded. With bodies of at most
+32 MiB they hold half a gigabyte at worst."""
+
+
+class ServiceArguments(BaseModel):
+    """The ``args`` of deploy/serve.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    """A checkpoint directory, a run's directory or a sweep's best.json, on a disk that every node sees, or s3://."""
+    num_replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1.0, gt=0)
+    """Of a replica; also the threads of its network and of its decoders."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """Of a replica; 0 runs on CPUs."""
+    max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
+    """Largest image taken, bytes; the checkpoint's own limit applies too."""
+    max_batch_size: int = Field(default=8, ge=1, le=MAX_ONGOING_REQUESTS)
+    """Images a forward pass. A CPU's time grows with the batch, so more would only make its first image wait;
+    a GPU gains up to the limit."""
+    batch_wait_timeout_s: float = Field(default=0.01, ge=0)
+    """How long the first image of a batch waits for others, seconds; short beside an answer of some 50 ms."""
+
+
+def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
+    """Say what is served, from the manifest."""
+    manifest = predictor.manifest
+    calibration = manifest.calibration
+    return ModelCard(
+        checkpoint_id=predictor.checkpoint_id,
+        network=manifest.experiment.model.network,
+        diagnoses=list(manifest.diagnoses),
+        image_side_px=manifest.experiment.model.image_side,
+        temperature=calibration.temperature,
+        decision_threshold=calibration.decision_threshold,
+        target_sensitivity=manifest.experiment.decision.target_sensitivity,
+        out_of_distribution_threshold=calibration.out_of_distribution_threshold,
+        data_fingerprint=manifest.data_fingerprint,
+        is_synthetic=manifest.is_synthetic,
+        max_image_bytes=min(max_image_bytes, manifest.image.max_bytes),
+        versions=manifest.versions,
+    )
+
+
+class Service:
+    """The Predictor behind Serve's queue."""
+
+    def __init__(self, arguments: ServiceArguments) -> None:
+        """Load the model: a replica counts as ready when this returns.
+
+        Raises:
+            CheckpointError: The checkpoint can't be used.
+        """
+        num_threads = max(1, int(arguments.num_cpus))
+        torch.set_num_threads(num_threads)  # torch would take all of the machine's, whatever Ray assigned
+        self._predictor = Predictor.load(arguments.checkpoint)
+        self.card = build_card(self._predictor, arguments.max_image_bytes)
+        self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+        # One thread: the network's own threads share the CPUs already, and two would take turns badly.
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._predict: Callable[[Square], Awaitable[Prediction]] = serve.batch(
+            max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
+        )(self._predict_all)
+
+    async def assess(self, upload: Upload) -> Prediction:
+        """Decode, wait for a batch, answer.
+
+        Raises:
+            DecodeError: The bytes aren't a usable image.
+        """
+        pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
+        prediction = await self._predict(pixels)
+        return prediction.model_copy(update={"image_id": upload.image_id})
+
+    async def explain(self, upload: Upload, diagnosis: str) -> bytes:
+        """Return the explanation as PNG.
+
+        Raises:
+            DecodeError: The bytes aren't a usable image.
+        """
+        pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
+        overlay = await _run(self._network, lambda: explain(self._predictor, pixels, diagnosis))
+        return await _run(self._decoders, lambda: _encode_png(overlay))
+
+    async def _predict_all(self, pixels: list[Square]) -> list[Prediction]:
+        return await _run(self._network, lambda: self._predict_batch(np.stack(pixels)))
+
+    def _predict_batch(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> list[Prediction]:
+        predictions = self._predictor.predict(pixels)
+        return [
+            Prediction(
+                image_id=None,
+                probabilities=dict(zip(self.card.diagnoses, map(float, probability), strict=True)),
+                melanoma_probability=float(melanoma_probability),
+                decision=decision,
+                decision_threshold=self.card.decision_threshold,
+                checkpoint_id=self.card.checkpoint_id,
+                is_synthetic=self.card.is_synthetic,
+            )
+            for probability, melanoma_probability, decision in zip(
+                predictions.probability, predictions.melanoma_probability, predictions.decision, strict=True
+            )
+        ]
+
+
+async def _run(executor: Executor, work: Callable[[], ResultT]) -> ResultT:
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _encode_png(pixels: Square) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()

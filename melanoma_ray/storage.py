@@ -1,0 +1,150 @@
+"""Directories on any filesystem that pyarrow can name, written whole or not at all.
+
+A file that says "this directory is complete" (dataset.json, manifest.json …) is written last and in
+one piece, so a reader that starts from it never sees half of anything, on a disk or in s3://.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from melanoma_ray.errors import DataError
+
+
+def is_local(uri: str) -> bool:
+    """Tell a path of this machine from an address such as s3://bucket/key."""
+    return "://" not in uri
+
+
+def absolute(uri: str) -> str:
+    """Return a name that other processes, in other working directories, understand too."""
+    return str(Path(uri).expanduser().absolute()) if is_local(uri) else uri.rstrip("/")
+
+
+def join(uri: str, *names: str) -> str:
+    """Return the address of something inside a directory."""
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Return pyarrow's filesystem and the path on it.
+
+    Raises:
+        DataError: The scheme is unknown to pyarrow, or its address is malformed.
+    """
+    if is_local(uri):
+        return pafs.LocalFileSystem(), absolute(uri)
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, OSError) as error:
+        msg = f"{uri}: {error}; expected a local path or an address such as s3://bucket/folder"
+        raise DataError(msg) from error
+    return filesystem, path
+
+
+def exists(uri: str) -> bool:
+    """Tell whether there is a file or a directory."""
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+
+
+def list_files(uri: str) -> list[str]:
+    """Return the paths of all files below, sorted, as ``read_bytes`` takes them with the same scheme."""
+    filesystem, path = resolve(uri)
+    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+    prefix = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
+    return sorted(prefix + info.path for info in infos if info.type == pafs.FileType.File)
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return a file's content; a missing one raises FileNotFoundError."""
+    filesystem, path = resolve(uri)
+    with filesystem.open_input_stream(path) as stream:
+        return bytes(stream.read())
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file in one piece: a reader sees the old content or the new, never a part."""
+    filesystem, path = resolve(uri)
+    parent = path.rsplit("/", 1)[0]
+    filesystem.create_dir(parent, recursive=True)
+    if not is_local(uri):  # an object appears when its upload is complete
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+        return
+    handle, temporary = tempfile.mkstemp(dir=parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json(uri: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        DataError: The file isn't there, or isn't a JSON object.
+    """
+    try:
+        content = json.loads(read_bytes(uri))
+    except FileNotFoundError as error:
+        msg = f"{uri}: no such file"
+        raise DataError(msg) from error
+    except ValueError as error:
+        msg = f"{uri}: not JSON ({error})"
+        raise DataError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{uri}: expected a JSON object"
+        raise DataError(msg)
+    return content
+
+
+def write_json(uri: str, content: Mapping[str, Any]) -> None:
+    """Write a JSON object in one piece, for people too."""
+    write_bytes(uri, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Return a Parquet file, or all Parquet files of a directory, as one table."""
+    filesystem, path = resolve(uri)
+    return pq.read_table(path, columns=columns, filesystem=filesystem)
+
+
+def write_table(uri: str, table: pa.Table) -> None:
+    """Write one Parquet file in one piece."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def delete_directory(uri: str) -> None:
+    """Delete a directory and what is in it; nothing happens where there is none."""
+    filesystem, path = resolve(uri)
+    if filesystem.get_file_info(path).type == pafs.FileType.Directory:
+        filesystem.delete_dir(path)
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """Give a directory as a local path: itself, or a copy that lives as long as the context."""
+    if is_local(uri):
+        yield Path(absolute(uri))
+        return
+    filesystem, path = resolve(uri)
+    with tempfile.TemporaryDirectory() as temporary:
+        pafs.copy_files(path, temporary, source_filesystem=filesystem)
+        yield Path(temporary)

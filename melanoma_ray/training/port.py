@@ -1,0 +1,77 @@
+"""Where a training loop runs: what it needs of the world, in five names.
+
+Two implementations: a worker of Ray Train, and one process on its own (a Ray Tune trial, or a test).
+Inside a trial Ray Train's own functions can't be called, and a worker group takes half a minute to
+start, so the loop knows only this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+
+Batch = dict[str, np.ndarray]
+STREAM = "plan"
+"""Name of the stream among a trainer's datasets."""
+PREFETCHED_BATCHES = 4
+
+
+class RunPort(Protocol):
+    """A place where the loop can run."""
+
+    rank: int
+    num_workers: int
+    device: torch.device
+
+    def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:
+        """Return this worker's share of the stream, from a slot on."""
+
+    def latest(self) -> Path | None:
+        """Return the newest progress directory as a local path, if there is one."""
+
+    def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
+        """Hand over an epoch's figures; every worker calls it, worker 0 with the progress directory."""
+
+
+class TrainPort:
+    """A worker of Ray Train."""
+
+    def __init__(self) -> None:
+        """Ask Ray Train who this worker is."""
+        context = ray.train.get_context()
+        self.rank = context.get_world_rank()
+        self.num_workers = context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self.num_threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
+
+    def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:  # noqa: ARG002 - the trainer cut it
+        """Return this worker's shard; the trainer built the stream from the newest checkpoint's slot."""
+        shard = ray.train.get_dataset_shard(STREAM)
+        yield from shard.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES)
+
+    def latest(self) -> Path | None:
+        """Return the newest checkpoint, copied here if it lies elsewhere."""
+        checkpoint = ray.train.get_checkpoint()
+        return Path(checkpoint.to_directory()) if checkpoint else None
+
+    def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
+        """Report to Ray Train, which uploads the directory."""
+        checkpoint = ray.train.Checkpoint.from_directory(progress) if progress else None
+        ray.train.report(metrics, checkpoint=checkpoint)
+
+
+def sum_over_workers(values: np.ndarray, port: RunPort) -> np.ndarray:
+    """Return the element-wise sum of every worker's vector."""
+    if port.num_workers == 1:
+        return values
+    tensor = torch.from_numpy(values).to(port.device)
+    torch.distributed.all_reduce(tensor)
+    return tensor.cpu().numpy()

@@ -1,0 +1,116 @@
+"""A run's directory: what lies where, and which settings it was begun with.
+
+run.json            experiment and data; the same command goes on, another one is refused
+checkpoint_…/       Ray Train's: the newest and the best progress
+history.json        one record an epoch
+curves.png          the same as a picture
+best/               the checkpoint: what evaluation, prediction and the service take
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.model.checkpoint import BEST, MANIFEST
+
+BEST_METRIC = "val_balanced_accuracy"
+_RUN = "run.json"
+_PROGRESS = "progress.json"
+_HISTORY = "history.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunDirectory:
+    """Names inside a run's directory."""
+
+    uri: str
+
+    @property
+    def best(self) -> str:
+        """The checkpoint directory of a finished run."""
+        return storage.join(self.uri, BEST)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether the checkpoint is complete."""
+        return storage.exists(storage.join(self.best, MANIFEST))
+
+    def claim(self, experiment: Experiment, dataset: PreparedDataset) -> None:
+        """Note the settings of a new run, or check that they are those of the run that is there.
+
+        Raises:
+            ConfigError: The run was begun with other settings or other data.
+        """
+        name = storage.join(self.uri, _RUN)
+        settings = {"experiment": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
+        if not storage.exists(name):
+            storage.write_json(name, settings | {"data": dataset.uri})
+            return
+        differing = _differences(storage.read_json(name), settings)
+        if differing:
+            msg = (
+                f"run {self.uri}: was begun with {', '.join(differing)}; "
+                "give the same settings to go on with it, or another --name"
+            )
+            raise ConfigError(msg)
+
+    def newest_progress(self) -> str | None:
+        """Return the newest complete progress directory."""
+        result = self._result()
+        return None if result is None or result.checkpoint is None else self._address(result.checkpoint)
+
+    def best_progress(self) -> str | None:
+        """Return the progress directory of the best validation figure."""
+        result = self._result()
+        best = result.get_best_checkpoint(BEST_METRIC, "max") if result else None
+        return None if best is None else self._address(best)
+
+    def slot(self) -> int:
+        """Return the slot of the plan at which the run goes on."""
+        progress = self.newest_progress()
+        return 0 if progress is None else int(storage.read_json(storage.join(progress, _PROGRESS))["slot"])
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return one record an epoch done so far."""
+        if storage.exists(storage.join(self.uri, _HISTORY)):
+            return list(storage.read_json(storage.join(self.uri, _HISTORY))["epochs"])
+        progress = self.newest_progress()
+        return [] if progress is None else list(storage.read_json(storage.join(progress, _PROGRESS))["history"])
+
+    def write_history(self) -> list[dict[str, Any]]:
+        """Write history.json when training is over."""
+        history = self.history()
+        storage.write_json(storage.join(self.uri, _HISTORY), {"epochs": history})
+        return history
+
+    def write_picture(self, name: str, png: bytes) -> None:
+        """Write a picture into the directory."""
+        storage.write_bytes(storage.join(self.uri, name), png)
+
+    def _result(self) -> ray.train.Result | None:
+        try:
+            return ray.train.Result.from_path(self.uri)
+        except RuntimeError:  # Ray's word for: no checkpoint was ever reported here
+            return None
+
+    def _address(self, checkpoint: ray.train.Checkpoint) -> str:
+        """Return a checkpoint's address; Ray's own has lost the scheme."""
+        return storage.join(self.uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1])
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return ``name=old value`` of each new setting that isn't the old one."""
+    found: list[str] = []
+    for name, value in new.items():
+        if isinstance(value, dict):
+            found += _differences(old.get(name, {}), value, f"{prefix}{name}.")
+        elif old.get(name) != value:
+            found.append(f"{prefix}{name}={old.get(name)!r} (now {value!r})")
+    return [text.removeprefix("experiment.") for text in found]

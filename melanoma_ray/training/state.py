@@ -1,0 +1,95 @@
+"""Everything a run must remember to go on, saved without a pickle.
+
+Random numbers of dropout need no saving: they are seeded anew at each step from (seed, step, worker).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from melanoma_ray.config import Experiment
+from melanoma_ray.model.networks import Classifier, build_classifier
+from melanoma_ray.training.history import EpochRecord
+from melanoma_ray.training.schedule import build_optimizer
+
+WEIGHTS = "model.safetensors"
+"""Of the network that is evaluated and kept: the moving average, where there is one."""
+_TRAINED = "progress.safetensors"
+_PROGRESS = "progress.json"
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainingState:
+    """Network, average, optimizer and place in the plan."""
+
+    classifier: Classifier
+    average: ModelEmaV3 | None
+    optimizer: torch.optim.Optimizer
+    slot: int = 0
+    """Next slot of the plan."""
+    step: int = 0
+    """Optimizer steps done."""
+    history: list[EpochRecord] = field(default_factory=list)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose figures count."""
+        return self.classifier if self.average is None else self.average.module
+
+    def save(self, directory: Path) -> None:
+        """Write the progress directory: weights to use, state to go on."""
+        save_file(_contiguous(self.evaluated.state_dict()), directory / WEIGHTS)
+        tensors = {f"network.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        save_file(_contiguous(tensors), directory / _TRAINED)
+        progress = {"slot": self.slot, "step": self.step, "history": [asdict(record) for record in self.history]}
+        (directory / _PROGRESS).write_text(json.dumps(progress))
+
+    def load(self, directory: Path) -> None:
+        """Go on from a progress directory."""
+        tensors = load_file(directory / _TRAINED)
+        self.classifier.load_state_dict(_below(tensors, "network."))
+        if self.average is not None:
+            self.average.module.load_state_dict(load_file(directory / WEIGHTS))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(tensors, "optimizer.").items():
+            index, moment = name.split(".", 1)
+            state.setdefault(int(index), {})[moment] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        progress = read_progress(directory)
+        self.slot, self.step = progress["slot"], progress["step"]
+        self.history = [EpochRecord(**record) for record in progress["history"]]
+
+
+def read_progress(directory: Path) -> dict[str, Any]:
+    """Return slot, step and history of a progress directory."""
+    return dict(json.loads((directory / _PROGRESS).read_text()))
+
+
+def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device) -> TrainingState:
+    """Build network and optimizer; the seed decides the initial weights."""
+    torch.manual_seed(experiment.seed)
+    classifier = build_classifier(experiment.model, num_diagnoses).to(device)
+    decay = experiment.optimizer.ema_decay
+    average = None if decay is None else ModelEmaV3(classifier, decay=decay, use_warmup=True)
+    return TrainingState(
+        classifier=classifier, average=average, optimizer=build_optimizer(classifier, experiment.optimizer)
+    )
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,211 @@
+"""A sweep: Optuna proposes, ASHA stops what lags, every trial is a whole training run.
+
+best.json      the best settings as an experiment, and the checkpoint they gave
+best/          that checkpoint
+trials.json    every trial
+sweep.html     the same as a table
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import optuna
+from ray import tune
+from ray.train import ScalingConfig
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.data.dataset import PreparedDataset, open_dataset
+from melanoma_ray.data.stream import load_decoded
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.model.checkpoint import BEST
+from melanoma_ray.reports.sweep import SweepTrial, render_sweep
+from melanoma_ray.training.finishing import finish_checkpoint
+from melanoma_ray.training.run import BEST_METRIC, RunDirectory
+from melanoma_ray.tuning.space import build_space, own_values
+from melanoma_ray.tuning.trial import apply_settings, free_cpus, run_alone, run_with_workers, threads_per_trial
+
+_GRACE_EPOCHS = 1
+_REDUCTION_FACTOR = 2
+_DRIVER_CPUS = 0.1
+"""Of a trial whose workers do the work: it only waits for them."""
+_LOADING_CPUS = 0.6
+"""Left to load and augment images with: two tasks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepResult:
+    """Where a sweep's results are, and its trials."""
+
+    uri: str
+    trials: list[dict[str, Any]]
+    """Best first: settings, best validation figure, epochs, state."""
+
+    @property
+    def best_json(self) -> str:
+        """What ``jobs.train`` takes as EXPERIMENT and the others as ``--checkpoint``."""
+        return storage.join(self.uri, "best.json")
+
+
+def sweep(
+    experiment: Experiment, data: str, uri: str, *, num_trials: int, scaling: ScalingConfig | None
+) -> SweepResult:
+    """Search around an experiment and finish the checkpoint of the best trial; a finished sweep is returned as it is.
+
+    Args:
+        experiment: Where to start from; the first trial is this experiment itself.
+        data: Directory of a prepared dataset.
+        uri: Directory of the sweep.
+        num_trials: 1 or more.
+        scaling: Of each trial's workers; none trains each trial in its own process.
+
+    Raises:
+        ConfigError: No trial is asked for, or the directory holds another sweep.
+    """
+    if num_trials < 1:
+        msg = f"num_trials={num_trials}: expected 1 or more"
+        raise ConfigError(msg)
+    dataset = open_dataset(data)
+    origin = {"started_from": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
+    if storage.exists(storage.join(uri, "best.json")):
+        return _reopen(uri, origin)
+    grid = _build_tuner(experiment, dataset, uri, num_trials, scaling).fit()
+    trials = sorted((_describe(result, experiment.num_epochs) for result in grid), key=_badness)
+    if not trials[0]["progress"]:
+        msg = f"sweep {uri}: no trial finished an epoch ({trials[0]['status']})"
+        raise ConfigError(msg)
+    best = apply_settings(experiment, trials[0]["settings"])
+    use_gpu = bool(scaling and scaling.use_gpu)
+    finish_checkpoint(trials[0]["progress"], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
+    _write(uri, trials, best, dataset, origin)
+    return SweepResult(uri=uri, trials=trials)
+
+
+def _build_tuner(
+    experiment: Experiment, dataset: PreparedDataset, uri: str, num_trials: int, scaling: ScalingConfig | None
+) -> tune.Tuner:
+    num_concurrent = max(1, min(num_trials, _room(scaling)))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    searcher = OptunaSearch(
+        sampler=optuna.samplers.TPESampler(seed=experiment.seed), points_to_evaluate=[own_values(experiment)]
+    )
+    scheduler = ASHAScheduler(
+        time_attr="epoch",
+        max_t=experiment.num_epochs,
+        grace_period=min(_GRACE_EPOCHS, experiment.num_epochs),
+        reduction_factor=_REDUCTION_FACTOR,
+    )
+    parent, name = uri.rsplit("/", 1)
+    return tune.Tuner(
+        _build_trainable(experiment, dataset, storage.join(uri, "runs"), num_concurrent, scaling),
+        param_space=build_space(experiment),
+        tune_config=tune.TuneConfig(
+            metric=BEST_METRIC,
+            mode="max",
+            num_samples=num_trials,
+            search_alg=ConcurrencyLimiter(searcher, max_concurrent=num_concurrent),
+            scheduler=scheduler,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=parent,
+            name=name,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=BEST_METRIC),
+            verbose=1,
+        ),
+    )
+
+
+def _room(scaling: ScalingConfig | None) -> int:
+    """Return how many trials fit beside each other and still leave CPUs to load images with."""
+    per_trial = 1.0 + _LOADING_CPUS
+    if scaling is not None:
+        per_trial = scaling.total_resources.get("CPU", 1.0) + _DRIVER_CPUS + _LOADING_CPUS
+    return int(free_cpus() / per_trial)
+
+
+def _build_trainable(
+    experiment: Experiment, dataset: PreparedDataset, runs: str, num_concurrent: int, scaling: ScalingConfig | None
+) -> Any:  # noqa: ANN401 - Ray's own type of a trainable with resources is private
+    if scaling is None:
+        trial = partial(
+            run_alone,
+            experiment=experiment,
+            dataset=dataset,
+            decoded=load_decoded(dataset),
+            num_threads=threads_per_trial(num_concurrent),
+        )
+        return tune.with_resources(trial, {"CPU": 1})
+    trial = partial(run_with_workers, experiment=experiment, dataset=dataset, scaling=scaling, runs=runs)
+    return tune.with_resources(trial, {"CPU": _DRIVER_CPUS})
+
+
+def _describe(result: tune.Result, num_epochs: int) -> dict[str, Any]:
+    """Return a trial as plain values, as the report takes them, with its best progress directory."""
+    frame = result.metrics_dataframe
+    if frame is None or BEST_METRIC not in frame:
+        reason = str(result.error).splitlines()[0] if result.error else "no epoch was finished"
+        return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
+    num_done = int(frame["epoch"].max())
+    checkpoint = result.get_best_checkpoint(BEST_METRIC, "max")
+    progress = checkpoint.path if checkpoint else None
+    if "checkpoint_path" in frame:  # a trial with workers of its own: Ray Train kept the checkpoints
+        progress = RunDirectory(uri=str(frame["checkpoint_path"].iloc[-1]).rsplit("/", 1)[0]).best_progress()
+    status = "failed" if result.error else "finished" if num_done >= num_epochs else "stopped early"
+    return _trial(result, value=float(frame[BEST_METRIC].max()), num_done=num_done, status=status, progress=progress)
+
+
+def _trial(
+    result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None
+) -> dict[str, Any]:
+    return {
+        "trial_id": str(result.path).rsplit("/", 1)[-1].split("_")[1] if result.path else "",
+        "settings": dict(result.config or {}),
+        "value": value,
+        "num_epochs": num_done,
+        "status": status,
+        "progress": progress,
+    }
+
+
+def _badness(trial: dict[str, Any]) -> float:
+    return -(trial["value"] if trial["value"] is not None else -1.0)
+
+
+def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
+    """Return a finished sweep's result, if it was begun from the same experiment on the same data."""
+    best = storage.read_json(storage.join(uri, "best.json"))
+    if {name: best.get(name) for name in origin} != origin:
+        msg = f"sweep {uri}: is there already, begun from other settings or other data; give another --name"
+        raise ConfigError(msg)
+    return SweepResult(uri=uri, trials=storage.read_json(storage.join(uri, "trials.json"))["trials"])
+
+
+def _write(
+    uri: str, trials: list[dict[str, Any]], best: Experiment, dataset: PreparedDataset, origin: dict[str, Any]
+) -> None:
+    """Write the trials, the page, and last best.json, which says that the sweep is complete."""
+    page = render_sweep(
+        [cast("SweepTrial", {name: trial[name] for name in SweepTrial.__annotations__}) for trial in trials],
+        title="Sweep",
+        is_synthetic=dataset.info.is_synthetic,
+        metric=BEST_METRIC,
+        mode="max",
+        facts={"Data": dataset.uri, "Network": best.model.network, "Epochs at most": str(best.num_epochs)},
+    )
+    storage.write_json(storage.join(uri, "trials.json"), {"metric": BEST_METRIC, "trials": trials})
+    storage.write_bytes(storage.join(uri, "sweep.html"), page.encode())
+    storage.write_json(
+        storage.join(uri, "best.json"),
+        {
+            "experiment": to_dict(best),
+            BEST_METRIC: trials[0]["value"],
+            "checkpoint": storage.join(uri, BEST),
+            **origin,
+        },
+    )

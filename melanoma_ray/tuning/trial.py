@@ -1,0 +1,103 @@
+"""One trial: a whole training run through the function that training itself uses.
+
+Without workers it runs in the trial's own process, which starts in two seconds; with workers it
+builds a trainer of Ray Train, which starts in half a minute and can use several GPUs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray import tune
+from ray.train import ScalingConfig
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, with_setting
+from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.data.stream import DecodedSplits, build_stream
+from melanoma_ray.training.loop import TrainingJob, Worker
+from melanoma_ray.training.port import PREFETCHED_BATCHES, Batch
+from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.training.trainer import build_job, build_run_config, fit
+
+
+class TrialPort:
+    """A trial's own process as a place to train."""
+
+    def __init__(self, job: TrainingJob, decoded: DecodedSplits) -> None:
+        """Run alone, on a GPU if the trial was given one."""
+        self.rank, self.num_workers = 0, 1
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._job, self._decoded = job, decoded
+
+    def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:
+        """Execute the plan from a slot on."""
+        job = self._job
+        stream = build_stream(job.plan, self._decoded, job.experiment, start_slot=start_slot, num_workers=1)
+        yield from stream.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES)
+
+    def latest(self) -> Path | None:
+        """Return the trial's newest progress, after an interruption."""
+        checkpoint = tune.get_checkpoint()
+        return Path(checkpoint.to_directory()) if checkpoint else None
+
+    def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
+        """Report to Ray Tune, which may stop the trial here."""
+        checkpoint = tune.Checkpoint.from_directory(progress) if progress else None
+        tune.report(metrics, checkpoint=checkpoint)
+
+
+def apply_settings(experiment: Experiment, settings: dict[str, Any]) -> Experiment:
+    """Return the experiment of a trial."""
+    for name, value in settings.items():
+        experiment = with_setting(experiment, name, value)
+    return experiment
+
+
+def run_alone(
+    settings: dict[str, Any],
+    *,
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    decoded: DecodedSplits,
+    num_threads: int,
+) -> None:
+    """Train in this process."""
+    _prepare_process(num_threads)
+    job = build_job(apply_settings(experiment, settings), dataset)
+    Worker(job, TrialPort(job, decoded)).run()
+
+
+def run_with_workers(
+    settings: dict[str, Any], *, experiment: Experiment, dataset: PreparedDataset, scaling: ScalingConfig, runs: str
+) -> None:
+    """Train with a worker group of its own."""
+    name = tune.get_context().get_trial_id()
+    run_config = build_run_config(runs, name, max_failures=1, callbacks=[TuneReportCallback()])
+    trial = apply_settings(experiment, settings)
+    RunDirectory(uri=storage.join(runs, name)).claim(trial, dataset)
+    fit(build_job(trial, dataset), dataset, scaling=scaling, run_config=run_config)
+
+
+def _prepare_process(num_threads: int) -> None:
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    torch.set_num_threads(num_threads)
+    np.seterr(all="raise", under="ignore")
+
+
+def threads_per_trial(num_concurrent: int) -> int:
+    """Return the threads of a trial's network, so that concurrent trials share a machine's cores."""
+    return max(1, (os.cpu_count() or 1) // max(1, num_concurrent))
+
+
+def free_cpus() -> float:
+    """Return the logical CPUs of the cluster."""
+    return float(ray.cluster_resources().get("CPU", 1.0))

@@ -1,0 +1,54 @@
+"""A real service and a real Chromium, once for all browser tests."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+
+import pytest
+import ray
+
+from melanoma_ray.serving.run import start_service, stop_service
+from tests.checkpoints import build_checkpoint
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[playwright.Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        pytest.skip(f"none of {', '.join(names)} is on PATH")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=found, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def url(browser: playwright.Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Asks for the browser first: without one there is no need for a service."""
+    checkpoint = build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        ray.init(address="local", num_cpus=2, include_dashboard=False)
+    start_service(checkpoint, port=port)
+    yield f"http://127.0.0.1:{port}"
+    stop_service()
+    if is_ours:
+        ray.shutdown()

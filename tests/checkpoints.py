@@ -1,0 +1,37 @@
+"""A real checkpoint with random weights, for tests that need one of the right format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from melanoma_ray.config import ImageConfig
+from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.experiments import baseline
+from melanoma_ray.model.calibration import Calibration
+from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
+from melanoma_ray.model.networks import build_classifier
+
+
+def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 64) -> str:
+    """Write it and return its directory."""
+    experiment = baseline()
+    experiment = replace(experiment, model=replace(experiment.model, network=network, image_side=side))
+    torch.manual_seed(0)
+    write_checkpoint(
+        directory,
+        build_classifier(experiment.model, len(DIAGNOSES)).state_dict(),
+        experiment=experiment,
+        calibration=Calibration(
+            temperature=1.5,
+            decision_threshold=0.1,
+            out_of_distribution_threshold=-1.0,
+            num_validation_images=100,
+            num_validation_melanomas=20,
+        ),
+        origin=DataOrigin(
+            fingerprint="0" * 64, is_synthetic=True, diagnoses=DIAGNOSES, image=ImageConfig(side=side)
+        ),
+    )
+    return directory

@@ -1,0 +1,344 @@
+"""The service as it is deployed: a real Serve, a real replica, a real checkpoint with random weights."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import select
+import socket
+import struct
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import ray
+import yaml
+from fastapi.testclient import TestClient
+from PIL import Image
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+from starlette.requests import Request
+
+from melanoma_ray.client import Client
+from melanoma_ray.errors import CheckpointError, ServiceError
+from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.serving.problems import ProblemError
+from melanoma_ray.serving.routes import build_http
+from melanoma_ray.serving.run import start_service, stop_service
+from melanoma_ray.serving.service import ServiceArguments
+from melanoma_ray.serving.upload import read_upload
+from tests.checkpoints import build_checkpoint
+
+SIDE = 64
+PROBLEM_JSON = "application/problem+json"
+REPOSITORY = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def encode_image(kind: str = "PNG", width: int = 90, height: int = 70) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunks + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+IMAGE = encode_image()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        ray.init(address="local", num_cpus=2, include_dashboard=False)
+    yield
+    stop_service()
+    if is_ours:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
+
+
+def test_a_missing_checkpoint_is_told_before_anything_starts(cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not found"):
+        start_service(str(tmp_path / "none"), port=free_port())
+    assert not serve.status().proxies
+
+
+def test_a_port_in_use_is_told_before_anything_starts(cluster: None, checkpoint: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=f"^port {port} on 127.0.0.1 is in use: choose another with --port$"):
+            start_service(checkpoint, port=port)
+    assert not serve.status().proxies
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 0), ("127.0.0.1", 65536), ("203.0.113.1", 8000)])
+def test_a_port_that_nobody_could_have_is_refused(cluster: None, checkpoint: str, host: str, port: int) -> None:
+    with pytest.raises(ServiceError, match=f"port {port}"):
+        start_service(checkpoint, host=host, port=port)
+
+
+@pytest.fixture(scope="module")
+def url(cluster: None, checkpoint: str) -> str:
+    port = free_port()
+    start_service(checkpoint, port=port)
+    return f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    with Client(url) as found:
+        yield found
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as found:
+        yield found
+
+
+def test_the_answer_is_the_predictors(client: Client, checkpoint: str) -> None:
+    predictor = Predictor.load(checkpoint)
+    expected = predictor.predict(predictor.decode(IMAGE)[None])
+    answer = client.predict(IMAGE)
+    assert list(answer.probabilities) == list(predictor.manifest.diagnoses)
+    np.testing.assert_allclose(list(answer.probabilities.values()), expected.probability[0], atol=1e-6)
+    assert answer.melanoma_probability == answer.probabilities["melanoma"]
+    assert answer.decision == expected.decision[0]
+    assert answer.decision_threshold == predictor.manifest.calibration.decision_threshold
+    assert answer.checkpoint_id == predictor.checkpoint_id
+    assert answer.is_synthetic
+    assert "not a medical device" in answer.notice
+
+
+def test_many_at_once_each_get_their_own_answer(client: Client) -> None:
+    images = [encode_image("JPEG", 80 + 5 * i, 80) for i in range(12)]
+    alone = [client.predict(image).melanoma_probability for image in images]
+    with ThreadPoolExecutor(len(images)) as pool:
+        together = [answer.melanoma_probability for answer in pool.map(client.predict, images)]
+    assert len(set(alone)) == len(images)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_form_gets_the_same_answer_and_its_files_name(raw: httpx.Client) -> None:
+    from_body = raw.post("/v1/predict", content=IMAGE).json()
+    from_form = raw.post("/v1/predict", files={"image": ("C:\\scans\\ISIC_1.a.png", IMAGE)}).json()
+    assert from_body["image_id"] is None
+    assert from_form.pop("image_id") == "ISIC_1.a"
+    assert from_form == {name: value for name, value in from_body.items() if name != "image_id"}
+
+
+BAD_REQUESTS = {
+    "no image": ({"content": b""}, "empty", 400),
+    "text": ({"content": b"hello"}, "not-an-image", 415),
+    "a cut image": ({"content": encode_image("JPEG", 400, 400)[:3000]}, "truncated", 422),
+    "a tiny image": ({"content": encode_image(width=3, height=3)}, "too-few-pixels", 422),
+    "a huge image": ({"content": png_header(20_000, 20_000)}, "too-many-pixels", 413),
+    "a bomb": ({"content": png_header(2**30, 2**30)}, "too-many-pixels", 413),
+    "another field": ({"files": {"photo": IMAGE}}, "wrong-field", 422),
+    "text in the field": ({"files": {"image": (None, "hello")}}, "wrong-field", 422),
+    "two files": ({"files": [("image", IMAGE), ("image", IMAGE)]}, "unreadable-form", 400),
+    "no form": ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, "unreadable-form", 400),
+    "too large": ({"content": bytes(34_000_000)}, "too-many-bytes", 413),
+    "too large a form": ({"files": {"image": bytes(34_000_000)}}, "too-many-bytes", 413),
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_a_bad_request_is_a_problem_and_no_error_of_ours(raw: httpx.Client, path: str, name: str) -> None:
+    request, slug, status = BAD_REQUESTS[name]
+    response = raw.post(path, **request)
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM_JSON
+    problem = response.json()
+    assert problem["type"] == f"urn:melanoma-ray:problem:{slug}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"] == path
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread(url: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", int(url.rsplit(":", 1)[1]), timeout=30)
+    connection.putrequest("POST", "/v1/predict")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_body_that_does_not_say_its_size_is_refused_when_it_is_too_large(raw: httpx.Client) -> None:
+    response = raw.post("/v1/predict", content=(bytes(1_000_000) for _ in range(34)))
+    assert response.status_code == 413
+    assert response.json()["type"].endswith(":too-many-bytes")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/predict", 405), ("DELETE", "/v1/model", 405), ("GET", "/v2", 404), ("GET", "/../etc/passwd", 404)],
+)
+def test_an_unknown_path_or_method_is_a_problem(raw: httpx.Client, method: str, path: str, status: int) -> None:
+    response = raw.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM_JSON
+    assert ("allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("diagnosis", [None, "melanoma", "BCC"])
+def test_an_explanation_is_a_picture_of_the_stored_square(client: Client, diagnosis: str | None) -> None:
+    with Image.open(io.BytesIO(client.explain(IMAGE, diagnosis))) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (SIDE, SIDE)
+
+
+def test_an_unknown_diagnosis_is_refused_with_the_known_ones(client: Client) -> None:
+    with pytest.raises(ServiceError, match=r"plague.*melanoma"):
+        client.explain(IMAGE, "plague")
+
+
+def test_the_model_card_is_the_manifest(client: Client, checkpoint: str) -> None:
+    predictor = Predictor.load(checkpoint)
+    card = client.model()
+    assert card.checkpoint_id == predictor.checkpoint_id
+    assert tuple(card.diagnoses) == predictor.manifest.diagnoses
+    assert card.temperature == predictor.manifest.calibration.temperature
+    assert card.image_side_px == SIDE
+    assert card.versions["ray"] == ray.__version__
+
+
+def test_health_and_readiness_answer(raw: httpx.Client, client: Client) -> None:
+    assert raw.get("/healthz").json() == {"status": "ok"}
+    client.wait_until_ready(timeout_s=5)
+
+
+def test_the_description_names_both_kinds_of_body_and_the_problems(raw: httpx.Client) -> None:
+    described = raw.get("/openapi.json").json()
+    for path in ("/v1/predict", "/v1/explain"):
+        operation = described["paths"][path]["post"]
+        assert set(operation["requestBody"]["content"]) == {
+            "image/*",
+            "application/octet-stream",
+            "multipart/form-data",
+        }
+        assert PROBLEM_JSON in operation["responses"]["415"]["content"]
+    assert "detail" in described["components"]["schemas"]["Problem"]["properties"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/assets/page.css", "/assets/page.js", "/v1/model", "/nowhere"])
+def test_every_answer_confines_the_page_to_this_service(raw: httpx.Client, path: str) -> None:
+    response = raw.get(path)
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "https://" not in response.text
+
+
+def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
+    """Stalled uploads take every place: 16 in the replica, 64 in the queue."""
+    address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    stalled = [socket.create_connection(address) for _ in range(100)]
+    for connection in stalled:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nabc")
+    answered, _, _ = select.select(stalled, [], [], 30)
+    refused = [connection.recv(4096) for connection in answered]
+    assert refused
+    assert all(answer.startswith(b"HTTP/1.1 429") for answer in refused)
+    assert all(b"retry-after: 1\r\n" in answer.lower() for answer in refused)
+    for connection in stalled:
+        connection.close()
+    client.wait_until_ready(timeout_s=20)
+    assert client.predict(IMAGE).probabilities
+
+
+def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
+    with pytest.raises(ServiceError, match="already, but not at port"):
+        start_service(checkpoint, port=free_port())
+
+
+def test_a_new_checkpoint_takes_over_without_a_gap(url: str, client: Client, tmp_path: Path) -> None:
+    before = client.model().checkpoint_id
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE + 32)
+    is_done = threading.Event()
+    failures: list[str] = []
+
+    def keep_asking() -> None:
+        with Client(url) as asking:
+            while not is_done.is_set():
+                try:
+                    asking.predict(IMAGE)
+                except ServiceError as error:
+                    failures.append(str(error))
+
+    thread = threading.Thread(target=keep_asking)
+    thread.start()
+    start_service(other, port=int(url.rsplit(":", 1)[1]))
+    is_done.set()
+    thread.join()
+    assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id != before
+    assert failures == []
+
+
+def test_a_fault_of_ours_is_a_problem_without_internals() -> None:
+    """Outside a replica there is no model: as unexpected an error as any."""
+    response = TestClient(build_http()).get("/v1/model")
+    assert response.status_code == 500
+    assert response.headers["content-type"] == PROBLEM_JSON
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "replica" not in response.text.lower()
+
+
+def form_request(field: str, content: bytes) -> Request:
+    head = f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="x.png"\r\n\r\n'.encode()
+    messages = iter([{"type": "http.request", "body": head + content + b"\r\n--b--\r\n", "more_body": False}])
+
+    async def receive() -> dict[str, object]:
+        return next(messages)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    return Request({"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers}, receive)
+
+
+def test_a_large_upload_is_never_written_to_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    content = bytes(3_000_000)
+    upload = asyncio.run(read_upload(form_request("image", content), max_bytes=3_000_000))
+    assert upload.encoded == content
+
+
+def test_a_form_may_be_larger_than_its_image_but_not_the_image_than_allowed() -> None:
+    assert asyncio.run(read_upload(form_request("image", bytes(100)), max_bytes=100)).encoded == bytes(100)
+    with pytest.raises(ProblemError, match="101 bytes or more: at most 100"):
+        asyncio.run(read_upload(form_request("image", bytes(101)), max_bytes=100))
+
+
+def test_serve_yaml_is_one_that_serve_and_the_application_take() -> None:
+    config = ServeDeploySchema(**yaml.safe_load((REPOSITORY / "deploy/serve.yaml").read_text()))
+    (application,) = config.applications
+    assert application.import_path == "melanoma_ray.serving.app:build_app"
+    assert ServiceArguments.model_validate(application.args).checkpoint

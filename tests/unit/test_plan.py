@@ -1,0 +1,104 @@
+"""The sampling plan: who is seen when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from melanoma_ray.data.plan import PADDING, SamplingPlan, check_batch_size
+from melanoma_ray.data.stream import plan_blocks
+from melanoma_ray.errors import ConfigError
+
+plans = st.builds(
+    SamplingPlan,
+    num_train=st.integers(20, 60),
+    num_val=st.integers(1, 25),
+    global_batch_size=st.sampled_from([4, 6, 12]),
+    num_epochs=st.integers(1, 4),
+    seed=st.integers(0, 2**31),
+)
+
+
+def slots(plan: SamplingPlan, *, is_training: bool) -> list[int]:
+    return [slot for slot in range(plan.num_slots) if plan.is_training(slot) == is_training]
+
+
+@given(plans)
+def test_every_image_is_seen_once_an_epoch_but_for_the_run_s_last_remainder(plan: SamplingPlan) -> None:
+    seen = np.concatenate([plan.images(slot)[0] for slot in slots(plan, is_training=True)])
+    assert len(seen) == plan.num_steps * plan.global_batch_size
+    assert plan.num_epochs * plan.num_train - len(seen) < plan.global_batch_size
+    for epoch in range(plan.num_epochs):
+        numbers = seen[epoch * plan.num_train : (epoch + 1) * plan.num_train]
+        assert len(set(numbers)) == len(numbers)
+        assert set(numbers) <= set(range(plan.num_train))
+
+
+@given(plans)
+def test_validation_follows_each_epoch_in_order_and_padding_is_marked(plan: SamplingPlan) -> None:
+    val = slots(plan, is_training=False)
+    numbers = np.concatenate([plan.images(slot)[0] for slot in val])
+    expected = np.arange(plan.num_train, plan.num_train + plan.num_val)
+    for part in np.split(numbers, len(plan.last_steps)):
+        np.testing.assert_array_equal(part[part != PADDING], expected)
+    assert len(val) == len(plan.last_steps) * plan.num_val_slots
+    assert not plan.is_training(plan.num_slots - 1)
+
+
+@given(plans)
+def test_steps_are_counted_without_the_validation_slots_between_them(plan: SamplingPlan) -> None:
+    training = slots(plan, is_training=True)
+    assert [plan.step_of(slot) for slot in training] == list(range(plan.num_steps))
+
+
+@given(plans, st.sampled_from([1, 2]))
+def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: SamplingPlan, num_workers: int) -> None:
+    blocks = plan_blocks(plan, 64, start_slot=0, num_workers=num_workers)
+    images = {slot: [] for slot in range(plan.num_slots)}
+    for block in blocks:
+        for slot, image in zip(block["slot"].to_pylist(), block["image"].to_pylist(), strict=True):
+            images[slot].append(image)
+    for slot, numbers in images.items():
+        assert sorted(numbers) == sorted(plan.images(slot)[0].tolist())
+
+
+@given(plans)
+def test_a_resumed_plan_is_the_tail_of_the_whole_plan(plan: SamplingPlan) -> None:
+    start = plan.num_slots // 2
+    tail = [row for block in plan_blocks(plan, 64, start_slot=start, num_workers=1) for row in block.to_pylist()]
+    whole = [row for block in plan_blocks(plan, 64, start_slot=0, num_workers=1) for row in block.to_pylist()]
+    assert tail == [row for row in whole if row["slot"] >= start]
+
+
+def test_workers_shares_of_a_slot_have_equal_rows_so_that_the_splitter_takes_turns() -> None:
+    plan = SamplingPlan(num_train=50, num_val=7, global_batch_size=8, num_epochs=3, seed=1)
+    blocks = plan_blocks(plan, 64, start_slot=3, num_workers=4)
+    rows = [block.num_rows for block in blocks]
+    assert all(len(set(rows[i : i + 4])) == 1 for i in range(0, len(rows), 4))
+
+
+def test_epochs_differ_in_order_and_in_augmentation_and_a_seed_repeats_both() -> None:
+    plan = SamplingPlan(num_train=16, num_val=1, global_batch_size=16, num_epochs=2, seed=3)
+    first, second = plan.images(0), plan.images(2)
+    assert (first[0] != second[0]).any()
+    assert not set(first[1]) & set(second[1])
+    again = SamplingPlan(num_train=16, num_val=1, global_batch_size=16, num_epochs=2, seed=3)
+    np.testing.assert_array_equal(again.images(0)[1], first[1])
+
+
+def test_augmentation_seeds_don_t_collide_over_a_long_run() -> None:
+    plan = SamplingPlan(num_train=2000, num_val=1, global_batch_size=50, num_epochs=20, seed=0)
+    seeds = np.concatenate([plan.images(slot)[1] for slot in range(plan.num_slots) if plan.is_training(slot)])
+    assert len(set(seeds.tolist())) == len(seeds)
+
+
+def test_a_batch_larger_than_the_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match="global_batch_size=64: more than the 10 training images"):
+        SamplingPlan(num_train=10, num_val=1, global_batch_size=64, num_epochs=2, seed=0)
+
+
+def test_a_batch_that_the_workers_can_t_share_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a multiple of 3 workers"):
+        check_batch_size(32, 3)
