@@ -144,11 +144,11 @@ def _join_table(frame: pd.DataFrame, table: pd.DataFrame) -> Collection:
     rows = table.loc[known["image_id"]]
     names = {name: parse_diagnosis(name) for name in rows["diagnosis"].dropna().unique()}
     labelled = rows["diagnosis"].notna().to_numpy()
-    frame = known[labelled]
+    source = _to_source(known[labelled], rows[labelled], [names[name] for name in rows["diagnosis"][labelled]])
     return Collection(
-        table=_to_source(frame, rows[labelled], [names[name] for name in rows["diagnosis"][labelled]]),
+        table=source,
         num_rows_without_file=int((~table.index.isin(known["image_id"])).sum()),
-        num_files_without_row=len(known) - len(frame) + int((~frame.index.isin(known.index)).sum()),
+        num_files_without_row=len(frame) - source.num_rows,
     )
 
 

@@ -7,7 +7,7 @@ a serve.yaml into ``ServiceArguments``, and takes a string for no type at all.
 from ray import serve
 from ray.serve.config import BackpressureConfig
 
-from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
+from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest, read_weights
 from melanoma_ray.serving.routes import build_http
 from melanoma_ray.serving.service import MAX_ONGOING_REQUESTS, Service, ServiceArguments
 from melanoma_ray.storage import absolute
@@ -23,7 +23,7 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
         CheckpointError: The checkpoint isn't there, is damaged or of another format version.
     """
     checkpoint = absolute(find_checkpoint(arguments.checkpoint))
-    read_manifest(checkpoint)
+    read_weights(checkpoint, read_manifest(checkpoint))  # a replica would only say that it could not start
     as_deployment = serve.deployment(
         num_replicas=arguments.num_replicas,
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},

@@ -46,7 +46,7 @@ def start_service(
     try:
         serve.run(app, name=APPLICATION, route_prefix="/")
     except RuntimeError as error:
-        msg = f"the service did not come up: {error}"
+        msg = f"the service did not come up ({error}): `serve status` and the replica's log have the reason"
         raise ServiceError(msg) from error
 
 

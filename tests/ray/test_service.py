@@ -86,6 +86,15 @@ def test_a_missing_checkpoint_is_told_before_anything_starts(cluster: None, tmp_
     assert not serve.status().proxies
 
 
+def test_damaged_weights_are_told_before_anything_starts(cluster: None, tmp_path: Path) -> None:
+    damaged = build_checkpoint(str(tmp_path / "damaged"), side=SIDE)
+    weights = tmp_path / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError):
+        start_service(damaged, port=free_port())
+    assert not serve.status().proxies
+
+
 def test_a_port_in_use_is_told_before_anything_starts(cluster: None, checkpoint: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
