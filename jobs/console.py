@@ -21,6 +21,10 @@ from melanoma_ray.errors import ConfigError, MelanomaRayError
 from melanoma_ray.experiments import EXPERIMENTS
 
 Arguments = TypeVar("Arguments")
+_CLUSTER_CPUS_PER_WORKER = 4.0
+"""Half of a common one-GPU node; the other half loads and augments."""
+_LOADING_CPUS = 0.6
+"""That two loading tasks need."""
 QUIET_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray._private.authentication", "httpx", "alembic")
 
 
@@ -56,29 +60,30 @@ def connect() -> bool:
 
 
 def scale(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
-    """Return Ray's scaling; by default the workers take half of the CPUs, and loading images the rest.
+    """Return Ray's scaling; on one machine the workers take half of the CPUs, and loading images the rest.
+
+    A cluster may still grow, so there each worker takes four CPUs unless told otherwise, and nothing is
+    refused: Ray waits for the nodes.
 
     Raises:
-        ConfigError: The workers would leave no CPU to load images with, so that training never began.
+        ConfigError: This machine would have no CPU left to load images with, so training never began.
     """
     if num_workers < 1:
         msg = f"num_workers={num_workers}: expected 1 or more"
         raise ConfigError(msg)
-    total = ray.cluster_resources().get("CPU", 1.0)
-    cpus = cpus_per_worker or min(8.0 if use_gpu else 64.0, total / 2 / num_workers)
-    if cpus * num_workers > total - 0.3:
-        msg = (
-            f"{num_workers} workers of {cpus} CPUs leave nothing of the cluster's {total:g} CPUs to load images "
-            f"with: choose fewer workers, or --cpus-per-worker {(total - 0.5) / num_workers:.2g} at most"
-        )
-        raise ConfigError(msg)
-    return ScalingConfig(
-        num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu=use_gpu)
-    )
-
-
-def _resources(cpus: float, *, use_gpu: bool) -> dict[str, float]:
-    return {"CPU": cpus, "GPU": 1.0} if use_gpu else {"CPU": cpus}
+    cpus = cpus_per_worker or _CLUSTER_CPUS_PER_WORKER
+    if "RAY_ADDRESS" not in os.environ:
+        total = ray.cluster_resources().get("CPU", 1.0)
+        cpus = cpus_per_worker or total / 2 / num_workers
+        if cpus * num_workers > total - _LOADING_CPUS:
+            most = (total - _LOADING_CPUS) / num_workers
+            msg = (
+                f"{num_workers} workers of {cpus:g} CPUs leave nothing of this machine's {total:g} CPUs to load "
+                f"images with: choose fewer workers, or --cpus-per-worker {most:.2g} at most"
+            )
+            raise ConfigError(msg)
+    resources = {"CPU": cpus} | ({"GPU": 1.0} if use_gpu else {})
+    return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=resources)
 
 
 def experiment_choice() -> object:

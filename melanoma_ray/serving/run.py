@@ -52,7 +52,7 @@ def start_service(
 
 def stop_service() -> None:
     """Stop the service and Serve itself; nothing happens where none runs."""
-    serve.shutdown()  # type: ignore[no-untyped-call]
+    serve.shutdown()
 
 
 def _check_port(host: str, port: int, *, is_serving: bool) -> None:
