@@ -16,7 +16,7 @@ demo: .venv/.runtime ## the whole flow on synthetic lesions, or on IMAGES=DIR
 	$(BIN)/python -m jobs.demo --output demo $(if $(IMAGES),--images "$(IMAGES)")
 
 serve: .venv/.runtime ## the page and the HTTP service of the demo's checkpoint
-	$(BIN)/python -m jobs.deploy --checkpoint demo/runs/demo
+	$(BIN)/python -m jobs.deploy --checkpoint demo/last.json
 
 test: .venv/.dev ## the tests, but for those that take minutes
 	$(BIN)/python -m pytest -m "not slow and not gpu"

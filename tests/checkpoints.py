@@ -30,8 +30,6 @@ def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 6
             num_validation_images=100,
             num_validation_melanomas=20,
         ),
-        origin=DataOrigin(
-            fingerprint="0" * 64, is_synthetic=True, diagnoses=DIAGNOSES, image=ImageConfig(side=side)
-        ),
+        origin=DataOrigin(fingerprint="0" * 64, is_synthetic=True, diagnoses=DIAGNOSES, image=ImageConfig(side=side)),
     )
     return directory

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-import ray
 
 from melanoma_ray.serving.run import start_service, stop_service
 from tests.checkpoints import build_checkpoint
@@ -38,17 +37,12 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture(scope="session")
-def url(browser: playwright.Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(browser: playwright.Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Asks for the browser first: without one there is no need for a service."""
     checkpoint = build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        ray.init(address="local", num_cpus=2, include_dashboard=False)
     start_service(checkpoint, port=port)
     yield f"http://127.0.0.1:{port}"
     stop_service()
-    if is_ours:
-        ray.shutdown()

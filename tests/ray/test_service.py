@@ -54,14 +54,9 @@ IMAGE = encode_image()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        ray.init(address="local", num_cpus=2, include_dashboard=False)
+def cluster(local_ray: None) -> Iterator[None]:
     yield
     stop_service()
-    if is_ours:
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

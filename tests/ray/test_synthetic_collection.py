@@ -5,22 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import ray
 
 from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.synthetic import ATTRIBUTION, write_synthetic_collection
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.synthetic import encode_image, plan_collection
-
-
-@pytest.fixture(scope="module", autouse=True)
-def local_ray():
-    if not ray.is_initialized():
-        ray.init(address="local", num_cpus=2, include_dashboard=False)
-        yield
-        ray.shutdown()
-    else:
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,64 @@
+"""What tests share: one Ray of two CPUs for all that need it, and one small prepared dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+
+from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
+from melanoma_ray.data.preparation import prepare
+from melanoma_ray.data.synthetic import write_synthetic_collection
+from melanoma_ray.experiments import baseline
+
+SIDE = 64
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="warning")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def collection(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of synthetic lesions by diagnosis, with planted faults."""
+    root = str(tmp_path_factory.mktemp("collection") / "images")
+    write_synthetic_collection(root, num_images=150, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(collection: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Directory of the same, prepared."""
+    root = str(tmp_path_factory.mktemp("prepared") / "dataset")
+    split = SplitConfig(val_fraction=0.25, test_fraction=0.25)
+    prepare(collection, root, config=PrepareConfig(image=ImageConfig(side=SIDE), split=split))
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_experiment() -> Experiment:
+    """The baseline on small images, with everything that a checkpoint must carry: dropout and an average."""
+    experiment = baseline()
+    return replace(
+        experiment,
+        model=replace(experiment.model, image_side=SIDE),
+        optimizer=replace(experiment.optimizer, ema_decay=0.9, schedule="cosine"),
+        num_epochs=3,
+        global_batch_size=16,
+        precision="fp32",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The nine-class ISIC set, where it stands beside the project."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "isic9" / "Train"
+    if not folder.is_dir():
+        pytest.skip("the real images aren't here: ../shared/data/isic9; the synthetic ones are tested")
+    return folder

@@ -1,0 +1,101 @@
+"""Evaluation, batch prediction and the sweep: one predictor, real files, real trials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ray.train import ScalingConfig
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment
+from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.diagnoses import DIAGNOSES, column_name
+from melanoma_ray.errors import ConfigError, DataError
+from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.triage.batch import triage
+from melanoma_ray.tuning.sweep import sweep
+from tests.checkpoints import build_checkpoint
+from tests.conftest import SIDE
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
+
+
+def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
+    checkpoint: str, prepared: str, tmp_path: Path
+) -> None:
+    report = evaluate(checkpoint, prepared, str(tmp_path), split="test")
+    figures = json.loads((tmp_path / "report.json").read_text())["figures"]
+    assert figures == report["figures"]
+    for name in ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity"):
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
+    test = open_dataset(prepared).split("test")
+    assert figures["accuracy"]["denominator"] == len(test) == np.sum(figures["confusion"])
+    assert figures["sensitivity"]["denominator"] == (test["diagnosis"] == "melanoma").sum()
+    page = (tmp_path / "report.html").read_text()
+    assert "not a medical device" in page
+    assert "synthetic" in page.lower()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_dataset_of_another_image_size_is_refused(prepared: str, tmp_path: Path) -> None:
+    other = build_checkpoint(str(tmp_path / "other"), side=96)
+    with pytest.raises(DataError, match="prepare it with the same image settings"):
+        evaluate(other, prepared, str(tmp_path / "report"), split="test")
+
+
+def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
+    checkpoint: str, collection: str, tmp_path: Path
+) -> None:
+    result = triage(checkpoint, collection, str(tmp_path))
+    table = pd.read_parquet(result.predictions)
+    assert list(table.columns) == [
+        "image_id",
+        "path",
+        *map(column_name, DIAGNOSES),
+        "melanoma_probability",
+        "decision",
+        "error",
+    ]
+    assert len(table) == 150
+    predictor = Predictor.load(checkpoint, "cpu")
+    for row in table[table["error"].isna()].head(20).to_dict("records"):
+        expected = predictor.predict(predictor.decode(storage.read_bytes(row["path"]))[None])
+        found = np.array([row[column_name(diagnosis)] for diagnosis in DIAGNOSES], np.float32)
+        np.testing.assert_array_equal(found, expected.probability[0])
+        assert row["decision"] == expected.decision[0]
+    unreadable = table[table["error"].notna()]
+    assert len(unreadable) == result.num_unreadable == 3
+    assert unreadable["melanoma_probability"].isna().all()
+    worklist = Path(result.worklist).read_text()
+    assert all(image_id in worklist for image_id in unreadable["image_id"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_takes(
+    small_experiment: Experiment, prepared: str, tmp_path: Path, num_workers: int
+) -> None:
+    """With workers: two CPUs and a trial that the scheduler stops once deadlocked (ray#54305)."""
+    scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}) if num_workers else None
+    experiment = replace(small_experiment, num_epochs=2)
+    result = sweep(experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
+    assert len(result.trials) == 3
+    assert {trial["status"] for trial in result.trials} <= {"finished", "stopped early"}
+    values = [trial["value"] for trial in result.trials]
+    assert values == sorted(values, reverse=True)
+    best = json.loads(Path(result.best_json).read_text())
+    assert best["experiment"]["num_epochs"] == 2
+    assert best["val_balanced_accuracy"] == values[0]
+    assert Predictor.load(result.best_json, "cpu").manifest.is_synthetic
+    assert "loss.class_weighting" in (tmp_path / "sweep" / "sweep.html").read_text()
+    assert sweep(experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling) == result
+    with pytest.raises(ConfigError, match="begun from other settings"):
+        sweep(small_experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
