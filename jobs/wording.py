@@ -7,8 +7,8 @@ from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.client import NOTICE, Prediction
+from melanoma_ray.data.audit import AUDIT, count_by_diagnosis
 from melanoma_ray.data.dataset import DatasetInfo
-from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.training.run import BEST_METRIC, RunDirectory
@@ -26,9 +26,9 @@ SYNTHETIC = "synthetic images: says nothing about real lesions"
 
 def describe_dataset(info: DatasetInfo, output: str) -> str:
     """Return the counts of a prepared dataset."""
-    names = sort_diagnoses({name for counts in info.num_images.values() for name in counts})
     lines = [f"{'':28}" + "".join(f"{split:>7}" for split in SPLITS)]
-    lines += [f"{n:28}" + "".join(f"{info.num_images[split].get(n, 0):7}" for split in SPLITS) for n in names]
+    for name, counts in count_by_diagnosis(info).items():
+        lines.append(f"{name:28}" + "".join(f"{counts[split]:7}" for split in SPLITS))
     for title, counts in (
         ("dropped", info.num_dropped),
         ("quarantined", info.num_quarantined),
@@ -42,7 +42,7 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
         lines.append(f"files left out, since the metadata table doesn't know them: {info.num_files_without_row}")
     if info.is_synthetic:
         lines.append(SYNTHETIC)
-    return "\n".join([*lines, f"prepared dataset: {output}"])
+    return "\n".join([*lines, f"prepared dataset: {output}", f"audit: {storage.join(output, AUDIT)}"])
 
 
 def describe_run(run: RunDirectory) -> str:

@@ -3,6 +3,7 @@
 dataset.json          written last: without it there is no dataset
 index.parquet         one row a readable image: who it is, its split, or why it was dropped
 quarantine.parquet    one row an unreadable image, with its reason
+audit.html            what was found, with thumbnails
 pixels-…/             Parquet files with the stored squares, without loss
 """
 

@@ -13,6 +13,7 @@ import ray.data
 from melanoma_ray import storage
 from melanoma_ray.config import ImageConfig, PrepareConfig
 from melanoma_ray.data import dataset as prepared
+from melanoma_ray.data.audit import write_audit
 from melanoma_ray.data.dataset import DatasetInfo
 from melanoma_ray.data.duplicates import assign_groups, count_conflicts, settle_duplicates
 from melanoma_ray.data.layouts import Collection, read_collection
@@ -54,6 +55,7 @@ def prepare(images: str, output: str, *, metadata: str | None = None, config: Pr
     storage.write_table(
         storage.join(uri, prepared.QUARANTINE), pa.Table.from_pandas(quarantine, QUARANTINE, preserve_index=False)
     )
+    write_audit(uri, info, index, quarantine)
     storage.write_json(storage.join(uri, prepared.DATASET), asdict(info))
     if replaced is not None:
         storage.delete_directory(storage.join(uri, replaced))

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray import storage
+from melanoma_ray.data.audit import count_by_diagnosis
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
 from melanoma_ray.data.scoring import score_split
-from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import DataError
 from melanoma_ray.evaluation.figures import Figures, Scored, measure
 from melanoma_ray.model.checkpoint import BEST, find_checkpoint
@@ -26,7 +26,7 @@ from melanoma_ray.reports.evaluation import (
     render_evaluation,
 )
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
-from melanoma_ray.schema import SPLITS, Split
+from melanoma_ray.schema import Split
 
 _GALLERY_SIZE = 48
 _MEANINGS = {
@@ -126,7 +126,6 @@ def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> Evaluati
     predictor, dataset, split = subject.predictor, subject.dataset, subject.split
     manifest, estimates = predictor.manifest, figures.estimates
     has_operating_point = "sensitivity" in estimates and "specificity" in estimates
-    counts = dataset.info.num_images
     return EvaluationPage(
         title=f"Evaluation on the {split} split",
         is_synthetic=dataset.info.is_synthetic or manifest.is_synthetic,
@@ -135,10 +134,7 @@ def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> Evaluati
         metrics=_metric_rows(figures),
         undefined=[f"{name}: {reason}" for name, reason in figures.undefined.items()],
         thresholds=_threshold_rows(predictor),
-        class_counts={
-            diagnosis: {name: counts[name].get(diagnosis, 0) for name in SPLITS}
-            for diagnosis in sort_diagnoses({name for by_diagnosis in counts.values() for name in by_diagnosis})
-        },
+        class_counts=count_by_diagnosis(dataset.info),
         history=subject.history,
         diagnoses=manifest.diagnoses,
         confusion=figures.confusion,

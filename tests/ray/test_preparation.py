@@ -49,6 +49,13 @@ def test_stored_pixels_are_the_decoder_s_to_the_bit(prepared: str) -> None:
         np.testing.assert_array_equal(square, decode_image(storage.read_bytes(path), CONFIG.image).pixels)
 
 
+def test_the_audit_shows_the_conflicts_and_the_unreadable_files(prepared: str) -> None:
+    page = (Path(prepared) / "audit.html").read_text()
+    assert "Conflicting diagnoses" in page
+    assert page.count("data:image/jpeg") == 4
+    assert all(fault in page for fault in ("truncated", "empty"))
+
+
 def test_synthetic_images_are_called_synthetic(prepared: str) -> None:
     assert open_dataset(prepared).info.is_synthetic
 

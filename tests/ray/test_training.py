@@ -122,12 +122,11 @@ def test_the_stream_follows_the_plan_for_one_worker_and_for_two(small_experiment
     split = build_stream(plan, decoded, small_experiment, start_slot=0, num_workers=2)
     shards = split.streaming_split(2, equal=True)
     halves: list[list[dict[str, np.ndarray]]] = [[], []]
-    readers = [
-        threading.Thread(
-            target=lambda i=i: halves[i].extend(shards[i].iter_batches(batch_size=8, batch_format="numpy"))
-        )
-        for i in range(2)
-    ]
+
+    def read(worker: int) -> None:
+        halves[worker].extend(shards[worker].iter_batches(batch_size=8, batch_format="numpy"))
+
+    readers = [threading.Thread(target=read, args=(worker,)) for worker in range(2)]
     for reader in readers:
         reader.start()
     for reader in readers:
