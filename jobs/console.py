@@ -25,14 +25,13 @@ _CLUSTER_CPUS_PER_WORKER = 4.0
 """Half of a common one-GPU node; the other half loads and augments."""
 _LOADING_CPUS = 0.6
 """That two loading tasks need."""
-QUIET_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray._private.authentication", "httpx", "alembic")
+QUIET_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
 
 
 def run(main: Callable[[Arguments], object], arguments: type[Arguments]) -> None:
     """Parse the command line, run, and end a foreseen error with one line instead of a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in QUIET_LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet()
     try:
         main(tyro.cli(arguments, config=(tyro.conf.CascadeSubcommandArgs,)))
     except (MelanomaRayError, ray.exceptions.RayTaskError) as error:
@@ -44,19 +43,26 @@ def run(main: Callable[[Arguments], object], arguments: type[Arguments]) -> None
         sys.exit("interrupted; the same command goes on")
 
 
-def connect() -> bool:
-    """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine.
+def quiet() -> None:
+    """Leave the console to the jobs: Ray's libraries speak up when something is wrong."""
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
-    Returns:
-        Whether Ray was started here, so that it ends with this process.
-    """
+
+def is_local() -> bool:
+    """Tell whether Ray is started on this machine and ends with this process; else RAY_ADDRESS names a cluster."""
+    return "RAY_ADDRESS" not in os.environ
+
+
+def connect() -> None:
+    """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    is_local = "RAY_ADDRESS" not in os.environ
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "WARNING")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # trials are short
     if not ray.is_initialized():
-        ray.init(address="local" if is_local else None, logging_level=logging.WARNING)
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        ray.init(address="local" if is_local() else None, logging_level=logging.WARNING)
         DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
-    return is_local
+        quiet()
 
 
 def scale(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
@@ -72,7 +78,7 @@ def scale(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> 
         msg = f"num_workers={num_workers}: expected 1 or more"
         raise ConfigError(msg)
     cpus = cpus_per_worker or _CLUSTER_CPUS_PER_WORKER
-    if "RAY_ADDRESS" not in os.environ:
+    if is_local():
         total = ray.cluster_resources().get("CPU", 1.0)
         cpus = cpus_per_worker or total / 2 / num_workers
         if cpus * num_workers > total - _LOADING_CPUS:

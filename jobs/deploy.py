@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs import console, wording
-from melanoma_ray.serving.run import start_service, stop_service
+from melanoma_ray.serving.run import check_service, start_service, stop_service
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,12 @@ class DeployArguments:
 
 def main(arguments: DeployArguments) -> None:
     """Serve; on this machine alone until Ctrl-C."""
-    stays_here = console.connect()
+    if console.is_local():
+        check_service(arguments.checkpoint, host=arguments.host, port=arguments.port)
+    console.connect()
     start_service(**vars(arguments))
     print(wording.describe_service(arguments.host, arguments.port), flush=True)
-    if stays_here:
+    if console.is_local():
         print("Ctrl-C stops it.", flush=True)
         console.wait_for_interrupt()
         stop_service()

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import console, wording
+from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.schema import Split
 
 
@@ -28,6 +30,8 @@ class EvaluateArguments:
 
 def main(arguments: EvaluateArguments) -> dict[str, Any]:
     """Evaluate and print the figures."""
+    find_checkpoint(arguments.checkpoint)
+    open_dataset(arguments.data).split(arguments.split)
     console.connect()
     report = evaluate(
         arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu

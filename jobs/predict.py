@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs import console, wording
+from melanoma_ray.data.layouts import list_images
+from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.triage.batch import TriageResult, triage
 
 
@@ -24,6 +26,8 @@ class PredictArguments:
 
 def main(arguments: PredictArguments) -> TriageResult:
     """Predict and print how many need eyes."""
+    find_checkpoint(arguments.checkpoint)
+    list_images(arguments.images)
     console.connect()
     result = triage(arguments.checkpoint, arguments.images, arguments.output, use_gpu=arguments.use_gpu)
     print(wording.describe_triage(result))

@@ -10,6 +10,7 @@ import tyro
 from jobs import console, wording
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.data.dataset import DatasetInfo
+from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
 
 
@@ -28,8 +29,9 @@ class PrepareArguments:
 
 def main(arguments: PrepareArguments) -> DatasetInfo:
     """Prepare and print what was found."""
+    collection = read_collection(arguments.images, arguments.metadata)
     console.connect()
-    info = prepare(arguments.images, arguments.output, metadata=arguments.metadata, config=arguments.config)
+    info = prepare(collection, arguments.output, arguments.config)
     print(wording.describe_dataset(info, arguments.output))
     return info
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs import console, wording
+from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.data.plan import check_batch_size
 from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import build_run_config, train
 
@@ -32,10 +34,12 @@ class TrainArguments:
 
 def main(arguments: TrainArguments) -> RunDirectory:
     """Train and print where the checkpoint is."""
+    check_batch_size(arguments.experiment.global_batch_size, arguments.num_workers)
+    dataset = open_dataset(arguments.data)
     console.connect()
     scaling = console.scale(arguments.num_workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
     run_config = build_run_config(arguments.storage, arguments.name, max_failures=arguments.max_failures)
-    run = train(arguments.experiment, arguments.data, scaling=scaling, run_config=run_config)
+    run = train(arguments.experiment, dataset, scaling=scaling, run_config=run_config)
     print(wording.describe_run(run))
     return run
 

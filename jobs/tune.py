@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from jobs import console, wording
 from melanoma_ray import storage
+from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.tuning.sweep import SweepResult, sweep
 
 
@@ -32,12 +33,13 @@ class TuneArguments:
 
 def main(arguments: TuneArguments) -> SweepResult:
     """Search and print the trials."""
+    dataset = open_dataset(arguments.data)
     console.connect()
     workers = arguments.num_workers
     gpu, cpus = arguments.use_gpu, arguments.cpus_per_worker
     scaling = console.scale(workers, use_gpu=gpu, cpus_per_worker=cpus) if workers else None
     uri = storage.join(storage.absolute(arguments.storage), arguments.name)
-    result = sweep(arguments.experiment, arguments.data, uri, num_trials=arguments.num_trials, scaling=scaling)
+    result = sweep(arguments.experiment, dataset, uri, num_trials=arguments.num_trials, scaling=scaling)
     print(wording.describe_sweep(result))
     return result
 

@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
+from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
 from melanoma_ray.data.synthetic import write_synthetic_collection
 from melanoma_ray.experiments import baseline
@@ -37,7 +38,7 @@ def prepared(collection: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Directory of the same, prepared."""
     root = str(tmp_path_factory.mktemp("prepared") / "dataset")
     split = SplitConfig(val_fraction=0.25, test_fraction=0.25)
-    prepare(collection, root, config=PrepareConfig(image=ImageConfig(side=SIDE), split=split))
+    prepare(read_collection(collection), root, PrepareConfig(image=ImageConfig(side=SIDE), split=split))
     return root
 
 

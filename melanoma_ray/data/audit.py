@@ -63,7 +63,8 @@ def _facts(info: DatasetInfo, index: pd.DataFrame, quarantine: pd.DataFrame) -> 
 
 
 def _range(values: pd.Series) -> str:
-    return f"{values.min():,}" if values.min() == values.max() else f"{values.min():,} to {values.max():,}"
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _findings(dataset: PreparedDataset) -> list[Finding]:

@@ -16,7 +16,7 @@ from melanoma_ray.data import dataset as prepared
 from melanoma_ray.data.audit import write_audit
 from melanoma_ray.data.dataset import DatasetInfo
 from melanoma_ray.data.duplicates import assign_groups, count_conflicts, settle_duplicates
-from melanoma_ray.data.layouts import Collection, read_collection
+from melanoma_ray.data.layouts import Collection
 from melanoma_ray.data.splits import assign_splits
 from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import DataError, DecodeError
@@ -29,21 +29,19 @@ _IMAGES_PER_BLOCK = 128
 """So that a block of large squares stays well below a hundred megabytes, and small sets use all cores."""
 
 
-def prepare(images: str, output: str, *, metadata: str | None = None, config: PrepareConfig) -> DatasetInfo:
+def prepare(collection: Collection, output: str, config: PrepareConfig) -> DatasetInfo:
     """Prepare a collection and return what was written.
 
     Args:
-        images: Folder of the collection, local or s3://.
+        collection: From ``read_collection``.
         output: Directory of the prepared dataset; an older one there is replaced when the new is complete.
-        metadata: A table that knows more of the images, or their diagnoses.
         config: What decides the result.
 
     Raises:
-        DataError: Unusable input, or too many unreadable images.
+        DataError: The output holds something else, or too many images are unreadable.
     """
     uri = storage.absolute(output)
     replaced = _check_output(uri)
-    collection = read_collection(images, metadata)
     pixels = f"pixels-{uuid.uuid4().hex[:8]}"
     logger.info("decoding %d images", collection.table.num_rows)
     _decode_all(collection.table, storage.join(uri, pixels), config.image)

@@ -7,12 +7,15 @@ import socket
 
 from ray import serve
 from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
 from melanoma_ray.serving.service import ServiceArguments
 
 APPLICATION = "melanoma_ray"
+_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
+"""A caller may be a job that prints; deploy/serve.yaml leaves Serve's own logging on."""
 _REQUEST_TIMEOUT_S = 60.0
 """From a request's first byte to its answer's last; a slow upload of 32 MiB at 5 Mbit/s fits."""
 
@@ -42,12 +45,24 @@ def start_service(
     """
     app = build_app(ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus))
     _check_port(host, port, is_serving=bool(serve.status().proxies))
-    serve.start(http_options=HTTPOptions(host=host, port=port, request_timeout_s=_REQUEST_TIMEOUT_S))
+    options = HTTPOptions(host=host, port=port, request_timeout_s=_REQUEST_TIMEOUT_S)
+    serve.start(http_options=options, logging_config=_LOGGING)
     try:
-        serve.run(app, name=APPLICATION, route_prefix="/")
+        serve.run(app, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
     except RuntimeError as error:
         msg = f"the service did not come up ({error}): `serve status` and the replica's log have the reason"
         raise ServiceError(msg) from error
+
+
+def check_service(checkpoint: str, *, host: str, port: int) -> None:
+    """Refuse what ``start_service`` would refuse, before Ray itself is started on this machine.
+
+    Raises:
+        CheckpointError: The checkpoint can't be used.
+        ServiceError: The port can't be used.
+    """
+    build_app(ServiceArguments(checkpoint=checkpoint))
+    _check_port(host, port, is_serving=False)
 
 
 def stop_service() -> None:

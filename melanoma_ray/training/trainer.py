@@ -16,7 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.data.dataset import PreparedDataset, open_dataset
+from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.plan import check_batch_size
 from melanoma_ray.data.stream import build_plan, build_stream, load_decoded
 from melanoma_ray.errors import MelanomaRayError
@@ -54,12 +54,14 @@ def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
     )
 
 
-def train(experiment: Experiment, data: str, *, scaling: ScalingConfig, run_config: RunConfig) -> RunDirectory:
+def train(
+    experiment: Experiment, dataset: PreparedDataset, *, scaling: ScalingConfig, run_config: RunConfig
+) -> RunDirectory:
     """Train to the end and finish the checkpoint; a run that was interrupted goes on.
 
     Args:
         experiment: What decides the weights.
-        data: Directory of a prepared dataset.
+        dataset: From ``open_dataset``.
         scaling: Ray's: workers, CPUs, GPUs.
         run_config: From ``build_run_config``.
 
@@ -67,7 +69,6 @@ def train(experiment: Experiment, data: str, *, scaling: ScalingConfig, run_conf
         MelanomaRayError: The settings contradict each other, or what a worker raised.
         TrainingFailedError: More failures than ``max_failures``.
     """
-    dataset = open_dataset(data)
     job = build_job(experiment, dataset)
     check_batch_size(experiment.global_batch_size, scaling.max_workers)
     run = RunDirectory(uri=storage.join(str(run_config.storage_path), str(run_config.name)))
@@ -108,9 +109,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
 
 def _ordered() -> DataConfig:
     """Return Ray's settings under which the splitter follows the plan."""
-    options = DataConfig.default_ingest_options()
-    options.preserve_order = True
-    return DataConfig(execution_options=options, enable_shard_locality=False)
+    return DataConfig(execution_options=ray.data.ExecutionOptions(preserve_order=True), enable_shard_locality=False)
 
 
 def _stream_from_newest(job: TrainingJob, dataset: PreparedDataset, run_uri: str, num_workers: int) -> ray.data.Dataset:
@@ -123,6 +122,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """Run the loop in a worker of Ray Train."""
     port = TrainPort()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells each report; the loop tells each epoch
     torch.set_num_threads(port.num_threads)
     np.seterr(all="raise", under="ignore")
     Worker(config["job"], port).run()

@@ -21,7 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment, to_dict
-from melanoma_ray.data.dataset import PreparedDataset, open_dataset
+from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.stream import load_decoded
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import BEST
@@ -54,13 +54,13 @@ class SweepResult:
 
 
 def sweep(
-    experiment: Experiment, data: str, uri: str, *, num_trials: int, scaling: ScalingConfig | None
+    experiment: Experiment, dataset: PreparedDataset, uri: str, *, num_trials: int, scaling: ScalingConfig | None
 ) -> SweepResult:
     """Search around an experiment and finish the checkpoint of the best trial; a finished sweep is returned as it is.
 
     Args:
         experiment: Where to start from; the first trial is this experiment itself.
-        data: Directory of a prepared dataset.
+        dataset: From ``open_dataset``.
         uri: Directory of the sweep.
         num_trials: 1 or more.
         scaling: Of each trial's workers; none trains each trial in its own process.
@@ -71,7 +71,6 @@ def sweep(
     if num_trials < 1:
         msg = f"num_trials={num_trials}: expected 1 or more"
         raise ConfigError(msg)
-    dataset = open_dataset(data)
     origin = {"started_from": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
     if storage.exists(storage.join(uri, "best.json")):
         return _reopen(uri, origin)

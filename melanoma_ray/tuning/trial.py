@@ -88,7 +88,8 @@ def run_with_workers(
 
 
 def _prepare_process(num_threads: int) -> None:
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     torch.set_num_threads(num_threads)
     np.seterr(all="raise", under="ignore")
 

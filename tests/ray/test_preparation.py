@@ -12,6 +12,7 @@ import pytest
 from melanoma_ray import storage
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.decoding import decode_image
@@ -65,19 +66,17 @@ def test_preparing_again_elsewhere_gives_the_same_fingerprint_and_another_seed_a
 ) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(collection, moved)
-    first = prepare(collection, str(tmp_path / "a"), config=CONFIG)
-    second = prepare(str(moved), str(tmp_path / "b"), config=CONFIG)
+    first = prepare(read_collection(collection), str(tmp_path / "a"), CONFIG)
+    second = prepare(read_collection(str(moved)), str(tmp_path / "b"), CONFIG)
     assert first.fingerprint == second.fingerprint
-    other = prepare(
-        collection, str(tmp_path / "a"), config=PrepareConfig(image=CONFIG.image, split=SplitConfig(seed=1))
-    )
+    other = prepare(collection, str(tmp_path / "a"), PrepareConfig(image=CONFIG.image, split=SplitConfig(seed=1)))
     assert other.fingerprint != first.fingerprint
     assert open_dataset(str(tmp_path / "a")).info == other
     assert len(list((tmp_path / "a").glob("pixels-*"))) == 1
 
 
 def test_keeping_duplicates_keeps_all(collection: str, tmp_path: Path) -> None:
-    info = prepare(collection, str(tmp_path), config=PrepareConfig(image=CONFIG.image, duplicates="keep"))
+    info = prepare(read_collection(collection), str(tmp_path), PrepareConfig(image=CONFIG.image, duplicates="keep"))
     assert info.num_dropped == {}
     assert info.num_conflicts == {"melanoma | seborrheic keratosis": 2}
 
@@ -85,7 +84,7 @@ def test_keeping_duplicates_keeps_all(collection: str, tmp_path: Path) -> None:
 def test_too_many_unreadable_images_end_the_job_and_say_so(collection: str, tmp_path: Path) -> None:
     config = PrepareConfig(image=CONFIG.image, max_quarantined_fraction=0.01)
     with pytest.raises(DataError, match=r"3 of 150 images are unusable .*max_quarantined_fraction=0\.01"):
-        prepare(collection, str(tmp_path / "out"), config=config)
+        prepare(read_collection(collection), str(tmp_path / "out"), config)
     with pytest.raises(DataError, match=r"no dataset\.json"):
         open_dataset(str(tmp_path / "out"))
 
@@ -93,12 +92,12 @@ def test_too_many_unreadable_images_end_the_job_and_say_so(collection: str, tmp_
 def test_a_directory_with_other_files_is_left_alone(collection: str, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(DataError, match="holds other files"):
-        prepare(collection, str(tmp_path), config=CONFIG)
+        prepare(read_collection(collection), str(tmp_path), CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_the_conflicts_of_the_real_set_are_found(local_ray: None, real_images: Path, tmp_path: Path) -> None:
-    info = prepare(str(real_images), str(tmp_path / "isic9"), config=CONFIG)
+    info = prepare(read_collection(str(real_images)), str(tmp_path / "isic9"), CONFIG)
     assert info.num_conflicts["melanoma | seborrheic keratosis"] == 75
     assert info.num_conflicts["actinic keratosis | nevus"] == 62
     kept = sum(counts.get("seborrheic keratosis", 0) for counts in info.num_images.values())

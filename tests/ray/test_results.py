@@ -85,8 +85,8 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
 ) -> None:
     """With workers: two CPUs and a trial that the scheduler stops once deadlocked (ray#54305)."""
     scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}) if num_workers else None
-    experiment = replace(small_experiment, num_epochs=2)
-    result = sweep(experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
+    experiment, dataset = replace(small_experiment, num_epochs=2), open_dataset(prepared)
+    result = sweep(experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
     assert len(result.trials) == 3
     assert {trial["status"] for trial in result.trials} <= {"finished", "stopped early"}
     values = [trial["value"] for trial in result.trials]
@@ -96,6 +96,6 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
     assert best["val_balanced_accuracy"] == values[0]
     assert Predictor.load(result.best_json, "cpu").manifest.is_synthetic
     assert "loss.class_weighting" in (tmp_path / "sweep" / "sweep.html").read_text()
-    assert sweep(experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling) == result
+    assert sweep(experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling) == result
     with pytest.raises(ConfigError, match="begun from other settings"):
-        sweep(small_experiment, prepared, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
+        sweep(small_experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)

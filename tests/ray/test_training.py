@@ -33,7 +33,7 @@ def run_training(
     experiment: Experiment, data: str, storage: Path, name: str, *, num_workers: int = 1, max_failures: int = 0
 ) -> RunDirectory:
     run_config = build_run_config(str(storage), name, max_failures=max_failures)
-    return train(experiment, data, scaling=scaling(num_workers), run_config=run_config)
+    return train(experiment, open_dataset(data), scaling=scaling(num_workers), run_config=run_config)
 
 
 def weights_sha256(run: RunDirectory) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,8 @@ def test_the_baseline_has_the_seed_s_number_of_parameters() -> None:
     assert num_parameters(build_classifier(baseline().model, len(DIAGNOSES))) == 3_989_801
 
 
-def test_lite0_starts_from_imagenet_weights_with_its_first_stages_frozen() -> None:
-    config = lite0().model
+def test_lite0_starts_from_imagenet_weights_and_frozen_stages_stay_as_they_are() -> None:
+    config = replace(lite0().model, num_frozen_stages=3)
     classifier, other = build_classifier(config, 9), build_classifier(config, 7)
     first, second = (model.network.conv_stem.weight for model in (classifier, other))
     assert torch.equal(first, second)
