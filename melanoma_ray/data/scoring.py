@@ -51,7 +51,7 @@ def score_split(
     images = dataset.split(split)
     filesystem, path = storage.resolve(dataset.pixels_uri)
     wanted = pa.array(images["path"])
-    squares = ray.data.read_parquet(path, filesystem=filesystem, columns=["path", "pixels"])
+    squares = ray.data.read_parquet(path, filesystem=filesystem).select_columns(["path", "pixels"])
     scored = squares.map_batches(
         keep_paths, batch_format="pyarrow", batch_size=None, fn_kwargs={"wanted": wanted}, zero_copy_batch=True
     ).map_batches(

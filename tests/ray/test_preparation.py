@@ -69,7 +69,9 @@ def test_preparing_again_elsewhere_gives_the_same_fingerprint_and_another_seed_a
     first = prepare(read_collection(collection), str(tmp_path / "a"), CONFIG)
     second = prepare(read_collection(str(moved)), str(tmp_path / "b"), CONFIG)
     assert first.fingerprint == second.fingerprint
-    other = prepare(collection, str(tmp_path / "a"), PrepareConfig(image=CONFIG.image, split=SplitConfig(seed=1)))
+    other = prepare(
+        read_collection(collection), str(tmp_path / "a"), PrepareConfig(image=CONFIG.image, split=SplitConfig(seed=1))
+    )
     assert other.fingerprint != first.fingerprint
     assert open_dataset(str(tmp_path / "a")).info == other
     assert len(list((tmp_path / "a").glob("pixels-*"))) == 1
