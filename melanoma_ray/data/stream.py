@@ -73,7 +73,7 @@ def build_stream(
     """
     check_batch_size(plan.global_batch_size, num_workers)
     blocks = plan_blocks(plan, experiment.model.image_side, start_slot=start_slot, num_workers=num_workers)
-    stream = ray.data.from_arrow(blocks)
+    stream = ray.data.from_blocks(blocks)  # from_arrow asks a task of one CPU about each: it could wait forever
     context = stream.context
     context.execution_options.preserve_order = True
     context.target_max_block_size = None  # a block must stay whole: it is one worker's share
