@@ -60,6 +60,7 @@ def connect() -> None:
     os.environ.setdefault("RAY_DATA_LOG_LEVEL", "WARNING")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")  # trials are short
     if not ray.is_initialized():
+        # With the dashboard: Ray Train asks its state API whether a stopped trial's workers may be cleaned up.
         ray.init(address="local" if is_local() else None, logging_level=logging.WARNING)
         DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
         quiet()

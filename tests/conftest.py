@@ -20,7 +20,8 @@ SIDE = 64
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="warning")
+    # With the dashboard: Ray Train asks its state API whether a stopped trial's workers may be cleaned up.
+    ray.init(address="local", num_cpus=2, logging_level="warning")
     yield
     ray.shutdown()
 
