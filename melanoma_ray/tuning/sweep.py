@@ -151,10 +151,11 @@ def _describe(result: tune.Result, num_epochs: int) -> dict[str, Any]:
         reason = str(result.error).splitlines()[0] if result.error else "no epoch was finished"
         return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
     num_done = int(frame["epoch"].max())
-    checkpoint = result.get_best_checkpoint(BEST_METRIC, "max")
-    progress = checkpoint.path if checkpoint else None
     if "checkpoint_path" in frame:  # a trial with workers of its own: Ray Train kept the checkpoints
         progress = RunDirectory(uri=str(frame["checkpoint_path"].iloc[-1]).rsplit("/", 1)[0]).best_progress()
+    else:
+        checkpoint = result.get_best_checkpoint(BEST_METRIC, "max")
+        progress = checkpoint.path if checkpoint else None
     status = "failed" if result.error else "finished" if num_done >= num_epochs else "stopped early"
     return _trial(result, value=float(frame[BEST_METRIC].max()), num_done=num_done, status=status, progress=progress)
 
