@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from melanoma_ray.config import AugmentationConfig, Experiment
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.pacing import RestWhileIdle
+from melanoma_ray.data.pacing import PacedLoop
 from melanoma_ray.data.plan import PADDING, SamplingPlan, check_batch_size
 from melanoma_ray.imaging.augmentation import augment
 from melanoma_ray.imaging.decoding import resize
@@ -78,7 +78,7 @@ def build_stream(
     context.execution_options.preserve_order = True
     context.target_max_block_size = None  # a block must stay whole: it is one worker's share
     context.enable_progress_bars = False
-    context.custom_execution_callback_classes = [RestWhileIdle]
+    context.custom_execution_callback_classes = [PacedLoop]
     return stream.map_batches(
         load_and_augment,
         batch_size=None,
