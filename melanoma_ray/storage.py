@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +135,3 @@ def delete_directory(uri: str) -> None:
     filesystem, path = resolve(uri)
     if filesystem.get_file_info(path).type == pafs.FileType.Directory:
         filesystem.delete_dir(path)
-
-
-@contextmanager
-def local_copy(uri: str) -> Iterator[Path]:
-    """Give a directory as a local path: itself, or a copy that lives as long as the context."""
-    if is_local(uri):
-        yield Path(absolute(uri))
-        return
-    filesystem, path = resolve(uri)
-    with tempfile.TemporaryDirectory() as temporary:
-        pafs.copy_files(path, temporary, source_filesystem=filesystem)
-        yield Path(temporary)

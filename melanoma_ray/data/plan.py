@@ -70,10 +70,6 @@ class SamplingPlan:
         """Tell a training slot from one of validation."""
         return self._locate(slot)[1] is None
 
-    def step_of(self, slot: int) -> int:
-        """Return how many training steps lie before a slot."""
-        return self._locate(slot)[0]
-
     def _locate(self, slot: int) -> tuple[int, int | None]:
         """Return the training steps before a slot, and its place in a validation pass if it is in one."""
         first_val_slots = self.last_steps + np.arange(len(self.last_steps)) * self.num_val_slots
@@ -101,10 +97,6 @@ class SamplingPlan:
             ]
         )
         return numbers, _augmentation_seeds(self.seed, epochs, numbers)
-
-    def epoch_of_step(self, step: int) -> int:
-        """Return the epoch, from 0, of a step's first image."""
-        return step * self.global_batch_size // self.num_train
 
 
 @lru_cache(maxsize=2)

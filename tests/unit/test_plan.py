@@ -47,12 +47,6 @@ def test_validation_follows_each_epoch_in_order_and_padding_is_marked(plan: Samp
     assert not plan.is_training(plan.num_slots - 1)
 
 
-@given(plans)
-def test_steps_are_counted_without_the_validation_slots_between_them(plan: SamplingPlan) -> None:
-    training = slots(plan, is_training=True)
-    assert [plan.step_of(slot) for slot in training] == list(range(plan.num_steps))
-
-
 @given(plans, st.sampled_from([1, 2]))
 def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: SamplingPlan, num_workers: int) -> None:
     blocks = plan_blocks(plan, 64, start_slot=0, num_workers=num_workers)
