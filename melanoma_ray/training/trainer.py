@@ -124,5 +124,6 @@ def train_worker(config: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells each report; the loop tells each epoch
     torch.set_num_threads(port.num_threads)
+    torch.set_flush_denormal(True)  # Adam's moments of a silent unit decay into denormals, which are slow
     np.seterr(all="raise", under="ignore")
     Worker(config["job"], port).run()

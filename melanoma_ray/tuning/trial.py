@@ -91,6 +91,7 @@ def _prepare_process(num_threads: int) -> None:
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)
     torch.set_num_threads(num_threads)
+    torch.set_flush_denormal(True)
     np.seterr(all="raise", under="ignore")
 
 
