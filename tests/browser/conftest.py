@@ -1,4 +1,4 @@
-"""A real service and a real Chromium, once for all browser tests."""
+"""A real service and a real Chromium for the browser tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[playwright.Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for path in map(shutil.which, names) if path), None)
@@ -36,9 +36,12 @@ def browser() -> Iterator[playwright.Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(browser: playwright.Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Asks for the browser first: without one there is no need for a service."""
+    """Asks for the browser first: without one there is no need for a service.
+
+    For one module only: a replica holds a CPU, and the tests after it need both.
+    """
     checkpoint = build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
