@@ -30,6 +30,8 @@ class ImageConfig:
     """Stored width and height, pixels, in [32, 2048]."""
     aspect: Aspect = "crop"
     """crop: the centred square; pad: black bars; squash: stretch (as the seed's Keras loader does)."""
+    crop_border: bool = False
+    """Cut off the dark surroundings of a microscope's round field of view before that."""
     max_bytes: int = 64 * 1024 * 1024
     """Largest encoded image, bytes; a larger one is quarantined unread."""
     max_pixels: int = 100_000_000
@@ -53,6 +55,9 @@ class SplitConfig:
     """Of all kept images, in (0, 1)."""
     test_fraction: float = 0.15
     """Of all kept images, in [0, 1)."""
+    num_folds: int = 0
+    """Of cross-validation over all but the test split, 2 to 20; 0: none. Fold 0 is the val split then, unless
+    training is told another, and val_fraction isn't used."""
     seed: int = 0
     """Of the assignment."""
 
@@ -62,6 +67,8 @@ class SplitConfig:
         _require(0 <= self.test_fraction < 1, "split.test_fraction", self.test_fraction, "a share in [0, 1)")
         total = self.val_fraction + self.test_fraction
         _require(total < 1, "split.val_fraction + split.test_fraction", total, "less than 1, to leave a train split")
+        folds = self.num_folds
+        _require(folds == 0 or 2 <= folds <= 20, "split.num_folds", folds, "0 (none), or 2 to 20")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +78,11 @@ class PrepareConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     duplicates: Literal["drop", "keep"] = "drop"
-    """drop: one copy of identical images stays, and none where their diagnoses differ;
-    keep: all stay, as in the seed (a leak under a random split)."""
+    """drop: one copy of identical images stays, under the diagnosis that a table settles, and none where no table
+    knows which of their diagnoses is true; keep: all stay, as in the seed (a leak under a random split)."""
+    near_duplicates: Literal["group", "ignore"] = "group"
+    """group: pictures that look the same (resized, re-compressed, turned, mirrored, cropped a little) stay on one
+    side of the split, and count as copies where their diagnoses differ; ignore: they aren't looked for."""
     max_quarantined_fraction: float = 0.1
     """Of all images, in [0, 1]; a larger share of unreadable ones ends the job."""
 
