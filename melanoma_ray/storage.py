@@ -72,7 +72,7 @@ def read_bytes(uri: str) -> bytes:
         return bytes(stream.read())
 
 
-def write_bytes(uri: str, content: bytes) -> None:
+def write_bytes(uri: str, content: bytes | memoryview) -> None:
     """Write a file in one piece: a reader sees the old content or the new, never a part."""
     filesystem, path = resolve(uri)
     parent = path.rsplit("/", 1)[0]
@@ -123,11 +123,17 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns, filesystem=filesystem)
 
 
-def write_table(uri: str, table: pa.Table) -> None:
-    """Write one Parquet file in one piece."""
+def write_table(uri: str, table: pa.Table, *, rows_per_group: int | None = None) -> None:
+    """Write one Parquet file in one piece.
+
+    Args:
+        uri: Of the file.
+        table: What to write.
+        rows_per_group: A reader of one row reads so many; by default all.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_bytes(uri, sink.getvalue().to_pybytes())
+    pq.write_table(table, sink, compression="zstd", row_group_size=rows_per_group)
+    write_bytes(uri, memoryview(sink.getvalue()))
 
 
 def delete_directory(uri: str) -> None:
@@ -135,3 +141,9 @@ def delete_directory(uri: str) -> None:
     filesystem, path = resolve(uri)
     if filesystem.get_file_info(path).type == pafs.FileType.Directory:
         filesystem.delete_dir(path)
+
+
+def delete_file(uri: str) -> None:
+    """Delete one file."""
+    filesystem, path = resolve(uri)
+    filesystem.delete_file(path)

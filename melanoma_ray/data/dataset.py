@@ -1,33 +1,34 @@
 """A prepared dataset on disk, and how it is opened.
 
-dataset.json          written last: without it there is no dataset
-index.parquet         one row a readable image: who it is, its split, or why it was dropped
-quarantine.parquet    one row an unreadable image, with its reason
-audit.html            what was found, with thumbnails
+dataset.json          written last: without it there is no dataset; it names the two below
+index-….parquet       one row a readable image: who it is, its split, or why it was dropped
 pixels-…/             Parquet files with the stored squares, without loss
+quarantine.parquet    one row an unreadable image, with its reason
+audit.html, .json     what was found, with thumbnails; and the same as figures
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from jaxtyping import UInt8
 from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
-from melanoma_ray.errors import DataError
+from melanoma_ray.data.chunks import read_squares
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import Split
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DATASET = "dataset.json"
-INDEX = "index.parquet"
 QUARANTINE = "quarantine.parquet"
+OWN = ("pixels-", "index-", QUARANTINE, "audit.")
+"""How the names of a prepared dataset's other files begin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +36,16 @@ class DatasetInfo:
     """dataset.json."""
 
     format_version: int
+    inputs: str
+    """SHA-256 over the source's table and the settings: the same again means that nothing is to be done."""
     fingerprint: str
     """SHA-256 over what training sees: contents, diagnoses, splits and settings."""
     is_synthetic: bool
     config: PrepareConfig
     diagnoses: tuple[str, ...]
     """Of the train split, in the order of the network's outputs."""
+    index: str
+    """Name of the index."""
     pixels: str
     """Name of the directory with the squares."""
     num_images: dict[str, dict[str, int]]
@@ -49,12 +54,14 @@ class DatasetInfo:
     """Readable images left out, by reason."""
     num_quarantined: dict[str, int]
     """Unreadable images, by fault."""
-    num_conflicts: dict[str, int]
-    """Contents that stood under several diagnoses, by which."""
+    num_conflicts: dict[str, dict[str, int]]
+    """Images about whose diagnosis sources differ, by the claims, and by how it ended."""
     num_rows_without_file: int
     """Of the metadata table."""
     num_files_without_row: int
     """Files left out because the metadata table doesn't know them."""
+    num_left_out: dict[str, int]
+    """Images left out because the table's word is none of the nine diagnoses, by that word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,23 +96,38 @@ class PreparedDataset:
         return storage.join(self.uri, self.info.pixels)
 
     def load_pixels(self, paths: Sequence[str]) -> UInt8[np.ndarray, "image side side 3"]:
-        """Read the squares of some images into memory, in the order asked for."""
-        side = self.info.config.image.side
-        place = {path: i for i, path in enumerate(paths)}
-        squares = np.empty((len(paths), side, side, 3), np.uint8)
-        num_found = 0
-        filesystem, root = storage.resolve(self.pixels_uri)
-        for file in pq.ParquetDataset(root, filesystem=filesystem).files:
-            for batch in pq.ParquetFile(file, filesystem=filesystem).iter_batches(256, columns=["path", "pixels"]):
-                names = batch.column("path").to_pylist()
-                for row in (row for row, name in enumerate(names) if name in place):
-                    flat = np.frombuffer(batch.column("pixels")[row].as_buffer(), np.uint8)
-                    squares[place[names[row]]] = flat.reshape(side, side, 3)
-                    num_found += 1
-        if num_found != len(place):
-            msg = f"{self.uri}: {len(place) - num_found} of {len(place)} images have no pixels; prepare again"
+        """Read the squares of some images into memory, in the order asked for.
+
+        Raises:
+            DataError: One of them isn't a kept image, or its file is gone.
+        """
+        places = pd.Index(self.index["path"]).get_indexer(list(paths))
+        if (places < 0).any():
+            msg = f"{self.uri}: {paths[int(np.argmin(places))]} is no image of this dataset"
             raise DataError(msg)
-        return squares
+        images = self.index.iloc[places]
+        try:
+            return read_squares(
+                self.pixels_uri, list(images["chunk"]), list(images["row"]), self.info.config.image.side
+            )
+        except OSError as error:
+            msg = f"{self.uri}: its pixels can't be read ({error}); prepare again"
+            raise DataError(msg) from error
+
+    def with_fold(self, fold: int) -> PreparedDataset:
+        """Return the dataset with another fold of its cross-validation as the val split.
+
+        Raises:
+            ConfigError: It has no such fold.
+        """
+        num_folds = self.info.config.split.num_folds
+        if not 0 <= fold < num_folds:
+            msg = f"fold={fold}: {self.uri} has {num_folds} folds; prepare with --split.num-folds"
+            raise ConfigError(msg)
+        index = self.index.copy()
+        has_fold = index["fold"].notna()
+        index.loc[has_fold, "split"] = np.where(index.loc[has_fold, "fold"] == fold, "val", "train")
+        return replace(self, index=index)
 
 
 def open_dataset(uri: str) -> PreparedDataset:
@@ -116,7 +138,7 @@ def open_dataset(uri: str) -> PreparedDataset:
     """
     root = storage.absolute(uri)
     info = read_info(root)
-    index = storage.read_table(storage.join(root, INDEX)).to_pandas()
+    index = storage.read_table(storage.join(root, info.index)).to_pandas()
     kept = index[index["split"].notna()].sort_values("path").reset_index(drop=True)
     return PreparedDataset(uri=root, info=info, index=kept)
 
@@ -149,3 +171,8 @@ def fingerprint(kept: pd.DataFrame, config: PrepareConfig) -> str:
     for row in rows.itertuples(index=False):
         digest.update("\t".join(map(str, row)).encode())
     return digest.hexdigest()
+
+
+def name_inside(uri: str, path: str) -> str:
+    """Return the part of a path below the dataset's directory, as ``storage.list_files`` gives it."""
+    return storage.resolve(path)[1].removeprefix(storage.resolve(uri)[1].rstrip("/") + "/")

@@ -1,114 +1,120 @@
-"""From a collection to a prepared dataset: decode in parallel, settle duplicates, split, write."""
+"""From a collection to a prepared dataset: decode what is new, settle labels, split, write.
+
+Everything but the decoding is a pure function of what decoding found, so it is done anew each time;
+dataset.json is written last and names the index it belongs to, so a reader sees the old dataset or the new.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import ray.data
 
 from melanoma_ray import storage
-from melanoma_ray.config import ImageConfig, PrepareConfig
+from melanoma_ray.config import PrepareConfig, to_dict
 from melanoma_ray.data import dataset as prepared
 from melanoma_ray.data.audit import write_audit
+from melanoma_ray.data.chunks import (
+    KEY,
+    chunks_name,
+    decode_chunks,
+    is_final,
+    read_findings,
+    read_thumbnails,
+)
 from melanoma_ray.data.dataset import DatasetInfo
-from melanoma_ray.data.duplicates import assign_groups, count_conflicts, settle_duplicates
+from melanoma_ray.data.labels import Labels, assign_groups, count_conflicts, settle_labels
 from melanoma_ray.data.layouts import Collection
+from melanoma_ray.data.near_duplicates import NearDuplicates, find_near_duplicates
 from melanoma_ray.data.splits import assign_splits
 from melanoma_ray.diagnoses import sort_diagnoses
-from melanoma_ray.errors import DataError, DecodeError
-from melanoma_ray.imaging.decoding import decode_image
-from melanoma_ray.schema import INDEX, PIXELS, QUARANTINE, SPLITS
+from melanoma_ray.errors import DataError
+from melanoma_ray.schema import INDEX, QUARANTINE, SPLITS
 
 logger = logging.getLogger(__name__)
 
-_IMAGES_PER_BLOCK = 128
-"""So that a block of large squares stays well below a hundred megabytes, and small sets use all cores."""
+Tracker = Callable[[Iterator[int], int, str], Iterator[int]]
+"""Shows progress: counts as they come, how many there will be, and of what."""
 
 
-def prepare(collection: Collection, output: str, config: PrepareConfig) -> DatasetInfo:
+def prepare(collection: Collection, output: str, config: PrepareConfig, *, track: Tracker | None = None) -> DatasetInfo:
     """Prepare a collection and return what was written.
+
+    Images that an earlier call decoded with the same settings aren't decoded again, and those in its
+    splits stay there if the split's settings are the same; where nothing has changed, nothing is done.
 
     Args:
         collection: From ``read_collection``.
         output: Directory of the prepared dataset; an older one there is replaced when the new is complete.
         config: What decides the result.
+        track: Shows the progress of decoding.
 
     Raises:
         DataError: The output holds something else, or too many images are unreadable.
     """
     uri = storage.absolute(output)
-    replaced = _check_output(uri)
-    pixels = f"pixels-{uuid.uuid4().hex[:8]}"
-    logger.info("decoding %d images", collection.table.num_rows)
-    _decode_all(collection.table, storage.join(uri, pixels), config.image)
+    old = _read_old(uri)
+    inputs = _digest(collection.table, config)
+    if old is not None and old.inputs == inputs:
+        logger.info("%s: nothing has changed since it was prepared", uri)
+        return old
+    pixels = chunks_name(config.image)
+    _decode_new(collection.table, storage.join(uri, pixels), config, track)
     index, quarantine = _collect(collection.table, storage.join(uri, pixels))
     _check_share(quarantine, collection.table.num_rows, config)
-    index = _settle(index, config)
-    info = _describe(collection, index, quarantine, config, pixels)
-    storage.write_table(storage.join(uri, prepared.INDEX), pa.Table.from_pandas(index, INDEX, preserve_index=False))
-    storage.write_table(
-        storage.join(uri, prepared.QUARANTINE), pa.Table.from_pandas(quarantine, QUARANTINE, preserve_index=False)
-    )
-    write_audit(uri, info, index, quarantine)
+    index, labels, alike = _settle(index, storage.join(uri, pixels), config, _recorded(uri, old, config))
+    info = _describe(collection, index, quarantine, config, labels, inputs)
+    storage.write_table(storage.join(uri, info.index), _to_table(index, INDEX))
+    storage.write_table(storage.join(uri, prepared.QUARANTINE), _to_table(quarantine, QUARANTINE))
+    write_audit(uri, info, index, quarantine, labels, alike)
     storage.write_json(storage.join(uri, prepared.DATASET), asdict(info))
-    if replaced is not None:
-        storage.delete_directory(storage.join(uri, replaced))
+    _sweep(uri, info, old, index)
     return info
 
 
-def _check_output(uri: str) -> str | None:
-    """Refuse a directory that holds something else; return the name of older pixels to delete."""
+def _read_old(uri: str) -> DatasetInfo | None:
+    """Return what is there, if it is a dataset of this format; refuse a directory that holds something else."""
     if storage.exists(storage.join(uri, prepared.DATASET)):
-        return prepared.read_info(uri).pixels
-    foreign = [name for name in storage.list_files(uri) if "/pixels-" not in name]
+        return prepared.read_info(uri)
+    foreign = [name for name in storage.list_files(uri) if not prepared.name_inside(uri, name).startswith(prepared.OWN)]
     if foreign:
         msg = f"output {uri}: holds other files such as {foreign[0]}; give a new directory"
         raise DataError(msg)
     return None
 
 
-def _decode_all(table: pa.Table, pixels_uri: str, config: ImageConfig) -> None:
-    filesystem, path = storage.resolve(pixels_uri)
-    num_blocks = max(1, -(-table.num_rows // _IMAGES_PER_BLOCK))
-    paths = ray.data.from_arrow(table.select(["path"]), override_num_blocks=num_blocks)
-    decoded = paths.map_batches(
-        decode_batch, batch_size=None, batch_format="pyarrow", fn_kwargs={"config": config}, zero_copy_batch=True
-    )
-    decoded.write_parquet(path, filesystem=filesystem, compression="zstd")
+def _digest(source: pa.Table, config: PrepareConfig) -> str:
+    """Return a SHA-256 of everything that decides a prepared dataset."""
+    digest = hashlib.sha256(repr(to_dict(config)).encode())
+    rows = pd.util.hash_pandas_object(source.to_pandas().astype(str), index=False)
+    digest.update(rows.to_numpy().tobytes())
+    return digest.hexdigest()
 
 
-def decode_batch(batch: pa.Table, config: ImageConfig) -> pa.Table:
-    """Read and decode each file of a batch; a bad one becomes a row with its fault."""
-    rows = [_decode_file(path, config) for path in batch.column("path").to_pylist()]
-    return pa.Table.from_pylist(rows, schema=PIXELS)
+def _decode_new(source: pa.Table, chunks_uri: str, config: PrepareConfig, track: Tracker | None) -> None:
+    known = read_findings(chunks_uri)
+    keys = pd.MultiIndex.from_frame(source.select(KEY).to_pandas())
+    is_new = ~keys.isin(pd.MultiIndex.from_frame(known.loc[is_final(known), KEY]))
+    num_new = int(is_new.sum())
+    logger.info("%d images; %d of them to be decoded", source.num_rows, num_new)
+    if num_new:
+        counts = decode_chunks(source.filter(pa.array(is_new)), chunks_uri, config.image)
+        for _ in counts if track is None else track(counts, num_new, "images decoded"):
+            pass
 
 
-def _decode_file(path: str, config: ImageConfig) -> dict[str, object]:
-    row: dict[str, object] = {"path": path}
-    try:
-        encoded = storage.read_bytes(path)
-        row["num_bytes"] = len(encoded)
-        image = decode_image(encoded, config)
-    except DecodeError as error:
-        return row | {"fault": error.fault, "detail": error.detail}
-    except OSError as error:
-        return row | {"fault": "unreadable", "detail": str(error)}
-    return row | {
-        "pixels": image.pixels.tobytes(),
-        "content_sha256": image.content_sha256,
-        "width": image.width,
-        "height": image.height,
-    }
-
-
-def _collect(source: pa.Table, pixels_uri: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _collect(source: pa.Table, chunks_uri: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join what decoding found to the source rows; return readable and unreadable images."""
-    found = storage.read_table(pixels_uri, [name for name in PIXELS.names if name != "pixels"]).to_pandas()
-    joined = source.to_pandas().merge(found, on="path", validate="one_to_one").sort_values("path")
+    joined = source.to_pandas().merge(read_findings(chunks_uri), on=KEY, validate="many_to_one").sort_values("path")
+    if len(joined) < source.num_rows:
+        msg = f"{source.num_rows - len(joined)} images changed while they were read; run the same command again"
+        raise DataError(msg)
     is_bad = joined["fault"].notna()
     return joined[~is_bad].reset_index(drop=True), joined[is_bad].reset_index(drop=True)
 
@@ -125,22 +131,59 @@ def _check_share(quarantine: pd.DataFrame, num_images: int, config: PrepareConfi
         raise DataError(msg)
 
 
-def _settle(index: pd.DataFrame, config: PrepareConfig) -> pd.DataFrame:
-    """Add group_id, split and dropped."""
-    dropped = settle_duplicates(index, config.duplicates)
-    index = index.assign(group_id=assign_groups(index), dropped=dropped, split=None)
-    kept = index[dropped.isna()]
+def _recorded(uri: str, old: DatasetInfo | None, config: PrepareConfig) -> pd.DataFrame | None:
+    """Return the earlier assignment to splits, where it was made by the same rule."""
+    if old is None or old.config.split != config.split:
+        return None
+    names = ["content_sha256", "split", "fold"]
+    return storage.read_table(storage.join(uri, old.index), names).to_pandas().dropna(subset=["split"])
+
+
+def _settle(
+    index: pd.DataFrame, chunks_uri: str, config: PrepareConfig, recorded: pd.DataFrame | None
+) -> tuple[pd.DataFrame, Labels, NearDuplicates]:
+    """Add everything that is decided about an image; return also the labels and the near-duplicates."""
+    alike = _find_alike(index, chunks_uri, config)
+    labels = settle_labels(index, alike.pairs, config.duplicates)
+    index = index.assign(
+        claimed_diagnosis=index["diagnosis"],
+        diagnosis=labels.diagnosis,
+        settled=labels.settled,
+        dropped=labels.dropped,
+        group_id=assign_groups(index, alike.pairs),
+        split=None,
+        fold=None,
+    )
+    kept = index[labels.dropped.isna()]
     if kept.empty:
-        msg = f"none of {len(index)} readable images is left after dropping duplicates and conflicting diagnoses"
+        msg = f"none of {len(index)} readable images is left after dropping copies and conflicting diagnoses"
         raise DataError(msg)
-    split, crossing = assign_splits(kept, config.split)
-    index.loc[kept.index, "split"] = split
-    index.loc[kept.index, "dropped"] = crossing
-    return index
+    assignment = assign_splits(kept, config.split, recorded)
+    for name in ("split", "fold", "dropped"):
+        index.loc[kept.index, name] = getattr(assignment, name)
+    return index, labels, alike
+
+
+def _find_alike(index: pd.DataFrame, chunks_uri: str, config: PrepareConfig) -> NearDuplicates:
+    hashes = np.frombuffer(b"".join(index["perceptual_hash"]), np.uint64).reshape(-1, 4)
+    if config.near_duplicates == "ignore":
+        hashes = hashes[:0]
+    chunk, row = index["chunk"].to_numpy(), index["row"].to_numpy()
+    load = partial(_load_thumbnails, chunks_uri, chunk, row)
+    return find_near_duplicates(hashes, load)
+
+
+def _load_thumbnails(chunks_uri: str, chunk: np.ndarray, row: np.ndarray, images: np.ndarray) -> np.ndarray:
+    return read_thumbnails(chunks_uri, list(chunk[images]), list(row[images]))
 
 
 def _describe(
-    collection: Collection, index: pd.DataFrame, quarantine: pd.DataFrame, config: PrepareConfig, pixels: str
+    collection: Collection,
+    index: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    config: PrepareConfig,
+    labels: Labels,
+    inputs: str,
 ) -> DatasetInfo:
     kept = index[index["split"].notna()]
     train = kept[kept["split"] == "train"]
@@ -149,17 +192,37 @@ def _describe(
         split: {str(k): int(v) for k, v in kept.loc[kept["split"] == split, "diagnosis"].value_counts().items()}
         for split in SPLITS
     }
+    fingerprint = prepared.fingerprint(kept, config)
     return DatasetInfo(
         format_version=prepared.FORMAT_VERSION,
-        fingerprint=prepared.fingerprint(kept, config),
+        inputs=inputs,
+        fingerprint=fingerprint,
         is_synthetic=bool(synthetic.any()),
         config=config,
         diagnoses=sort_diagnoses(train["diagnosis"]),
-        pixels=pixels,
+        index=f"index-{hashlib.sha256((inputs + fingerprint).encode()).hexdigest()[:12]}.parquet",
+        pixels=chunks_name(config.image),
         num_images={split: {d: counts[split][d] for d in sort_diagnoses(counts[split])} for split in SPLITS},
         num_dropped={str(k): int(v) for k, v in index["dropped"].value_counts().items()},
         num_quarantined={str(k): int(v) for k, v in quarantine["fault"].value_counts().items()},
-        num_conflicts=count_conflicts(index),
+        num_conflicts=count_conflicts(labels),
         num_rows_without_file=collection.num_rows_without_file,
         num_files_without_row=collection.num_files_without_row,
+        num_left_out=collection.num_left_out,
     )
+
+
+def _to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pandas(frame, schema, preserve_index=False)
+
+
+def _sweep(uri: str, info: DatasetInfo, old: DatasetInfo | None, index: pd.DataFrame) -> None:
+    """Delete what neither this dataset nor the one before it needs: someone may be reading that one still."""
+    needed = {storage.join(info.pixels, str(chunk)) for chunk in index["chunk"].unique()} | {info.index}
+    if old is not None:
+        before = storage.read_table(storage.join(uri, old.index), ["chunk"]).column("chunk").unique().to_pylist()
+        needed |= {storage.join(old.pixels, chunk) for chunk in before} | {old.index}
+    for path in storage.list_files(uri):
+        name = prepared.name_inside(uri, path)
+        if name.startswith(("pixels-", "index-")) and name not in needed:
+            storage.delete_file(path)

@@ -11,7 +11,7 @@ import ray.data
 from jaxtyping import Float32
 from ray.data import ActorPoolStrategy
 
-from melanoma_ray import storage
+from melanoma_ray.data.chunks import read_squares
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.model.predictor import Scorer
 from melanoma_ray.schema import Split
@@ -23,14 +23,13 @@ _BATCH_SIZE = 32
 class _ScoringActor:
     """Builds its network when it starts, not once a batch."""
 
-    def __init__(self, build: Callable[[], Scorer], side: int) -> None:
+    def __init__(self, build: Callable[[], Scorer], pixels_uri: str, side: int) -> None:
         self.scorer = build()
-        self.side = side
+        self.pixels_uri, self.side = pixels_uri, side
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        flat = [np.frombuffer(value.as_buffer(), np.uint8) for value in batch.column("pixels")]
-        squares = np.stack(flat).reshape(-1, self.side, self.side, 3)
-        logits = self.scorer.score(squares)
+        where = (batch.column(name).to_pylist() for name in ("chunk", "row"))
+        logits = self.scorer.score(read_squares(self.pixels_uri, *where, self.side))
         return pa.table({"path": batch.column("path"), "logits": pa.array(list(logits), pa.list_(pa.float32()))})
 
 
@@ -49,14 +48,15 @@ def score_split(
         DataError: The split is empty.
     """
     images = dataset.split(split)
-    filesystem, path = storage.resolve(dataset.pixels_uri)
-    wanted = pa.array(images["path"])
-    squares = ray.data.read_parquet(path, filesystem=filesystem).select_columns(["path", "pixels"])
-    scored = squares.map_batches(
-        keep_paths, batch_format="pyarrow", batch_size=None, fn_kwargs={"wanted": wanted}, zero_copy_batch=True
-    ).map_batches(
+    rows = pa.Table.from_pandas(images[["path", "chunk", "row"]], preserve_index=False).combine_chunks()
+    blocks = [rows.slice(start, _BATCH_SIZE) for start in range(0, rows.num_rows, _BATCH_SIZE)]
+    scored = ray.data.from_blocks(blocks).map_batches(
         _ScoringActor,
-        fn_constructor_kwargs={"build": build, "side": dataset.info.config.image.side},
+        fn_constructor_kwargs={
+            "build": build,
+            "pixels_uri": dataset.pixels_uri,
+            "side": dataset.info.config.image.side,
+        },
         batch_format="pyarrow",
         batch_size=_BATCH_SIZE,
         compute=ActorPoolStrategy(min_size=1, max_size=num_actors(use_gpu=use_gpu)),
@@ -65,11 +65,6 @@ def score_split(
     )
     table = scored.to_pandas().set_index("path").loc[images["path"]]
     return images, np.stack(list(table["logits"])).astype(np.float32)
-
-
-def keep_paths(batch: pa.Table, wanted: pa.Array) -> pa.Table:
-    """Return the rows of the wanted images."""
-    return batch.filter(pa.compute.is_in(batch.column("path"), wanted))
 
 
 def num_actors(*, use_gpu: bool) -> int:

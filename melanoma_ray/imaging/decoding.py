@@ -18,9 +18,12 @@ from PIL import Image, ImageOps
 
 from melanoma_ray.config import Aspect, ImageConfig
 from melanoma_ray.errors import DecodeError
+from melanoma_ray.imaging.border import find_field_of_view
 
 _MIN_SIDE = 8
 """Pixels; below it there is nothing to see, and the scaled decoder's rounding would dominate."""
+_BORDER_RESERVE = 1.5
+"""How much larger than the square to decode where a border may be cut off."""
 _JPEG_START = b"\xff\xd8\xff"
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED_ORIENTATIONS = frozenset({5, 6, 7, 8})
@@ -32,12 +35,21 @@ class DecodedImage:
 
     pixels: UInt8[np.ndarray, "side side 3"]
     """RGB, upright."""
-    content_sha256: str
-    """Of the decoded pixels and the original size: equal for exact copies, whatever their metadata."""
+    whole: UInt8[np.ndarray, "whole_height whole_width 3"]
+    """All of the image, upright, at the scale it was decoded at: what is measured of it is measured here."""
     width: int
     """Of the original, upright, pixels."""
     height: int
     """Of the original, upright, pixels."""
+    border_fraction: float
+    """Of the area, cut off as a dark border, in [0, 1)."""
+
+    @property
+    def content_sha256(self) -> str:
+        """Of the decoded pixels and the original size: equal for exact copies, whatever their metadata."""
+        digest = hashlib.sha256(f"{self.width}x{self.height}:".encode())
+        digest.update(np.ascontiguousarray(self.whole).data)
+        return digest.hexdigest()
 
 
 def decode_image(encoded: bytes, config: ImageConfig) -> DecodedImage:
@@ -50,17 +62,27 @@ def decode_image(encoded: bytes, config: ImageConfig) -> DecodedImage:
     """
     if not encoded:
         raise DecodeError("empty", "the file has no bytes")
-    if len(encoded) > config.max_bytes:
-        raise DecodeError("too_many_bytes", f"{len(encoded)} bytes: at most {config.max_bytes} are allowed")
-    pixels, width, height = _decode_jpeg(encoded, config) or _decode_any(encoded, config)
-    digest = hashlib.sha256(f"{width}x{height}:".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    check_num_bytes(len(encoded), config)
+    whole, width, height = _decode_jpeg(encoded, config) or _decode_any(encoded, config)
+    view = find_field_of_view(whole) if config.crop_border else None
+    inner = whole if view is None else view.cut(whole)
     return DecodedImage(
-        pixels=fit_to_square(pixels, config.side, config.aspect),
-        content_sha256=digest.hexdigest(),
+        pixels=fit_to_square(inner, config.side, config.aspect),
+        whole=whole,
         width=width,
         height=height,
+        border_fraction=1 - inner.size / whole.size,
     )
+
+
+def check_num_bytes(num_bytes: int, config: ImageConfig) -> None:
+    """Refuse an encoded image that is too large, before it is read if its size is known.
+
+    Raises:
+        DecodeError: ``too_many_bytes``.
+    """
+    if num_bytes > config.max_bytes:
+        raise DecodeError("too_many_bytes", f"{num_bytes} bytes: at most {config.max_bytes} are allowed")
 
 
 def fit_to_square(
@@ -111,10 +133,9 @@ def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray,
     _check_size(width, height, config)
     if colour_space in {"CMYK", "YCCK"}:
         return None
+    least = round(config.side * _BORDER_RESERVE) if config.crop_border else config.side
     try:
-        pixels = simplejpeg.decode_jpeg(
-            encoded, colorspace="RGB", min_height=config.side, min_width=config.side, fastdct=True
-        )
+        pixels = simplejpeg.decode_jpeg(encoded, colorspace="RGB", min_height=least, min_width=least, fastdct=True)
     except ValueError:
         return None
     orientation = _orientation(encoded)

@@ -1,0 +1,182 @@
+"""Decoded images on disk: files of some hundred rows, each written whole, and never written again.
+
+A row is known by (path, bytes, time of change) of its file, so a second run decodes only what is
+new, an interrupted one goes on, and no row is ever taken for a file that has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+from jaxtyping import UInt8
+
+from melanoma_ray import storage
+from melanoma_ray.config import ImageConfig
+from melanoma_ray.data.containers import SEPARATOR, read_many
+from melanoma_ray.data.pacing import PacedLoop
+from melanoma_ray.errors import DecodeError
+from melanoma_ray.imaging.decoding import check_num_bytes, decode_image
+from melanoma_ray.imaging.perceptual import build_thumbnail, perceptual_hash
+from melanoma_ray.imaging.statistics import measure
+from melanoma_ray.schema import CHUNK
+
+KEY = ["path", "num_bytes", "modified_ns"]
+_UNREADABLE = "unreadable"
+_FORMAT = "1"
+"""Of a row: raise it when the same file and settings would give another row."""
+_CHUNK_BYTES = 24 * 1024 * 1024
+"""Of squares in one file: a task holds three times this, and loses no more work than this when it is ended."""
+_MAX_IMAGES_PER_CHUNK = 256
+_ROWS_PER_GROUP = 8
+"""Of a file: a reader of one square decompresses this many (benchmarks/formats.py)."""
+
+
+def chunks_name(config: ImageConfig) -> str:
+    """Return the name of the directory of squares made with these settings."""
+    return "pixels-" + hashlib.sha256(f"{_FORMAT}:{astuple(config)}".encode()).hexdigest()[:12]
+
+
+def decode_chunks(source: pa.Table, chunks_uri: str, config: ImageConfig) -> Iterator[int]:
+    """Decode images in parallel, write them as new chunks, and yield how many each chunk holds as it is written.
+
+    Args:
+        source: With the columns of ``KEY``.
+        chunks_uri: Directory of the chunks; those that are there stay.
+        config: What decides the squares.
+    """
+    size = max(16, min(_MAX_IMAGES_PER_CHUNK, _CHUNK_BYTES // (3 * config.side**2)))
+    size = max(1, min(size, -(-source.num_rows // (2 * num_cpus()))))  # a small collection shall use every core
+    wanted = source.select(KEY).combine_chunks()
+    stream = ray.data.from_blocks([wanted.slice(start, size) for start in range(0, wanted.num_rows, size)])
+    stream.context.custom_execution_callback_classes = [PacedLoop]
+    stream.context.enable_progress_bars = False
+    written = stream.map_batches(
+        write_chunk,
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        fn_kwargs={"chunks_uri": chunks_uri, "config": config},
+    )
+    for batch in written.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield int(pa.compute.sum(batch.column("num_images")).as_py())
+
+
+def num_cpus() -> int:
+    """Return the logical CPUs of the cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def write_chunk(batch: pa.Table, chunks_uri: str, config: ImageConfig) -> pa.Table:
+    """Read and decode each file of a batch and write them as one chunk; a bad one becomes a row with its fault."""
+    cv2.setNumThreads(1)  # Ray gives a task one processor
+    rows = decode_rows(batch, config)
+    digest = hashlib.sha256("\n".join(map(str, batch.to_pylist())).encode()).hexdigest()[:16]
+    table = pa.Table.from_pylist(rows, schema=CHUNK)
+    storage.write_table(storage.join(chunks_uri, f"{digest}.parquet"), table, rows_per_group=_ROWS_PER_GROUP)
+    return pa.table({"num_images": [len(rows)]})
+
+
+def decode_rows(batch: pa.Table, config: ImageConfig) -> list[dict[str, object]]:
+    """Return a row of ``schema.CHUNK`` for each row of ``KEY``."""
+    rows: list[dict[str, Any]] = batch.select(KEY).to_pylist()
+    small = [row["path"] for row in rows if row["num_bytes"] <= config.max_bytes or SEPARATOR in row["path"]]
+    encoded = dict(read_many(small))
+    return [row | _decode(encoded.pop(row["path"], None), row["num_bytes"], config) for row in rows]
+
+
+def _decode(encoded: bytes | OSError | None, num_bytes: int, config: ImageConfig) -> dict[str, Any]:
+    """Return findings and pictures, or the fault; nothing was read of a file that is too large."""
+    if isinstance(encoded, OSError):
+        return {"fault": _UNREADABLE, "detail": str(encoded)}
+    try:
+        check_num_bytes(num_bytes if encoded is None else len(encoded), config)
+        image = decode_image(encoded or b"", config)
+    except DecodeError as error:
+        return {"fault": error.fault, "detail": error.detail}
+    found = measure(image.whole)
+    return {
+        "content_sha256": image.content_sha256,
+        "width": image.width,
+        "height": image.height,
+        "image_bytes": len(encoded),
+        "perceptual_hash": perceptual_hash(image.whole),
+        "red": found.red,
+        "green": found.green,
+        "blue": found.blue,
+        "corner_brightness": found.corner_brightness,
+        "ita_degrees": found.ita_degrees,
+        "border_fraction": image.border_fraction,
+        "thumbnail": build_thumbnail(image.whole).tobytes(),
+        "pixels": image.pixels.tobytes(),
+    }
+
+
+def read_findings(chunks_uri: str) -> pd.DataFrame:
+    """Return every row of every chunk without its pictures, and where it lies (chunk, row)."""
+    filesystem, root = storage.resolve(chunks_uri)
+    columns = [name for name in CHUNK.names if name not in {"pixels", "thumbnail"}]
+    frames = []
+    for path in list_chunks(chunks_uri):
+        table = pq.read_table(storage.join(root, path), columns=columns, filesystem=filesystem)
+        frames.append(table.to_pandas().assign(chunk=path, row=np.arange(table.num_rows, dtype=np.int32)))
+    empty = pd.DataFrame(columns=[*columns, "chunk", "row"])
+    found = pd.concat(frames, ignore_index=True) if frames else empty
+    later = found["fault"] == _UNREADABLE
+    return found[~later | ~found.duplicated(KEY, keep=False)].drop_duplicates(KEY, ignore_index=True)
+
+
+def is_final(findings: pd.DataFrame) -> pd.Series:
+    """Tell the rows that need no second try: an unreadable file may have been a passing failure of the network."""
+    return findings["fault"] != _UNREADABLE
+
+
+def list_chunks(chunks_uri: str) -> list[str]:
+    """Return the names of the chunks in a directory."""
+    return [path.rsplit("/", 1)[-1] for path in storage.list_files(chunks_uri) if path.endswith(".parquet")]
+
+
+def read_thumbnails(chunks_uri: str, chunk: Sequence[str], row: Sequence[int]) -> UInt8[np.ndarray, "image 32 32"]:
+    """Return the thumbnails of some rows, in the order asked for."""
+    thumbnails = np.empty((len(chunk), 32, 32), np.uint8)
+    for places, flat in _read_column(chunks_uri, "thumbnail", chunk, row):
+        thumbnails[places] = flat.reshape(-1, 32, 32)
+    return thumbnails
+
+
+def read_squares(
+    chunks_uri: str, chunk: Sequence[str], row: Sequence[int], side: int
+) -> UInt8[np.ndarray, "image side side 3"]:
+    """Return the squares of some rows, in the order asked for.
+
+    Raises:
+        OSError: A chunk isn't there.
+    """
+    squares = np.empty((len(chunk), side, side, 3), np.uint8)
+    for places, flat in _read_column(chunks_uri, "pixels", chunk, row):
+        squares[places] = flat.reshape(-1, side, side, 3)
+    return squares
+
+
+def _read_column(
+    chunks_uri: str, column: str, chunk: Sequence[str], row: Sequence[int]
+) -> Iterator[tuple[np.ndarray, UInt8[np.ndarray, " byte"]]]:
+    """Yield places in the request and their bytes, a group of rows at a time; only groups that are asked for are read."""
+    filesystem, root = storage.resolve(chunks_uri)
+    wanted = pd.DataFrame({"chunk": list(chunk), "group": np.asarray(row) // _ROWS_PER_GROUP})
+    inside = np.asarray(row) % _ROWS_PER_GROUP
+    for name, of_chunk in wanted.groupby("chunk", sort=False):
+        file = pq.ParquetFile(storage.join(root, str(name)), filesystem=filesystem)
+        for group, of_group in of_chunk.groupby("group"):
+            places = of_group.index.to_numpy()
+            values = file.read_row_group(int(str(group)), columns=[column]).column(0).combine_chunks()
+            taken = values.take(pa.array(inside[places]))
+            yield places, np.frombuffer(b"".join(taken.to_pylist()), np.uint8)
