@@ -12,6 +12,7 @@ from jobs import console, evaluate, predict, prepare, train, tune, wording
 from melanoma_ray import storage
 from melanoma_ray.client import Client
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig
+from melanoma_ray.data.containers import read_encoded
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.synthetic import write_synthetic_collection
 from melanoma_ray.diagnoses import MELANOMA
@@ -47,7 +48,7 @@ def main(arguments: DemoArguments) -> None:
     config = PrepareConfig(image=ImageConfig(side=IMAGE_SIDE))
     _step(
         "prepare",
-        lambda: prepare.main(prepare.PrepareArguments(images=images, output=data, config=config)),
+        lambda: prepare.main(prepare.PrepareArguments(images=(images,), output=data, config=config)),
     )
     best = _step(
         f"tune: {NUM_TRIALS} trials of at most {TRIAL_EPOCHS} epochs",
@@ -110,7 +111,7 @@ def _ask(checkpoint: str, data: str, port: int) -> list[str]:
         with Client(f"http://127.0.0.1:{port}") as client:
             return [
                 wording.describe_answer(
-                    f"{row.image_id} ({row.diagnosis})", client.predict(storage.read_bytes(str(row.path)))
+                    f"{row.image_id} ({row.diagnosis})", client.predict(read_encoded(str(row.path)))
                 )
                 for row in [*test[is_melanoma].head(1).itertuples(), *test[~is_melanoma].head(1).itertuples()]
             ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.client import NOTICE, Prediction
-from melanoma_ray.data.audit import AUDIT, count_by_diagnosis
+from melanoma_ray.data.audit import AUDIT
 from melanoma_ray.data.dataset import DatasetInfo
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SPLITS
@@ -27,15 +27,17 @@ SYNTHETIC = "synthetic images: says nothing about real lesions"
 def describe_dataset(info: DatasetInfo, output: str) -> str:
     """Return the counts of a prepared dataset."""
     lines = [f"{'':28}" + "".join(f"{split:>7}" for split in SPLITS)]
-    for name, counts in count_by_diagnosis(info).items():
+    for name, counts in info.count_by_diagnosis().items():
         lines.append(f"{name:28}" + "".join(f"{counts[split]:7}" for split in SPLITS))
     for title, counts in (
         ("dropped", info.num_dropped),
         ("quarantined", info.num_quarantined),
-        ("same image under", info.num_conflicts),
+        ("left out, none of the nine diagnoses", info.num_left_out),
     ):
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for claims, ends in info.num_conflicts.items():
+        lines.append(f"claimed to be {claims}: " + ", ".join(f"{count} {how}" for how, count in ends.items()))
     if info.num_rows_without_file:
         lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
     if info.num_files_without_row:

@@ -5,8 +5,13 @@ Order is part of the contract: the i-th output of a network trained on all nine 
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 
 from melanoma_ray.errors import DataError
 
@@ -25,25 +30,78 @@ MELANOMA = "melanoma"
 MALIGNANT: frozenset[str] = frozenset({"melanoma", "basal cell carcinoma", "squamous cell carcinoma"})
 """Actinic keratosis is pre-malignant and not counted."""
 
-_ALIASES: dict[str, str] = {
-    "ak": "actinic keratosis",
-    "akiec": "actinic keratosis",
-    "solar keratosis": "actinic keratosis",
-    "bcc": "basal cell carcinoma",
-    "df": "dermatofibroma",
-    "mel": "melanoma",
-    "nv": "nevus",
-    "naevus": "nevus",
-    "melanocytic nevus": "nevus",
-    "bkl": "pigmented benign keratosis",
-    "pbk": "pigmented benign keratosis",
-    "benign keratosis": "pigmented benign keratosis",
-    "sk": "seborrheic keratosis",
-    "seborrhoeic keratosis": "seborrheic keratosis",
-    "scc": "squamous cell carcinoma",
-    "vasc": "vascular lesion",
-    "vascular": "vascular lesion",
-}
+_TAXONOMY = "taxonomy.csv"
+_COLUMNS = ("name", "diagnosis")
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """What the words for a lesion mean here; ``load_taxonomy`` makes one.
+
+    Attributes:
+        meanings: Normalised name → canonical diagnosis, or nothing: known, but none of the nine.
+        wider: Normalised name → every diagnosis that it may mean, where that is more than one.
+    """
+
+    meanings: Mapping[str, str | None]
+    wider: Mapping[str, tuple[str, ...]]
+
+    def parse(self, name: str) -> str | None:
+        """Return the canonical diagnosis for a name in any case, with any separator; none: it isn't one of the nine.
+
+        Raises:
+            DataError: The name is unknown; the message lists the known ones.
+        """
+        normal = _normalize(name)
+        if normal in self.meanings:
+            return self.meanings[normal]
+        known, others = ", ".join(DIAGNOSES), ", ".join(sorted(set(self.meanings) - set(DIAGNOSES)))
+        msg = f"diagnosis {name!r} is unknown: expected one of {known} (or {others}); a taxonomy table can add it"
+        raise DataError(msg)
+
+    def covers(self, name: str) -> tuple[str, ...]:
+        """Return every diagnosis that a name may mean: HAM10000's ``akiec`` is also Bowen's disease, a carcinoma."""
+        meaning = self.parse(name)
+        return self.wider.get(_normalize(name), () if meaning is None else (meaning,))
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a name is known."""
+        return _normalize(name) in self.meanings
+
+
+def load_taxonomy(text: str | None = None) -> Taxonomy:
+    """Return the built-in taxonomy (melanoma_ray/taxonomy.csv), with a table of one's own laid over it.
+
+    Args:
+        text: A CSV with the columns name and diagnosis (one of the nine; empty: leave such images out),
+            and, if a name may mean several, covers (``actinic keratosis|squamous cell carcinoma``).
+
+    Raises:
+        DataError: The table has no such columns, or names a diagnosis that isn't one of the nine.
+    """
+    rows = [*_read_rows(_built_in_text()), *([] if text is None else _read_rows(text))]
+    meanings = {_normalize(name): diagnosis for name, diagnosis, _ in rows}
+    return Taxonomy(meanings, {_normalize(name): covers for name, _, covers in rows if covers})
+
+
+@lru_cache(maxsize=1)
+def _built_in_text() -> str:
+    return (resources.files("melanoma_ray") / _TAXONOMY).read_text()
+
+
+def _read_rows(text: str) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+        msg = f"taxonomy table: has columns {', '.join(reader.fieldnames or ())}; expected name and diagnosis"
+        raise DataError(msg)
+    rows = []
+    for row in reader:
+        covers = tuple(part.strip() for part in (row.get("covers") or "").split("|") if part.strip())
+        for diagnosis in {row["diagnosis"].strip(), *covers} - {""} - set(DIAGNOSES):
+            msg = f"taxonomy table: {row['name']!r} is said to be {diagnosis!r}; expected one of {', '.join(DIAGNOSES)}"
+            raise DataError(msg)
+        rows.append((row["name"], row["diagnosis"].strip() or None, covers))
+    return rows
 
 
 def _normalize(name: str) -> str:
@@ -51,7 +109,7 @@ def _normalize(name: str) -> str:
 
 
 def parse_diagnosis(name: str) -> str:
-    """Return the canonical diagnosis for a name in any case, with any separator.
+    """Return the canonical diagnosis for a name, by the built-in taxonomy.
 
     HAM10000's ``akiec`` (actinic keratosis or Bowen's disease) becomes actinic keratosis and its
     ``bkl`` (solar lentigo, seborrheic or lichen-planus-like keratosis) pigmented benign keratosis,
@@ -61,17 +119,13 @@ def parse_diagnosis(name: str) -> str:
         name: Such as ``Actinic_Keratosis``, ``akiec`` or ``MEL``.
 
     Raises:
-        DataError: The name is unknown; the message lists the known ones.
+        DataError: The name is unknown, or none of the nine; the message lists the known ones.
     """
-    normal = _normalize(name)
-    if normal in DIAGNOSES:
-        return normal
-    if normal in _ALIASES:
-        return _ALIASES[normal]
-    known = ", ".join(DIAGNOSES)
-    short = ", ".join(sorted(_ALIASES))
-    msg = f"diagnosis {name!r} is unknown: expected one of {known} (or {short})"
-    raise DataError(msg)
+    diagnosis = load_taxonomy().parse(name)
+    if diagnosis is None:
+        msg = f"diagnosis {name!r} is none of the nine: expected one of {', '.join(DIAGNOSES)}"
+        raise DataError(msg)
+    return diagnosis
 
 
 def sort_diagnoses(names: Iterable[str]) -> tuple[str, ...]:

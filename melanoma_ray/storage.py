@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,39 @@ def exists(uri: str) -> bool:
     return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
-def list_files(uri: str) -> list[str]:
-    """Return the paths of all files below, sorted, as ``read_bytes`` takes them with the same scheme."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A file, as a listing tells of it."""
+
+    path: str
+    """As ``read_bytes`` takes it."""
+    num_bytes: int
+    modified_ns: int
+    """Since 1970, nanoseconds."""
+
+
+def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
+    """Return all files below, sorted by path; none where there is nothing."""
     filesystem, path = resolve(uri)
-    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
     prefix = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
-    return sorted(prefix + info.path for info in infos if info.type == pafs.FileType.File)
+    files = [
+        FileInfo(path=prefix + info.path, num_bytes=info.size, modified_ns=info.mtime_ns)
+        for info in infos
+        if info.type == pafs.FileType.File
+    ]
+    return sorted(files, key=lambda info: info.path)
+
+
+def list_files(uri: str) -> list[str]:
+    """Return the paths of all files below, sorted."""
+    return [info.path for info in list_infos(uri)]
+
+
+def is_file(uri: str) -> bool:
+    """Tell whether there is a file."""
+    filesystem, path = resolve(uri)
+    return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
 
 
 def read_bytes(uri: str) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from hypothesis import settings
 
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.layouts import read_collection
@@ -16,6 +17,8 @@ from melanoma_ray.data.synthetic import write_synthetic_collection
 from melanoma_ray.experiments import baseline
 
 SIDE = 64
+settings.register_profile("unhurried", deadline=None)  # a test machine may be busy
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

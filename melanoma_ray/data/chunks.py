@@ -85,21 +85,22 @@ def write_chunk(batch: pa.Table, chunks_uri: str, config: ImageConfig) -> pa.Tab
     return pa.table({"num_images": [len(rows)]})
 
 
-def decode_rows(batch: pa.Table, config: ImageConfig) -> list[dict[str, object]]:
-    """Return a row of ``schema.CHUNK`` for each row of ``KEY``."""
+def decode_rows(batch: pa.Table, config: ImageConfig) -> list[dict[str, Any]]:
+    """Return a row of ``schema.CHUNK`` for each row of ``KEY``; a file that is too large isn't read."""
     rows: list[dict[str, Any]] = batch.select(KEY).to_pylist()
     small = [row["path"] for row in rows if row["num_bytes"] <= config.max_bytes or SEPARATOR in row["path"]]
     encoded = dict(read_many(small))
-    return [row | _decode(encoded.pop(row["path"], None), row["num_bytes"], config) for row in rows]
+    return [row | _decode(encoded.pop(row["path"], row["num_bytes"]), config) for row in rows]
 
 
-def _decode(encoded: bytes | OSError | None, num_bytes: int, config: ImageConfig) -> dict[str, Any]:
-    """Return findings and pictures, or the fault; nothing was read of a file that is too large."""
+def _decode(encoded: bytes | OSError | int, config: ImageConfig) -> dict[str, Any]:
+    """Return findings and pictures, or the fault, of an image, or of what came instead: an error, or a size."""
     if isinstance(encoded, OSError):
         return {"fault": _UNREADABLE, "detail": str(encoded)}
     try:
-        check_num_bytes(num_bytes if encoded is None else len(encoded), config)
-        image = decode_image(encoded or b"", config)
+        check_num_bytes(encoded if isinstance(encoded, int) else len(encoded), config)
+        content = b"" if isinstance(encoded, int) else encoded
+        image = decode_image(content, config)
     except DecodeError as error:
         return {"fault": error.fault, "detail": error.detail}
     found = measure(image.whole)
@@ -107,7 +108,7 @@ def _decode(encoded: bytes | OSError | None, num_bytes: int, config: ImageConfig
         "content_sha256": image.content_sha256,
         "width": image.width,
         "height": image.height,
-        "image_bytes": len(encoded),
+        "image_bytes": len(content),
         "perceptual_hash": perceptual_hash(image.whole),
         "red": found.red,
         "green": found.green,
@@ -169,7 +170,7 @@ def read_squares(
 def _read_column(
     chunks_uri: str, column: str, chunk: Sequence[str], row: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, UInt8[np.ndarray, " byte"]]]:
-    """Yield places in the request and their bytes, a group of rows at a time; only groups that are asked for are read."""
+    """Yield places in the request and their bytes; only the groups of rows that are asked for are read."""
     filesystem, root = storage.resolve(chunks_uri)
     wanted = pd.DataFrame({"chunk": list(chunk), "group": np.asarray(row) // _ROWS_PER_GROUP})
     inside = np.asarray(row) % _ROWS_PER_GROUP

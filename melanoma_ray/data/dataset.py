@@ -21,8 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.data.chunks import read_squares
+from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
-from melanoma_ray.schema import Split
+from melanoma_ray.schema import SPLITS, Split
 
 FORMAT_VERSION = 2
 DATASET = "dataset.json"
@@ -62,6 +63,11 @@ class DatasetInfo:
     """Files left out because the metadata table doesn't know them."""
     num_left_out: dict[str, int]
     """Images left out because the table's word is none of the nine diagnoses, by that word."""
+
+    def count_by_diagnosis(self) -> dict[str, dict[str, int]]:
+        """Return the kept images by diagnosis and split."""
+        names = sort_diagnoses({name for counts in self.num_images.values() for name in counts})
+        return {name: {split: self.num_images[split].get(name, 0) for split in SPLITS} for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,9 +43,7 @@ def isic_ids(index: pd.DataFrame) -> pd.Series:
     return index["image_id"].str.extract(_ISIC_ID, expand=False)
 
 
-def settle_labels(
-    index: pd.DataFrame, alike: Int64[np.ndarray, "pair 2"], policy: Literal["drop", "keep"]
-) -> Labels:
+def settle_labels(index: pd.DataFrame, alike: Int64[np.ndarray, "pair 2"], policy: Literal["drop", "keep"]) -> Labels:
     """Settle conflicting diagnoses and find the copies.
 
     Args:
@@ -56,19 +54,20 @@ def settle_labels(
     nothing = pd.Series([None] * len(index), index=index.index, dtype=object)
     picture = join_images(index, ["content_sha256", "isic_id"], alike)
     verdicts = _judge(index, picture)
-    conflict = picture.map(verdicts["conflict"])
+    conflict = picture.map({number: told for number, (told, _) in verdicts.items()}).astype(object)
+    conflict = conflict.where(conflict.notna(), None)
     if policy == "keep":
         return Labels(diagnosis=index["diagnosis"], settled=nothing, dropped=nothing, conflict=conflict)
-    verdict = picture.map(verdicts["diagnosis"])
-    diagnosis = verdict.fillna(index["diagnosis"])
+    verdict = picture.map({number: diagnosis for number, (_, diagnosis) in verdicts.items()}).astype(object)
+    diagnosis = index["diagnosis"].astype(object).where(verdict.isna(), verdict)
     settled = nothing.mask(verdict.notna(), BY_TABLE)
     dropped = nothing.mask(_is_later_copy(index), DUPLICATE)
     dropped = dropped.mask(conflict.notna() & verdict.isna(), CONFLICT)
     return Labels(diagnosis=diagnosis, settled=settled, dropped=dropped, conflict=conflict)
 
 
-def _judge(index: pd.DataFrame, picture: pd.Series) -> pd.DataFrame:
-    """Return conflict and settled diagnosis of each picture that has a conflict."""
+def _judge(index: pd.DataFrame, picture: pd.Series) -> dict[int, tuple[str, str | None]]:
+    """Return the claims and the settled diagnosis of each picture that has a conflict."""
     covered = [
         covers is None or claim in covers
         for claim, covers in zip(index["diagnosis"], index["table_covers"], strict=True)
@@ -76,8 +75,7 @@ def _judge(index: pd.DataFrame, picture: pd.Series) -> pd.DataFrame:
     several = index.groupby(picture)["diagnosis"].transform("nunique") > 1
     doubtful = picture[several | ~np.array(covered, bool)].unique()
     rows = index[picture.isin(doubtful)]
-    verdicts = {name: _settle(group) for name, group in rows.groupby(picture[rows.index])}
-    return pd.DataFrame.from_dict(verdicts, orient="index", columns=["conflict", "diagnosis"], dtype=object)
+    return {int(str(number)): _settle(group) for number, group in rows.groupby(picture[rows.index])}
 
 
 def _settle(images: pd.DataFrame) -> tuple[str, str | None]:
@@ -102,9 +100,7 @@ def _is_later_copy(index: pd.DataFrame) -> pd.Series:
     return ranked.duplicated("picture").reindex(index.index)
 
 
-def join_images(
-    index: pd.DataFrame, names: list[str], alike: Int64[np.ndarray, "pair 2"] | None = None
-) -> pd.Series:
+def join_images(index: pd.DataFrame, names: list[str], alike: Int64[np.ndarray, "pair 2"] | None = None) -> pd.Series:
     """Number the sets of images tied by an equal value of any named column, or as a pair, directly or through others.
 
     Args:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig, to_dict
 from melanoma_ray.data import dataset as prepared
-from melanoma_ray.data.audit import write_audit
+from melanoma_ray.data.audit import Evidence, write_audit
 from melanoma_ray.data.chunks import (
     KEY,
     chunks_name,
@@ -28,7 +28,7 @@ from melanoma_ray.data.chunks import (
     read_findings,
     read_thumbnails,
 )
-from melanoma_ray.data.dataset import DatasetInfo
+from melanoma_ray.data.dataset import DatasetInfo, PreparedDataset
 from melanoma_ray.data.labels import Labels, assign_groups, count_conflicts, settle_labels
 from melanoma_ray.data.layouts import Collection
 from melanoma_ray.data.near_duplicates import NearDuplicates, find_near_duplicates
@@ -72,7 +72,8 @@ def prepare(collection: Collection, output: str, config: PrepareConfig, *, track
     info = _describe(collection, index, quarantine, config, labels, inputs)
     storage.write_table(storage.join(uri, info.index), _to_table(index, INDEX))
     storage.write_table(storage.join(uri, prepared.QUARANTINE), _to_table(quarantine, QUARANTINE))
-    write_audit(uri, info, index, quarantine, labels, alike)
+    whole = PreparedDataset(uri=uri, info=info, index=index)
+    write_audit(Evidence(dataset=whole, quarantine=quarantine, labels=labels, alike=alike))
     storage.write_json(storage.join(uri, prepared.DATASET), asdict(info))
     _sweep(uri, info, old, index)
     return info
@@ -136,7 +137,8 @@ def _recorded(uri: str, old: DatasetInfo | None, config: PrepareConfig) -> pd.Da
     if old is None or old.config.split != config.split:
         return None
     names = ["content_sha256", "split", "fold"]
-    return storage.read_table(storage.join(uri, old.index), names).to_pandas().dropna(subset=["split"])
+    recorded: pd.DataFrame = storage.read_table(storage.join(uri, old.index), names).to_pandas()
+    return recorded.dropna(subset=["split"])
 
 
 def _settle(

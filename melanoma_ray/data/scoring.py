@@ -28,8 +28,8 @@ class _ScoringActor:
         self.pixels_uri, self.side = pixels_uri, side
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        where = (batch.column(name).to_pylist() for name in ("chunk", "row"))
-        logits = self.scorer.score(read_squares(self.pixels_uri, *where, self.side))
+        chunk, row = (batch.column(name).to_pylist() for name in ("chunk", "row"))
+        logits = self.scorer.score(read_squares(self.pixels_uri, chunk, row, self.side))
         return pa.table({"path": batch.column("path"), "logits": pa.array(list(logits), pa.list_(pa.float32()))})
 
 

@@ -1,8 +1,15 @@
-"""Who goes to train, val and test: a pure function of the images' groups, diagnoses and a seed."""
+"""Who goes to train, val and test: a pure function of groups, diagnoses, a seed and what was decided before.
+
+A group (images of one lesion, patient or picture) is never cut. Groups are spread evenly by diagnosis
+and by their number of images, as in the triple-stratified folds of SIIM-ISIC 2020
+(https://www.kaggle.com/c/siim-isic-melanoma-classification/discussion/165526).
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,65 +17,149 @@ import pandas as pd
 from melanoma_ray.config import SplitConfig
 
 CROSSES = "group stands in the given test split"
+TIED = "tied by a later image to val or test"
+_STRENGTH = {"test": 0, "val": 1, "train": 2}
+"""Where a group's recorded images lie on several sides, the first side keeps it."""
 
 
-def assign_splits(index: pd.DataFrame, config: SplitConfig) -> tuple[pd.Series, pd.Series]:
-    """Return each image's split and why it is dropped (nothing for almost all).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """Of each image; every series is indexed as the images were."""
+
+    split: pd.Series
+    fold: pd.Series
+    """Of cross-validation, from 0; nothing without folds, and for test images."""
+    dropped: pd.Series
+    """Why an image stands in no split, or nothing."""
+
+
+def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None = None) -> Assignment:
+    """Return each image's split and fold, and why it is dropped (nothing for almost all).
 
     A collection that comes with its own Test folder keeps it: only train and val are cut from the rest,
     and images of the rest that share a group with the test images are dropped.
 
     Args:
-        index: Kept images, with diagnosis, group_id, given_split and path.
-        config: Method, fractions and seed.
+        index: Kept images, with diagnosis, group_id, content_sha256, given_split and path.
+        config: Method, fractions or folds, and seed.
+        recorded: content_sha256, split and fold of an earlier preparation by the same settings. Its images stay
+            where they are, and new ones of their groups join them; where a new image ties groups of several
+            sides, test is stronger than val and val than train, and the weaker side's images are dropped.
     """
-    split = pd.Series([None] * len(index), index=index.index, dtype=object)
-    dropped = split.copy()
+    sides = _list_sides(config, has_test=bool((index["given_split"] == "test").any()))
+    side, dropped = _known_sides(index, config, recorded)
+    open_ = index[side.isna() & dropped.isna()]
+    if config.method == "random":
+        side[open_.index] = _draw_images(open_, sides, config.seed)
+    else:
+        group_side = _draw_groups(index.assign(side=side)[dropped.isna()], sides, config.seed)
+        side[open_.index] = open_["group_id"].map(group_side)
+    return _to_assignment(side, dropped, config)
+
+
+def _list_sides(config: SplitConfig, *, has_test: bool) -> dict[str, float]:
+    """Return what there is to be assigned and its share of the images; a fold is called by its number."""
+    test = 0.0 if has_test else config.test_fraction
+    if config.num_folds:
+        folds = {str(fold): (1 - test) / config.num_folds for fold in range(config.num_folds)}
+        return {"test": test} | folds
+    return {"test": test, "val": config.val_fraction, "train": 1 - test - config.val_fraction}
+
+
+def _known_sides(
+    index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None
+) -> tuple[pd.Series, pd.Series]:
+    """Return the sides that are given or recorded, and the images that must leave because of them."""
+    side = pd.Series([None] * len(index), index=index.index, dtype=object)
+    dropped = side.copy()
+    if recorded is not None:
+        before = recorded.drop_duplicates("content_sha256").set_index("content_sha256")
+        side = index["content_sha256"].map(before["split"]).astype(object)
+        if config.num_folds:
+            fold = index["content_sha256"].map(before["fold"])
+            side = side.mask(fold.notna(), fold.map("{:.0f}".format, na_action="ignore"))
+        side = side.where(side.notna(), None)
     is_test = index["given_split"] == "test"
-    split[is_test] = "test"
-    if config.method == "grouped" and is_test.any():
-        crosses = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
-        dropped[crosses] = CROSSES
-    rest = index[~is_test & dropped.isna()]
-    test_fraction = 0.0 if is_test.any() else config.test_fraction
-    assign = _split_groups if config.method == "grouped" else _split_images
-    split[rest.index] = assign(rest, test_fraction, config)
-    return split, dropped
+    side[is_test] = "test"
+    if config.method == "grouped":
+        strongest = _strongest_sides(index["group_id"], side)
+        weaker = side.notna() & (side != index["group_id"].map(strongest))
+        crossing = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
+        dropped[weaker] = TIED
+        dropped[crossing] = CROSSES
+        side[weaker | crossing] = None
+    return side, dropped
 
 
-def _cut(position: np.ndarray, test_fraction: float, val_fraction: float) -> np.ndarray:
-    """Return the split of places in [0, 1): test first, then val, then train."""
-    bounds = np.array([test_fraction, test_fraction + val_fraction])
-    return np.array(["test", "val", "train"], object)[np.searchsorted(bounds, position, side="right")]
+def _strongest_sides(group: pd.Series, side: pd.Series) -> pd.Series:
+    """Return the side that each group with a recorded image keeps; among folds that of most images, then the lowest."""
+    known = pd.DataFrame({"group": group, "side": side}).dropna()
+    votes = known.groupby(["group", "side"]).size().reset_index(name="votes")
+    votes["strength"] = votes["side"].map(_STRENGTH).fillna(1)
+    return (
+        votes.sort_values(["strength", "votes", "side"], ascending=[True, False, True]).groupby("group")["side"].first()
+    )
 
 
-def _split_images(index: pd.DataFrame, test_fraction: float, config: SplitConfig) -> np.ndarray:
+def _draw_images(images: pd.DataFrame, sides: dict[str, float], seed: int) -> np.ndarray:
     """Shuffle image by image, whatever belongs together: the seed's protocol."""
-    order = np.random.default_rng(config.seed).permutation(len(index))
-    position = np.empty(len(index))
-    position[order] = np.arange(len(index)) / max(1, len(index))
-    return _cut(position, test_fraction, config.val_fraction)
+    order = np.random.default_rng(seed).permutation(len(images))
+    position = np.empty(len(images))
+    position[order] = np.arange(len(images)) / max(1, len(images))
+    names, shares = list(sides), np.array(list(sides.values()))
+    return np.array(names, object)[np.searchsorted(np.cumsum(shares)[:-1], position, side="right")]
 
 
-def _split_groups(index: pd.DataFrame, test_fraction: float, config: SplitConfig) -> pd.Series:
-    """Cut each diagnosis's groups, in the order of a seeded hash of their ids, by their share of images.
+def _draw_groups(index: pd.DataFrame, sides: dict[str, float], seed: int) -> dict[str, str]:
+    """Return the side of each group: stratum by stratum, each group to the side that lacks most images.
 
     A group of several diagnoses counts as its rarest one, which has fewest images to lose.
     """
     rarity = index["diagnosis"].map(index["diagnosis"].value_counts())
+    rarest = index.assign(rarity=rarity).sort_values(["rarity", "diagnosis"]).groupby("group_id")
     groups = pd.DataFrame(
-        {
-            "diagnosis": index.assign(rarity=rarity).sort_values("rarity").groupby("group_id")["diagnosis"].first(),
-            "size": index.groupby("group_id").size(),
-        }
+        {"diagnosis": rarest["diagnosis"].first(), "size": rarest.size(), "side": rarest["side"].first()}
     )
-    groups["order"] = [_hash(config.seed, str(name)) for name in groups.index]
-    groups = groups.sort_values("order")
-    by_diagnosis = groups.groupby("diagnosis")["size"]
-    middle = by_diagnosis.cumsum() - groups["size"] / 2
-    groups["split"] = _cut((middle / by_diagnosis.transform("sum")).to_numpy(), test_fraction, config.val_fraction)
-    return index["group_id"].map(groups["split"])
+    groups["order"] = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in groups.index]
+    found: dict[str, str] = {}
+    for _, of_diagnosis in groups.groupby("diagnosis"):
+        found |= _fill(of_diagnosis, sides)
+    return found
 
 
-def _hash(seed: int, name: str) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+def _fill(groups: pd.DataFrame, sides: dict[str, float]) -> dict[str, str]:
+    """Assign the groups of one diagnosis, the large ones first and among those of one size class in a drawn order.
+
+    Each group goes to the side whose number of images falls furthest behind its share, first of the
+    same size class, then of the diagnosis; training, the largest share, comes before others on a tie.
+    """
+    names = sorted(sides, key=lambda name: (-sides[name], name))
+    shares = np.array([sides[name] for name in names])
+    of_all = _count(groups, names)
+    found = {str(name): str(side) for name, side in groups["side"].dropna().items()}
+    size_class = np.floor(np.log2(groups["size"].to_numpy())).astype(int)
+    for number in sorted(set(size_class), reverse=True):
+        members = groups[size_class == number].sort_values("order")
+        of_class = _count(members, names)
+        for name, size in members.loc[members["side"].isna(), "size"].items():
+            lack = shares * (of_all.sum() + size) - of_all
+            lack_in_class = shares * (of_class.sum() + size) - of_class
+            best = int(np.argmax(np.where(shares > 0, lack + 0.5 * lack_in_class, -np.inf)))
+            of_all[best] += size
+            of_class[best] += size
+            found[str(name)] = names[best]
+    return found
+
+
+def _count(groups: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return the images already on each side."""
+    return groups.groupby("side")["size"].sum().reindex(list(names)).fillna(0).to_numpy(np.float64, copy=True)
+
+
+def _to_assignment(side: pd.Series, dropped: pd.Series, config: SplitConfig) -> Assignment:
+    if not config.num_folds:
+        return Assignment(split=side, fold=side.map(lambda _: None), dropped=dropped)
+    is_fold = side.notna() & (side != "test")
+    fold = pd.to_numeric(side.where(is_fold, None), errors="coerce")
+    split = side.mask(is_fold, fold.map(lambda number: "val" if number == 0 else "train"))
+    return Assignment(split=split, fold=fold, dropped=dropped)

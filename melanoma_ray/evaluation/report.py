@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray import storage
-from melanoma_ray.data.audit import count_by_diagnosis
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
 from melanoma_ray.data.scoring import score_split
 from melanoma_ray.errors import DataError
@@ -134,7 +133,7 @@ def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> Evaluati
         metrics=_metric_rows(figures),
         undefined=[f"{name}: {reason}" for name, reason in figures.undefined.items()],
         thresholds=_threshold_rows(predictor),
-        class_counts=count_by_diagnosis(dataset.info),
+        class_counts=dataset.info.count_by_diagnosis(),
         history=subject.history,
         diagnoses=manifest.diagnoses,
         confusion=figures.confusion,

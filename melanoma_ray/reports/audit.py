@@ -39,6 +39,16 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AuditTable:
+    """A table of the collection, as texts."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnreadableImage:
     """A row of quarantine.parquet."""
 
@@ -55,9 +65,12 @@ class AuditPage:
     is_synthetic: bool
     facts: Mapping[str, str]
     """Of the collection, in order."""
+    warnings: Sequence[str]
+    """What nobody may overlook, a sentence each."""
     class_counts: Mapping[str, Mapping[str, int]]
     """Diagnosis → split → images kept."""
     findings: Sequence[Finding]
+    tables: Sequence[AuditTable]
     unreadable: Sequence[UnreadableImage]
 
 

@@ -15,6 +15,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from melanoma_ray import storage
+from melanoma_ray.data.containers import read_encoded
 from melanoma_ray.data.layouts import image_id_of, list_images
 from melanoma_ray.data.scoring import num_actors
 from melanoma_ray.diagnoses import column_name
@@ -67,7 +68,7 @@ class _PredictingActor:
 
     def _read(self, path: str) -> tuple[np.ndarray | None, str | None]:
         try:
-            return self.predictor.decode(storage.read_bytes(path)), None
+            return self.predictor.decode(read_encoded(path)), None
         except (DecodeError, OSError) as error:
             return None, str(error)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +16,9 @@ from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.imaging.decoding import decode_image
+from melanoma_ray.imaging.synthetic import encode_image, plan_collection
 from tests.conftest import SIDE
 
 CONFIG = PrepareConfig(image=ImageConfig(side=SIDE))
@@ -29,9 +32,9 @@ def test_planted_faults_are_quarantined_with_their_reasons(prepared: str) -> Non
 
 def test_planted_conflicts_are_found_and_dropped(prepared: str) -> None:
     info = open_dataset(prepared).info
-    assert info.num_conflicts == {"melanoma | seborrheic keratosis": 2}
+    assert info.num_conflicts == {"melanoma | seborrheic keratosis": {"conflicting diagnoses": 4}}
     assert info.num_dropped == {"conflicting diagnoses": 4}
-    index = pd.read_parquet(Path(prepared) / "index.parquet")
+    index = pd.read_parquet(Path(prepared) / info.index)
     assert index.loc[index["dropped"].notna(), "split"].isna().all()
 
 
@@ -75,12 +78,13 @@ def test_preparing_again_elsewhere_gives_the_same_fingerprint_and_another_seed_a
     assert other.fingerprint != first.fingerprint
     assert open_dataset(str(tmp_path / "a")).info == other
     assert len(list((tmp_path / "a").glob("pixels-*"))) == 1
+    assert len(list((tmp_path / "a").glob("index-*"))) == 2  # the one before stays for those who read it still
 
 
 def test_keeping_duplicates_keeps_all(collection: str, tmp_path: Path) -> None:
     info = prepare(read_collection(collection), str(tmp_path), PrepareConfig(image=CONFIG.image, duplicates="keep"))
     assert info.num_dropped == {}
-    assert info.num_conflicts == {"melanoma | seborrheic keratosis": 2}
+    assert info.num_conflicts == {"melanoma | seborrheic keratosis": {"kept as they are": 4}}
 
 
 def test_too_many_unreadable_images_end_the_job_and_say_so(collection: str, tmp_path: Path) -> None:
@@ -100,7 +104,117 @@ def test_a_directory_with_other_files_is_left_alone(collection: str, tmp_path: P
 
 def test_the_conflicts_of_the_real_set_are_found(local_ray: None, real_images: Path, tmp_path: Path) -> None:
     info = prepare(read_collection(str(real_images)), str(tmp_path / "isic9"), CONFIG)
-    assert info.num_conflicts["melanoma | seborrheic keratosis"] == 75
-    assert info.num_conflicts["actinic keratosis | nevus"] == 62
+    assert info.num_conflicts["melanoma | seborrheic keratosis"] == {"conflicting diagnoses": 151}
+    assert info.num_conflicts["actinic keratosis | nevus"] == {"conflicting diagnoses": 124}
     kept = sum(counts.get("seborrheic keratosis", 0) for counts in info.num_images.values())
     assert kept == 2
+    page = (tmp_path / "isic9" / "audit.html").read_text()
+    assert "Of 77 images of seborrheic keratosis, 2 remain: 75 of them stand under melanoma too" in page
+
+
+def test_a_second_run_does_nothing_and_an_added_image_is_the_only_one_decoded(collection: str, tmp_path: Path) -> None:
+    images, output = tmp_path / "images", tmp_path / "prepared"
+    shutil.copytree(collection, images)
+    first = prepare(read_collection(str(images)), str(output), CONFIG)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert prepare(read_collection(str(images)), str(output), CONFIG) == first
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+
+    added = images / "nevus" / "added.jpg"
+    added.write_bytes(encode_image(plan_collection(num_images=60, seed=9)[0]))
+    second = prepare(read_collection(str(images)), str(output), CONFIG)
+    chunks = set(output.rglob("pixels-*/*.parquet"))
+    new = [path for path in chunks if path not in before]
+    assert [pd.read_parquet(path)["path"].tolist() for path in new] == [[str(added)]]
+    old_index, index = (pd.read_parquet(output / name).set_index("path") for name in (first.index, second.index))
+    assert index.loc[old_index.index, "split"].equals(old_index["split"])
+    assert sum(map(sum, (counts.values() for counts in second.num_images.values()))) == 1 + sum(
+        map(sum, (counts.values() for counts in first.num_images.values()))
+    )
+
+
+def test_a_changed_file_is_decoded_again_and_a_deleted_one_is_gone(collection: str, tmp_path: Path) -> None:
+    images, output = tmp_path / "images", tmp_path / "prepared"
+    shutil.copytree(collection, images)
+    prepare(read_collection(str(images)), str(output), CONFIG)
+    changed, deleted = sorted((images / "nevus").glob("*.jpg"))[:2]
+    changed.write_bytes(encode_image(plan_collection(num_images=60, seed=9)[0]))
+    deleted.unlink()
+    prepare(read_collection(str(images)), str(output), CONFIG)
+    dataset = open_dataset(str(output))
+    assert str(deleted) not in set(dataset.index["path"])
+    np.testing.assert_array_equal(
+        dataset.load_pixels([str(changed)])[0], decode_image(changed.read_bytes(), CONFIG.image).pixels
+    )
+
+
+def test_an_interrupted_run_goes_on_with_what_is_missing(collection: str, tmp_path: Path) -> None:
+    """Chunks that a run left behind are used; half a dataset is none until dataset.json is there."""
+    whole, output = tmp_path / "whole", tmp_path / "prepared"
+    expected = prepare(read_collection(collection), str(whole), CONFIG)
+    chunks = sorted((whole / expected.pixels).iterdir())
+    (output / expected.pixels).mkdir(parents=True)
+    for chunk in chunks[: len(chunks) // 2]:
+        shutil.copy(chunk, output / expected.pixels)
+    with pytest.raises(DataError, match=r"no dataset\.json"):
+        open_dataset(str(output))
+    left = {path.name: path.stat().st_mtime_ns for path in (output / expected.pixels).iterdir()}
+    assert prepare(read_collection(collection), str(output), CONFIG).fingerprint == expected.fingerprint
+    now = {path.name: path.stat().st_mtime_ns for path in (output / expected.pixels).iterdir()}
+    assert left.items() <= now.items()
+    assert len(now) > len(left)
+
+
+def test_folds_are_written_and_each_can_be_the_val_split(collection: str, tmp_path: Path) -> None:
+    split = SplitConfig(num_folds=3, test_fraction=0.2)
+    prepare(read_collection(collection), str(tmp_path), PrepareConfig(image=CONFIG.image, split=split))
+    dataset = open_dataset(str(tmp_path))
+    seen = pd.concat([dataset.with_fold(fold).split("val") for fold in range(3)])
+    assert sorted(seen["path"]) == sorted(dataset.index.loc[dataset.index["split"] != "test", "path"])
+    assert dataset.with_fold(0).split("val").equals(dataset.split("val"))
+    with pytest.raises(ConfigError, match="has 3 folds"):
+        dataset.with_fold(3)
+
+
+def test_images_in_containers_are_prepared_like_files(collection: str, local_ray: None, tmp_path: Path) -> None:
+    files = sorted(path for path in Path(collection).glob("*/*.jpg") if path.stat().st_size > 4000)[:40]
+    with h5py.File(tmp_path / "images.hdf5", "w") as container:
+        for path in files:
+            container[path.stem] = np.void(path.read_bytes())
+    lines = [f"{path.stem},{path.parent.name}" for path in files]
+    (tmp_path / "table.csv").write_text("\n".join(["isic_id,diagnosis", *lines]) + "\n")
+    found = read_collection(str(tmp_path / "images.hdf5"), str(tmp_path / "table.csv"))
+    config = PrepareConfig(image=CONFIG.image, duplicates="keep", split=SplitConfig(method="random"))
+    prepare(found, str(tmp_path / "prepared"), config)
+    dataset = open_dataset(str(tmp_path / "prepared"))
+    for row, square in zip(dataset.index.itertuples(), dataset.load_pixels(list(dataset.index["path"])), strict=True):
+        original = next(path for path in files if path.stem == row.image_id)
+        np.testing.assert_array_equal(square, decode_image(original.read_bytes(), CONFIG.image).pixels)
+
+
+def test_the_audit_s_figures_are_json_and_the_same_as_the_page_s(prepared: str) -> None:
+    figures = json.loads((Path(prepared) / "audit.json").read_text())
+    page = (Path(prepared) / "audit.html").read_text()
+    assert figures["is_synthetic"]
+    assert figures["num_conflicts"] == {"melanoma | seborrheic keratosis": {"conflicting diagnoses": 4}}
+    estimate = figures["shortcut_baseline"]["figures"]["balanced_accuracy"]
+    assert f"{estimate['value']:.3f} ({estimate['low']:.3f}–{estimate['high']:.3f})" in page
+    for table in figures["tables"]:
+        assert table["title"] in page
+
+
+def test_two_real_collections_overlap_by_id_and_a_table_settles_their_conflicts(
+    local_ray: None, real_images: Path, tmp_path: Path
+) -> None:
+    ham = real_images.parents[1] / "ham10000"
+    found = read_collection([str(real_images), str(ham / "images")], str(ham / "HAM10000_metadata.csv"))
+    info = prepare(found, str(tmp_path / "both"), CONFIG)
+    index = pd.read_parquet(tmp_path / "both" / info.index)
+    by_id = index.groupby(index["image_id"].str.extract(r"(ISIC_\d{7})", expand=False))
+    assert (by_id["source"].nunique() == 2).sum() > 700
+    assert (by_id["split"].count() <= 1).all()
+    ends = info.num_conflicts["actinic keratosis | nevus"]
+    assert ends.get("by the table", 0) >= 124
+    assert "conflicting diagnoses" not in ends
+    kept = index[index["split"].notna()]
+    assert (kept.groupby("lesion_id")["split"].nunique() == 1).all()

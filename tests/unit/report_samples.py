@@ -11,7 +11,7 @@ import numpy as np
 
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.ranking import roc_curve
-from melanoma_ray.reports.audit import AuditImage, AuditPage, Finding, UnreadableImage, render_audit
+from melanoma_ray.reports.audit import AuditImage, AuditPage, AuditTable, Finding, UnreadableImage, render_audit
 from melanoma_ray.reports.evaluation import (
     EvaluationPage,
     GalleryImage,
@@ -141,8 +141,10 @@ def audit_page() -> AuditPage:
         title="Audit",
         is_synthetic=False,
         facts={"Files": "9"},
+        warnings=["Of 80 images of seborrheic keratosis, 2 remain."],
         class_counts=COUNTS,
         findings=[finding],
+        tables=[AuditTable(title="Sizes", note="Of all.", columns=["Diagnosis", "Width, px"], rows=[["nevus", "450"]])],
         unreadable=[UnreadableImage(path="a/b.jpg", fault="truncated", detail="half of it")],
     )
 

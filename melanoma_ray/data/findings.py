@@ -1,0 +1,143 @@
+"""What is wrong or doubtful in a collection, with examples to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.data.labels import BY_TABLE, CONFLICT, DUPLICATE, Labels
+from melanoma_ray.data.near_duplicates import NearDuplicates
+from melanoma_ray.data.splits import CROSSES, TIED
+from melanoma_ray.diagnoses import sort_diagnoses
+from melanoma_ray.reports.audit import AuditImage, Finding
+from melanoma_ray.reports.thumbnails import thumbnail_data_uri
+
+_MAX_GROUPS = 8
+"""Shown of each finding; the index has them all."""
+_MAX_IMAGES = 4
+"""Of one group."""
+_MOSTLY_LOST = 0.5
+"""Share of a diagnosis's images above which its loss is said in so many words."""
+
+
+def list_findings(dataset: PreparedDataset, labels: Labels, alike: NearDuplicates) -> list[Finding]:
+    """Return what was found, the gravest first; what was looked for and not found is left out.
+
+    Args:
+        dataset: With all readable images in its index.
+        labels: Of the same images.
+        alike: Of the same images.
+    """
+    index = dataset.index
+    is_kept = dataset.info.config.duplicates == "keep"
+    pairs = _number_pairs(index, alike)
+    in_conflict, copies = labels.conflict.notna(), (labels.dropped == DUPLICATE) & labels.conflict.isna()
+    of_copies = index["content_sha256"].isin(index.loc[copies, "content_sha256"])
+    kinds = [
+        (
+            "Conflicting diagnoses",
+            "The same picture stands under several diagnoses, or a table contradicts its folder.",
+            "All were kept as they are, as asked." if is_kept else _how_settled(labels),
+            in_conflict,
+            index["content_sha256"],
+        ),
+        (
+            "Copies",
+            "The same picture stands there several times; on both sides of a split it flatters every figure.",
+            "All were kept, as asked." if is_kept else "The largest file of each was kept, the first among equals.",
+            of_copies & labels.conflict.isna(),
+            index["content_sha256"],
+        ),
+        (
+            "Near-duplicates",
+            "Pictures that look the same: resized, compressed again, turned, mirrored, or cropped a little.",
+            "They stay on one side of the split.",
+            pairs.notna(),
+            pairs,
+        ),
+        (
+            "Both sides of the given split",
+            "Images of one lesion, patient or picture stand in the given train and the given test folder.",
+            "Those outside the test folder were dropped.",
+            index["group_id"].isin(index.loc[index["dropped"] == CROSSES, "group_id"]),
+            index["group_id"],
+        ),
+        (
+            "Ties between splits",
+            "A later image belongs to groups on two sides of the recorded split.",
+            "The weaker side's images were dropped: train before val, val before test.",
+            index["group_id"].isin(index.loc[index["dropped"] == TIED, "group_id"]),
+            index["group_id"],
+        ),
+    ]
+    return [
+        Finding(
+            name=name,
+            meaning=meaning,
+            treatment=treatment,
+            num_images=int(chosen.sum()),
+            examples=_examples(dataset, index[chosen], key[chosen]),
+        )
+        for name, meaning, treatment, chosen, key in kinds
+        if chosen.any()
+    ]
+
+
+def describe_losses(index: pd.DataFrame) -> list[str]:
+    """Say plainly which diagnoses all but vanish, and why."""
+    told = []
+    for name in sort_diagnoses(set(index["claimed_diagnosis"])):
+        claimed = index[index["claimed_diagnosis"] == name]
+        num_kept = int((index["diagnosis"].eq(name) & index["split"].notna()).sum())
+        if num_kept >= (1 - _MOSTLY_LOST) * len(claimed):
+            continue
+        conflicting = claimed[claimed["dropped"] == CONFLICT]
+        others = index[
+            index["content_sha256"].isin(conflicting["content_sha256"]) & (index["claimed_diagnosis"] != name)
+        ]
+        beside = ", ".join(sort_diagnoses(set(others["claimed_diagnosis"])))
+        reason = (
+            f": {len(conflicting):,} of them stand under {beside} too, and no table knows which is true"
+            if beside
+            else ""
+        )
+        told.append(f"Of {len(claimed):,} images of {name}, {num_kept:,} remain{reason}.")
+    return told
+
+
+def _how_settled(labels: Labels) -> str:
+    in_conflict = labels.conflict.notna()
+    by_table = int((in_conflict & (labels.settled == BY_TABLE)).sum())
+    dropped = int((in_conflict & (labels.dropped == CONFLICT)).sum())
+    parts = [f"{by_table:,} got the diagnosis of a metadata table"] if by_table else []
+    return "; ".join([*parts, *([f"{dropped:,} were dropped: no table settles them"] if dropped else [])]) + "."
+
+
+def _number_pairs(index: pd.DataFrame, alike: NearDuplicates) -> pd.Series:
+    """Return the first image of the first pair that each image belongs to; pairs of exact copies don't count."""
+    content = index["content_sha256"].to_numpy()
+    pairs = alike.pairs[content[alike.pairs[:, 0]] != content[alike.pairs[:, 1]]]
+    number = np.full(len(index), np.nan)
+    for column in (1, 0):
+        number[pairs[::-1, column]] = pairs[::-1, 0]
+    return pd.Series(number)
+
+
+def _examples(dataset: PreparedDataset, images: pd.DataFrame, key: pd.Series) -> list[list[AuditImage]]:
+    """Return the first groups, each with its first images."""
+    first = key.drop_duplicates().iloc[:_MAX_GROUPS]
+    shown = images[key.isin(first)].assign(key=key)
+    shown = shown[shown.groupby("key").cumcount() < _MAX_IMAGES]
+    squares = dict(zip(shown["path"], dataset.load_pixels(list(shown["path"])), strict=True))
+    return [
+        [
+            AuditImage(
+                image_id=str(row.image_id),
+                caption=str(row.claimed_diagnosis),
+                thumbnail=thumbnail_data_uri(squares[row.path]),
+            )
+            for row in group.itertuples()
+        ]
+        for _, group in shown.groupby("key", sort=False)
+    ]

@@ -1,0 +1,149 @@
+"""What a picture looks like, in 32 bytes, and in 32 × 32 grey pixels to check it.
+
+Both squash the whole image to a square, so that size, compression and a change of aspect don't matter;
+turns and mirrorings (8 of them) are undone in the comparison, without the picture.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8, UInt64
+
+HASH_BYTES = 32
+HASH_BITS = 8 * HASH_BYTES
+"""Bit n is the sign of the n-th lowest frequency, so the first bits are the ones that copies share most."""
+THUMBNAIL_SIDE = 32
+_SQUASHED_SIDE = 64
+_TURNS = tuple(itertools.product((False, True), repeat=3))
+"""(transpose, mirror rows, mirror columns), in this order: the symmetries of a square; the first changes nothing."""
+_FINE, _COARSE, _SURROUNDINGS = 0.7, 2.0, 3.0
+"""Standard deviations of Gaussians, thumbnail pixels. What lies between the first two scales is compared, in units
+of its strength within the third. Without that division a small dark spot in the middle, or a microscope's dark
+rim, is the whole picture: unrelated images that share one then correlate up to 0.95, with it up to 0.85."""
+_LEAST_STRENGTH = 0.5
+"""Grey levels: weaker structure is rounding."""
+_CROPS = (0.0, 0.05, 0.1)
+"""Of the side, cut off in all, evenly: how much closer one of the two pictures may have been cropped."""
+
+
+def perceptual_hash(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Return the signs of the 256 lowest frequencies of the squashed grey image, the mean left out.
+
+    After C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, with more and
+    finer frequencies. Measured on 1,200 images of the nine-class ISIC set and HAM10000 (180 and 224 pixels):
+    halving and JPEG quality 50 together change 8 bits in the median and 21 at the 99th percentile, a centred crop
+    of 5 % of each side 37 and 60; two different images differ in 127 ± 9.
+    """
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    squashed = cv2.resize(grey, (_SQUASHED_SIDE, _SQUASHED_SIDE), interpolation=cv2.INTER_AREA)
+    signs = cv2.dct(squashed.astype(np.float32))[_ROW, _COLUMN] > 0
+    return np.packbits(signs, bitorder="little").tobytes()
+
+
+def unpack_hashes(hashes: UInt64[np.ndarray, "image 4"]) -> Bool[np.ndarray, "image 256"]:
+    """Return the signs, lowest frequency first; the words are the hash's bytes as they lie in memory."""
+    octets = np.ascontiguousarray(hashes).view(np.uint8).reshape(len(hashes), HASH_BYTES)
+    return np.unpackbits(octets, axis=1, bitorder="little").astype(bool)
+
+
+def turn_hashes(hashes: UInt64[np.ndarray, "image 4"]) -> UInt64[np.ndarray, "8 image 4"]:
+    """Return the hashes of each image's 8 turns and mirrorings, itself first.
+
+    Mirroring changes the sign of the odd frequencies along that axis, transposing swaps the axes; the chosen
+    frequencies are closed under that swap, so nothing is lost.
+    """
+    signs = unpack_hashes(hashes)
+    turned = np.empty((len(_TURNS), len(hashes), 4), np.uint64)
+    for number, (transpose, rows, columns) in enumerate(_TURNS):
+        flips = (rows * _ROW + columns * _COLUMN) % 2 == 1
+        bits = (signs[:, _TRANSPOSED] if transpose else signs) ^ flips
+        turned[number] = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+    return turned
+
+
+def build_thumbnail(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "32 32"]:
+    """Return the whole image in grey, squashed."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    thumbnail = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(thumbnail, np.uint8)
+
+
+def describe_thumbnails(thumbnails: UInt8[np.ndarray, "image 32 32"]) -> Float32[np.ndarray, "crop image 32 32"]:
+    """Return the local structure of each thumbnail, as it is and cropped closer, as vectors of length 1.
+
+    A picture without structure gives zeros: it is like nothing, itself included.
+    """
+    grey = thumbnails.astype(np.float32)
+    described = np.empty((len(_CROPS), *grey.shape), np.float32)
+    for number, crop in enumerate(_CROPS):
+        zoom = _zoom_matrix(crop)
+        detail = _filter(_blur_matrix(_FINE) @ zoom, grey) - _filter(_blur_matrix(_COARSE) @ zoom, grey)
+        strength = np.sqrt(_filter(_blur_matrix(_SURROUNDINGS), detail * detail))
+        detail /= strength + _LEAST_STRENGTH
+        detail -= detail.mean(axis=(1, 2), keepdims=True)
+        length = np.sqrt((detail * detail).sum(axis=(1, 2), keepdims=True))
+        described[number] = np.where(length > 1, detail / np.maximum(length, 1), 0)
+    return described
+
+
+def similarity(
+    first: Float32[np.ndarray, "crop pair 32 32"], second: Float32[np.ndarray, "crop pair 32 32"]
+) -> Float32[np.ndarray, " pair"]:
+    """Return the correlation of local structure, the best over 8 turns and a crop of either, in [-1, 1].
+
+    Args:
+        first: From ``describe_thumbnails``.
+        second: The same, of the other image of each pair.
+    """
+    best = np.full(first.shape[1], -1, np.float32)
+    for turn in _TURNS:
+        turned = _turn(second, turn)
+        for a, b in [(crop, 0) for crop in range(len(_CROPS))] + [(0, crop) for crop in range(1, len(_CROPS))]:
+            np.maximum(best, np.einsum("pij,pij->p", first[a], turned[b]), out=best)
+    return np.minimum(best, 1)
+
+
+def _turn(
+    thumbnails: Float32[np.ndarray, "crop image 32 32"], turn: tuple[bool, bool, bool]
+) -> Float32[np.ndarray, "crop image 32 32"]:
+    transpose, rows, columns = turn
+    turned = thumbnails.swapaxes(2, 3) if transpose else thumbnails
+    turned = turned[:, :, ::-1] if rows else turned
+    return np.ascontiguousarray(turned[..., ::-1] if columns else turned)
+
+
+def _lowest_frequencies() -> tuple[Int64[np.ndarray, " bit"], Int64[np.ndarray, " bit"], Int64[np.ndarray, " bit"]]:
+    """Return row, column and the place of the transposed frequency, lowest first, without the mean."""
+    side = range(_SQUASHED_SIDE)
+    every = sorted(itertools.product(side, side), key=lambda place: (place[0] ** 2 + place[1] ** 2, min(place)))
+    chosen = every[1 : HASH_BITS + 1]
+    place = {frequency: number for number, frequency in enumerate(chosen)}
+    row, column = np.array(chosen).T
+    return row, column, np.array([place[j, i] for i, j in chosen])
+
+
+def _blur_matrix(deviation: float) -> Float32[np.ndarray, "32 32"]:
+    place = np.arange(THUMBNAIL_SIDE)
+    weight = np.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2))
+    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _zoom_matrix(crop: float) -> Float32[np.ndarray, "32 32"]:
+    """Return the matrix that samples, linearly, the middle of a row of pixels."""
+    centres = (np.arange(THUMBNAIL_SIDE) + 0.5) * (1 - crop) + THUMBNAIL_SIDE * crop / 2 - 0.5
+    distance = np.abs(centres[:, None] - np.arange(THUMBNAIL_SIDE))
+    return np.maximum(1 - distance, 0).astype(np.float32)
+
+
+def _filter(
+    matrix: Float32[np.ndarray, "32 32"], images: Float32[np.ndarray, "image 32 32"]
+) -> Float32[np.ndarray, "image 32 32"]:
+    """Apply along both axes."""
+    filtered: Float32[np.ndarray, "image 32 32"] = matrix @ (images @ matrix.T)
+    return filtered
+
+
+_ROW, _COLUMN, _TRANSPOSED = _lowest_frequencies()

@@ -1,0 +1,94 @@
+"""Everything in s3://: a real S3 server on loopback holds the images, the dataset and what is read of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow.fs as pafs
+import pytest
+
+from melanoma_ray import storage
+from melanoma_ray.config import ImageConfig
+from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.errors import DataError
+from melanoma_ray.imaging.decoding import decode_image
+from tests.conftest import SIDE
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An empty bucket; the address and the keys stand in the environment, where users have them too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    settings = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        _wait_for(url)
+        httpx.put(f"{url}/lesions").raise_for_status()
+        yield "s3://lesions"
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(100):
+        try:
+            httpx.get(url)
+        except httpx.TransportError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail("the S3 server didn't come up")
+
+
+def run_prepare(images: str, output: str) -> str:
+    command = [sys.executable, "-m", "jobs.prepare", "--images", images, "--output", output, "--image.side", str(SIDE)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_bucket_s_images_become_a_dataset_in_the_bucket(bucket: str, collection: str) -> None:
+    images, output = f"{bucket}/images", f"{bucket}/prepared"
+    pafs.copy_files(collection, storage.resolve(images)[1], destination_filesystem=storage.resolve(images)[0])
+    with pytest.raises(DataError, match=r"no dataset\.json"):
+        open_dataset(output)
+    assert "150 images; 150 of them to be decoded" in run_prepare(images, output)
+
+    dataset = open_dataset(output)
+    rows = dataset.split("test")
+    for path, square in zip(rows["path"], dataset.load_pixels(list(rows["path"])), strict=True):
+        assert path.startswith(images)
+        np.testing.assert_array_equal(square, decode_image(storage.read_bytes(path), ImageConfig(side=SIDE)).pixels)
+    assert b"synthetic" in storage.read_bytes(f"{output}/audit.html")
+
+    assert "nothing has changed" in run_prepare(images, output)
+    storage.write_bytes(f"{images}/nevus/added.jpg", storage.read_bytes(rows["path"].iloc[0])[:-2] + b"\xff\xd9")
+    assert "151 images; 1 of them to be decoded" in run_prepare(images, output)
