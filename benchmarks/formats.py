@@ -1,6 +1,6 @@
 """Random reads of stored squares from Parquet and from Lance: what the prepared format rests on.
 
-    pip install pylance && python -m benchmarks.formats
+pip install pylance && python -m benchmarks.formats
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _write_parquet(table: pa.Table, folder: Path, rows_per_group: int) -> tuple[
         total = 0
         for group in np.unique(rows // rows_per_group):
             column = file.read_row_group(int(group)).column(0).combine_chunks()
-            total += sum(len(column[int(row % rows_per_group)].as_py()) for row in rows[rows // rows_per_group == group])
+            total += sum(
+                len(column[int(row % rows_per_group)].as_py()) for row in rows[rows // rows_per_group == group]
+            )
         return total
 
     return read, path.stat().st_size

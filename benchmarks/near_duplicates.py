@@ -86,7 +86,15 @@ def measure_search() -> None:
     print_table(
         "Search among synthetic hashes; planted copies differ in 8 of 256 bits on average",
         ["hashes", "seconds", "peak GiB (before)", "candidate pairs", "planted found"],
-        [[f"{_NUM_HASHES:,}", f"{seconds:.1f}", f"{peak_gib:.2f} ({before_gib:.2f})", f"{len(pairs):,}", f"{found:.4f}"]],
+        [
+            [
+                f"{_NUM_HASHES:,}",
+                f"{seconds:.1f}",
+                f"{peak_gib:.2f} ({before_gib:.2f})",
+                f"{len(pairs):,}",
+                f"{found:.4f}",
+            ]
+        ],
     )
 
 

@@ -68,7 +68,9 @@ def compare_speed(folder: Path) -> None:
         )
     ray.shutdown()
     columns = ["image", "prepare", "plain processes", "read_images + resize", "÷ processes", "÷ read_images"]
-    print_table(f"Images/s, median of {_ROUNDS} (start of Ray and its workers: {start_up_s:.1f} s, apart)", columns, rows)
+    print_table(
+        f"Images/s, median of {_ROUNDS} (start of Ray and its workers: {start_up_s:.1f} s, apart)", columns, rows
+    )
 
 
 def _time_prepare(table: pa.Table, output: str) -> float:

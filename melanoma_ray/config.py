@@ -137,6 +137,8 @@ class AugmentationConfig:
     """Distance to the image's mean is scaled by 1 ± this, in [0, 1)."""
     max_colour_fraction: float = 0.08
     """Each channel is scaled by 1 ± this on its own (white balance), in [0, 1)."""
+    mixup_alpha: float = 0.0
+    """Of the Beta(α, α) distribution that weighs an image against another one of its batch; 0: none are mixed."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -145,6 +147,7 @@ class AugmentationConfig:
         for name in ("max_zoom_fraction", "max_brightness_fraction", "max_contrast_fraction", "max_colour_fraction"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"augmentation.{name}", value, "a share in [0, 1)")
+        _require(self.mixup_alpha >= 0, "augmentation.mixup_alpha", self.mixup_alpha, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

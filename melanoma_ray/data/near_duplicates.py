@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8, UInt64
 
-from melanoma_ray.imaging.perceptual import describe_thumbnails, similarity, turn_hashes, unpack_hashes
+from melanoma_ray.imaging.perceptual import similarity, turn_hashes, unpack_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +69,9 @@ def find_near_duplicates(
     for start in range(0, len(candidates), _PAIRS_AT_ONCE):
         piece = candidates[start : start + _PAIRS_AT_ONCE]
         images, place = np.unique(piece, return_inverse=True)
-        described = describe_thumbnails(load_thumbnails(images))
+        thumbnails = load_thumbnails(images)
         first, second = place.reshape(-1, 2).T
-        scores[start : start + len(piece)] = similarity(described[:, first], described[:, second])
+        scores[start : start + len(piece)] = similarity(thumbnails[first], thumbnails[second])
     confirmed = scores >= LEAST_SIMILARITY
     logger.info("%d pairs of images look the same, of %d with close hashes", confirmed.sum(), len(candidates))
     return NearDuplicates(pairs=candidates[confirmed], similarity=scores[confirmed])
@@ -172,4 +172,4 @@ def _is_near(
     near = np.bitwise_count(turned[query, 0] ^ hashes[other, 0]) <= _MAX_LOW_DISTANCE
     left = np.flatnonzero(near)
     near[left] = np.bitwise_count(turned[query[left]] ^ hashes[other[left]]).sum(axis=1) <= MAX_DISTANCE
-    return near
+    return np.asarray(near, np.bool_)

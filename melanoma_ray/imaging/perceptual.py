@@ -17,8 +17,8 @@ HASH_BITS = 8 * HASH_BYTES
 """Bit n is the sign of the n-th lowest frequency, so the first bits are the ones that copies share most."""
 THUMBNAIL_SIDE = 32
 _SQUASHED_SIDE = 64
-_TURNS = tuple(itertools.product((False, True), repeat=3))
-"""(transpose, mirror rows, mirror columns), in this order: the symmetries of a square; the first changes nothing."""
+_TURNS = tuple((bool(turn & 4), bool(turn & 2), bool(turn & 1)) for turn in range(8))
+"""(transpose, then reverse columns, reverse rows), in this order: the symmetries of a square; the first changes nothing."""
 _FINE, _COARSE, _SURROUNDINGS = 0.7, 2.0, 3.0
 """Standard deviations of Gaussians, thumbnail pixels. What lies between the first two scales is compared, in units
 of its strength within the third. Without that division a small dark spot in the middle, or a microscope's dark
@@ -57,7 +57,7 @@ def turn_hashes(hashes: UInt64[np.ndarray, "image 4"]) -> UInt64[np.ndarray, "8 
     """
     signs = unpack_hashes(hashes)
     turned = np.empty((len(_TURNS), len(hashes), 4), np.uint64)
-    for number, (transpose, rows, columns) in enumerate(_TURNS):
+    for number, (transpose, columns, rows) in enumerate(_TURNS):
         flips = (rows * _ROW + columns * _COLUMN) % 2 == 1
         bits = (signs[:, _TRANSPOSED] if transpose else signs) ^ flips
         turned[number] = np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
@@ -71,11 +71,24 @@ def build_thumbnail(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.nda
     return np.asarray(thumbnail, np.uint8)
 
 
-def describe_thumbnails(thumbnails: UInt8[np.ndarray, "image 32 32"]) -> Float32[np.ndarray, "crop image 32 32"]:
-    """Return the local structure of each thumbnail, as it is and cropped closer, as vectors of length 1.
+def similarity(
+    first: UInt8[np.ndarray, "pair 32 32"], second: UInt8[np.ndarray, "pair 32 32"]
+) -> Float32[np.ndarray, " pair"]:
+    """Return the correlation of local structure, the best over 8 turns and a crop of either, in [-1, 1].
 
-    A picture without structure gives zeros: it is like nothing, itself included.
+    A picture without structure is like nothing, itself included: 0.
     """
+    a, b = _describe(first), _describe(second)
+    best = np.full(len(first), -1, np.float32)
+    for turn in _TURNS:
+        turned = _turn(b, turn)
+        for i, j in [(crop, 0) for crop in range(len(_CROPS))] + [(0, crop) for crop in range(1, len(_CROPS))]:
+            np.maximum(best, np.einsum("pij,pij->p", a[i], turned[j]), out=best)
+    return np.minimum(best, 1)
+
+
+def _describe(thumbnails: UInt8[np.ndarray, "image 32 32"]) -> Float32[np.ndarray, "crop image 32 32"]:
+    """Return the local structure of each thumbnail, as it is and cropped closer, as vectors of length 1, or 0 without any."""
     grey = thumbnails.astype(np.float32)
     described = np.empty((len(_CROPS), *grey.shape), np.float32)
     for number, crop in enumerate(_CROPS):
@@ -89,27 +102,10 @@ def describe_thumbnails(thumbnails: UInt8[np.ndarray, "image 32 32"]) -> Float32
     return described
 
 
-def similarity(
-    first: Float32[np.ndarray, "crop pair 32 32"], second: Float32[np.ndarray, "crop pair 32 32"]
-) -> Float32[np.ndarray, " pair"]:
-    """Return the correlation of local structure, the best over 8 turns and a crop of either, in [-1, 1].
-
-    Args:
-        first: From ``describe_thumbnails``.
-        second: The same, of the other image of each pair.
-    """
-    best = np.full(first.shape[1], -1, np.float32)
-    for turn in _TURNS:
-        turned = _turn(second, turn)
-        for a, b in [(crop, 0) for crop in range(len(_CROPS))] + [(0, crop) for crop in range(1, len(_CROPS))]:
-            np.maximum(best, np.einsum("pij,pij->p", first[a], turned[b]), out=best)
-    return np.minimum(best, 1)
-
-
 def _turn(
     thumbnails: Float32[np.ndarray, "crop image 32 32"], turn: tuple[bool, bool, bool]
 ) -> Float32[np.ndarray, "crop image 32 32"]:
-    transpose, rows, columns = turn
+    transpose, columns, rows = turn
     turned = thumbnails.swapaxes(2, 3) if transpose else thumbnails
     turned = turned[:, :, ::-1] if rows else turned
     return np.ascontiguousarray(turned[..., ::-1] if columns else turned)
@@ -128,14 +124,14 @@ def _lowest_frequencies() -> tuple[Int64[np.ndarray, " bit"], Int64[np.ndarray, 
 def _blur_matrix(deviation: float) -> Float32[np.ndarray, "32 32"]:
     place = np.arange(THUMBNAIL_SIDE)
     weight = np.exp(-((place[:, None] - place) ** 2) / (2 * deviation**2))
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True), np.float32)
 
 
 def _zoom_matrix(crop: float) -> Float32[np.ndarray, "32 32"]:
     """Return the matrix that samples, linearly, the middle of a row of pixels."""
     centres = (np.arange(THUMBNAIL_SIDE) + 0.5) * (1 - crop) + THUMBNAIL_SIDE * crop / 2 - 0.5
     distance = np.abs(centres[:, None] - np.arange(THUMBNAIL_SIDE))
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distance, 0), np.float32)
 
 
 def _filter(

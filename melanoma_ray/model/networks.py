@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import timm
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -79,11 +79,11 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
         self._frozen: list[nn.Module] = []
 
-    def normalize(self, pixels: UInt8[Tensor, "image side side 3"]) -> Float[Tensor, "image 3 side side"]:
+    def normalize(self, pixels: Num[Tensor, "image side side 3"]) -> Float[Tensor, "image 3 side side"]:
         """Return what the network sees; rows of RGB triples are channels_last already, so nothing is copied."""
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
-    def forward(self, pixels: UInt8[Tensor, "image side side 3"]) -> Float[Tensor, "image diagnosis"]:
+    def forward(self, pixels: Num[Tensor, "image side side 3"]) -> Float[Tensor, "image diagnosis"]:
         """Return one logit a diagnosis."""
         network = cast("Network", self.network)
         return network.forward_head(network.forward_features(self.normalize(pixels))).float()

@@ -20,6 +20,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.data.plan import SamplingPlan, check_batch_size
 from melanoma_ray.errors import DataError
 from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
+from melanoma_ray.model.mixup import draw_mixture
 from melanoma_ray.model.precision import autocast_dtype
 from melanoma_ray.training.history import EpochRecord, Tally
 from melanoma_ray.training.port import Batch, RunPort, sum_over_workers
@@ -94,9 +95,12 @@ class Worker:
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, self.job.plan.num_steps, config)
         pixels, target = self._to_device(batch)
+        mixture = draw_mixture(len(target), self.experiment.augmentation.mixup_alpha)
         self.network.train()
-        logits = self._forward(self.network, pixels)
-        losses = weighted_cross_entropy(logits, target, self.class_weights, self.experiment.loss.label_smoothing)
+        logits = self._forward(self.network, mixture.mix(pixels))
+        losses = self._loss(logits, target)
+        if mixture.share < 1:
+            losses = mixture.share * losses + (1 - mixture.share) * self._loss(logits, target[mixture.partner])
         state.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.mean())
         nn.utils.clip_grad_norm_(state.classifier.parameters(), config.max_gradient_norm)
@@ -106,6 +110,9 @@ class Worker:
             state.average.update(state.classifier, step=state.step)
         correct = int((logits.argmax(dim=1) == target).sum())
         self.tally.add_training(float(losses.detach().sum()), correct, len(target))
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return weighted_cross_entropy(logits, target, self.class_weights, self.experiment.loss.label_smoothing)
 
     @torch.inference_mode()
     def _validate(self, batch: Batch) -> None:
