@@ -1,4 +1,4 @@
-"""MixUp: a network that is shown blends of two images can't learn single ones by heart (Zhang 2018, arXiv:1710.09412)."""
+"""MixUp: a network that is shown blends of two images can't learn single ones by heart (arXiv:1710.09412)."""
 
 from __future__ import annotations
 

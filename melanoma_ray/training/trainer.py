@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import ray.data
-import torch
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -23,6 +21,7 @@ from melanoma_ray.errors import MelanomaRayError
 from melanoma_ray.training.finishing import finish_run
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import STREAM, TrainPort
+from melanoma_ray.training.process import prepare_process
 from melanoma_ray.training.run import BEST_METRIC, RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -122,8 +121,5 @@ def train_worker(config: dict[str, Any]) -> None:
     """Run the loop in a worker of Ray Train."""
     port = TrainPort()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells each report; the loop tells each epoch
-    torch.set_num_threads(port.num_threads)
-    torch.set_flush_denormal(True)  # Adam's moments of a silent unit decay into denormals, which are slow
-    np.seterr(all="raise", under="ignore")
+    prepare_process(port.num_threads)
     Worker(config["job"], port).run()

@@ -6,13 +6,11 @@ builds a trainer of Ray Train, which starts in half a minute and can use several
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from ray import tune
@@ -25,6 +23,7 @@ from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.stream import DecodedSplits, build_stream
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import PREFETCHED_BATCHES, Batch
+from melanoma_ray.training.process import prepare_process
 from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
 
@@ -71,7 +70,7 @@ def run_alone(
     num_threads: int,
 ) -> None:
     """Train in this process."""
-    _prepare_process(num_threads)
+    prepare_process(num_threads)
     job = build_job(apply_settings(experiment, settings), dataset)
     Worker(job, TrialPort(job, decoded)).run()
 
@@ -85,14 +84,6 @@ def run_with_workers(
     trial = apply_settings(experiment, settings)
     RunDirectory(uri=storage.join(runs, name)).claim(trial, dataset)
     fit(build_job(trial, dataset), dataset, scaling=scaling, run_config=run_config)
-
-
-def _prepare_process(num_threads: int) -> None:
-    for name in ("ray.data", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    torch.set_num_threads(num_threads)
-    torch.set_flush_denormal(True)
-    np.seterr(all="raise", under="ignore")
 
 
 def threads_per_trial(num_concurrent: int) -> int:
