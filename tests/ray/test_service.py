@@ -250,18 +250,23 @@ def test_every_answer_confines_the_page_to_this_service(raw: httpx.Client, path:
 
 
 def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
-    """Stalled uploads take every place: 16 in the replica, 64 in the queue."""
+    """Stalled uploads take every place, 16 in the replica and 64 in the queue; the next one is refused."""
     address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
-    stalled = [socket.create_connection(address) for _ in range(100)]
-    for connection in stalled:
-        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nabc")
-    answered, _, _ = select.select(stalled, [], [], 30)
-    refused = [connection.recv(4096) for connection in answered]
-    assert refused
-    assert all(answer.startswith(b"HTTP/1.1 429") for answer in refused)
-    assert all(b"retry-after: 1\r\n" in answer.lower() for answer in refused)
-    for connection in stalled:
-        connection.close()
+    stalled: list[socket.socket] = []
+    answered: list[socket.socket] = []
+    try:
+        while not answered and len(stalled) < 200:
+            stalled.append(socket.create_connection(address))
+            stalled[-1].sendall(b"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nabc")
+            answered, _, _ = select.select(stalled, [], [], 0.0 if len(stalled) < 80 else 0.5)
+        assert len(stalled) >= 80
+        refused = [connection.recv(4096) for connection in answered]
+        assert refused
+        assert all(answer.startswith(b"HTTP/1.1 429") for answer in refused)
+        assert all(b"retry-after: 1\r\n" in answer.lower() for answer in refused)
+    finally:
+        for connection in stalled:
+            connection.close()
     client.wait_until_ready(timeout_s=20)
     assert client.predict(IMAGE).probabilities
 
