@@ -1,6 +1,6 @@
 """Pairs of pictures that look the same: found through parts of their hashes, confirmed by their thumbnails.
 
-The rule: no step compares all pairs, and none holds more than a piece of the work in memory.
+The rule: no step compares all pairs, and none holds more than a piece of the comparisons in memory.
 """
 
 from __future__ import annotations
@@ -64,16 +64,15 @@ def find_near_duplicates(
 
     Args:
         hashes: From ``perceptual_hash``, the 32 bytes as four words.
-        load_thumbnails: Returns those of some images, in the order asked for.
+        load_thumbnails: Returns those of some images, in the order asked for; called once, for the candidates.
     """
     candidates = find_candidates(hashes)
+    images, place = np.unique(candidates, return_inverse=True)
+    thumbnails = load_thumbnails(images)  # once, since files are slow to open; a kilobyte each
     scores = np.empty(len(candidates), np.float32)
     for start in range(0, len(candidates), _PAIRS_AT_ONCE):
-        piece = candidates[start : start + _PAIRS_AT_ONCE]
-        images, place = np.unique(piece, return_inverse=True)
-        thumbnails = load_thumbnails(images)
-        first, second = place.reshape(-1, 2).T
-        scores[start : start + len(piece)] = similarity(thumbnails[first], thumbnails[second])
+        first, second = place.reshape(-1, 2)[start : start + _PAIRS_AT_ONCE].T
+        scores[start : start + len(first)] = similarity(thumbnails[first], thumbnails[second])
     confirmed = scores >= LEAST_SIMILARITY
     logger.info("%d pairs of images look the same, of %d with close hashes", confirmed.sum(), len(candidates))
     return NearDuplicates(pairs=candidates[confirmed], similarity=scores[confirmed])

@@ -20,6 +20,7 @@ from melanoma_ray.imaging.augmentation import augment
 from melanoma_ray.imaging.decoding import resize
 from melanoma_ray.model.calibration import calibrated_probability, fit_calibration, fit_temperature
 from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
+from melanoma_ray.model.mixup import draw_mixture
 from melanoma_ray.training.schedule import learning_rate
 from melanoma_ray.training.state import build_state
 
@@ -158,3 +159,23 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_an_error_with_fields_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(DecodeError("truncated", "after 12 bytes")))
     assert (error.fault, error.detail, str(error)) == ("truncated", "after 12 bytes", "truncated: after 12 bytes")
+
+
+def test_blending_is_drawn_from_torch_s_seed_and_keeps_most_of_each_image() -> None:
+    pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
+    torch.manual_seed(3)
+    mixture = draw_mixture(6, 0.4)
+    torch.manual_seed(3)
+    again = draw_mixture(6, 0.4)
+    assert mixture.share == again.share
+    assert torch.equal(mixture.partner, again.partner)
+    assert all(0.5 <= draw_mixture(2, 1.0).share <= 1 for _ in range(50))
+    expected = mixture.share * pixels.float() + (1 - mixture.share) * pixels[mixture.partner].float()
+    torch.testing.assert_close(mixture.mix(pixels), expected)
+
+
+def test_an_alpha_of_zero_leaves_the_batch_and_the_random_numbers_alone() -> None:
+    pixels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
+    state = torch.random.get_rng_state()
+    assert draw_mixture(4, 0.0).mix(pixels) is pixels
+    assert torch.equal(torch.random.get_rng_state(), state)
