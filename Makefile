@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu bench-data lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -26,6 +26,10 @@ test-all: .venv/.dev ## every test that needs no GPU
 
 test-gpu: .venv/.dev ## those that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+fuzz: .venv/.dev ## five minutes of coverage-guided fuzzing of the decoder
+	$(BIN)/pip install --quiet 'atheris>=3'
+	$(BIN)/python -m tests.fuzz.decoder -max_total_time=300 -rss_limit_mb=2048
 
 bench-data: .venv/.dev ## preparation and the near-duplicate search beside their peers; nothing else may run
 	$(BIN)/python -m benchmarks.preparation

@@ -95,8 +95,8 @@ def _experiment(num_epochs: int) -> Experiment:
     experiment = lite0()
     return replace(
         experiment,
-        model=replace(experiment.model, image_side=IMAGE_SIDE, num_frozen_stages=3),
-        optimizer=replace(experiment.optimizer, learning_rate=1e-3),
+        model=replace(experiment.model, image_side=IMAGE_SIDE),
+        augmentation=replace(experiment.augmentation, mixup_alpha=0.0),
         global_batch_size=16,
         num_epochs=num_epochs,
     )

@@ -39,17 +39,19 @@ def lite0() -> Experiment:
     """EfficientNet-Lite0 from ImageNet weights: the best accuracy for a CPU's time.
 
     A lesion has no up, so all turns and flips are free data; colour varies by microscope, so it is
-    jittered, but little, since colour is also a sign. Weights of 1/√n lift the rare diagnoses
-    without drowning the common ones. The moving average halves the noise of a small validation split.
-    Twelve epochs, because a longer run learns single images by heart: on the nine-class ISIC set,
-    where 137 images stand under two diagnoses, twenty epochs with the first stages frozen had their
-    best validation accuracy in the seventh.
+    jittered, but little, since colour is also a sign. The first stages stay as they are: edges and
+    colours need no relearning, and a step takes a third less time. The moving average halves the noise
+    of a small validation split. Images are blended, because otherwise single ones are learnt by heart:
+    on the nine-class ISIC set, where 137 images stand under two diagnoses, the same recipe without
+    it had its best validation accuracy in the sixth epoch and fell from there.
     """
     return Experiment(
-        model=ModelConfig(network="tf_efficientnet_lite0", pretrained=True, image_side=180, dropout=0.3),
-        augmentation=AugmentationConfig(max_zoom_fraction=0.25),
-        loss=LossConfig(class_weighting="sqrt", label_smoothing=0.1),
-        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_fraction=0.1, weight_decay=0.02, ema_decay=0.99),
+        model=ModelConfig(
+            network="tf_efficientnet_lite0", pretrained=True, image_side=180, dropout=0.3, num_frozen_stages=3
+        ),
+        augmentation=AugmentationConfig(max_zoom_fraction=0.25, mixup_alpha=0.4),
+        loss=LossConfig(label_smoothing=0.1),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_fraction=0.1, weight_decay=0.02, ema_decay=0.99),
         num_epochs=12,
     )
 

@@ -66,7 +66,7 @@ def test_a_microscope_s_dark_rim_doesn_t_make_lesions_alike(pictures: list[np.nd
     assert similarity(rimmed[first], rimmed[second]).max() < near_duplicates.LEAST_SIMILARITY
 
 
-def test_thumbnails_are_asked_for_in_pieces_and_only_of_candidates(
+def test_thumbnails_are_asked_for_once_and_only_of_candidates(
     pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 2)
@@ -80,4 +80,4 @@ def test_thumbnails_are_asked_for_in_pieces_and_only_of_candidates(
 
     found = near_duplicates.find_near_duplicates(hashes, load)
     assert found.pairs.tolist() == [[number, 18 + number] for number in range(5)]
-    assert asked == [[0, 1, 18, 19], [2, 3, 20, 21], [4, 22]]
+    assert asked == [[0, 1, 2, 3, 4, 18, 19, 20, 21, 22]]
