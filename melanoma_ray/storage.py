@@ -6,6 +6,7 @@ one piece, so a reader that starts from it never sees half of anything, on a dis
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
@@ -39,17 +40,27 @@ def join(uri: str, *names: str) -> str:
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return pyarrow's filesystem and the path on it.
 
+    What follows the host or bucket is taken as it stands: spaces, ``%`` and ``?`` are letters of the name.
+
     Raises:
         DataError: The scheme is unknown to pyarrow, or its address is malformed.
     """
     if is_local(uri):
         return pafs.LocalFileSystem(), absolute(uri)
+    scheme, _, rest = uri.partition("://")
+    host, _, name = rest.partition("/")
     try:
-        filesystem, path = pafs.FileSystem.from_uri(uri)
+        filesystem, root = _open_remote(f"{scheme}://{host}" if host else f"{scheme}:///")
     except (pa.ArrowInvalid, OSError) as error:
         msg = f"{uri}: {error}; expected a local path or an address such as s3://bucket/folder"
         raise DataError(msg) from error
-    return filesystem, path
+    return filesystem, f"{root.rstrip('/')}/{name}" if name else root
+
+
+@functools.cache  # a client finds its region and its credentials once, not once per image
+def _open_remote(address: str) -> tuple[pafs.FileSystem, str]:
+    filesystem, root = pafs.FileSystem.from_uri(address)
+    return filesystem, root
 
 
 def exists(uri: str) -> bool:
