@@ -32,7 +32,7 @@ def main() -> None:
         files = sorted(write_lesions(folder / "images", num_images=256, width=600, height=450).glob("*/*.jpg"))
         squares = [decode_image(path.read_bytes(), ImageConfig(side=180)).pixels.tobytes() for path in files]
         table = pa.table({"pixels": pa.array([squares[i % len(squares)] for i in range(_NUM_IMAGES)], pa.binary())})
-        readers = {f"Parquet, {size} rows a group": _write_parquet(table, folder, size) for size in (1, 8, 64, 256)}
+        readers = {f"Parquet, {size} rows a group": _write_parquet(table, folder, size) for size in (1, 8, 64)}
         readers["Lance"] = _write_lance(table, folder)
         random = np.random.default_rng(0)
         wanted = [random.choice(_NUM_IMAGES, _BATCH, replace=False) for _ in range(_NUM_BATCHES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
+import ray
+from ray.data import DataContext
 
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.imaging.synthetic import draw_lesion
@@ -51,6 +54,14 @@ def watch_memory() -> Iterator[Memory]:
     finally:
         is_over.set()
         thread.join()
+
+
+def connect() -> None:
+    """Start Ray on this machine, and let it speak of errors alone."""
+    ray.init(address="local", logging_level="error", log_to_driver=False)
+    DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def median(values: Sequence[float]) -> float:

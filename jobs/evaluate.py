@@ -9,7 +9,7 @@ from jobs import console, wording
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.model.checkpoint import find_checkpoint
-from melanoma_ray.schema import Split
+from melanoma_ray.schema import Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,9 @@ class EvaluateArguments:
     """Directory of a prepared dataset."""
     output: str
     """Directory of report.json and report.html."""
-    split: Split = "test"
-    """Which images; thresholds were chosen on val, so figures on val are optimistic."""
+    split: Scope = "test"
+    """Which images; thresholds were chosen on val, so figures on val are optimistic. folds: every image of
+    cross-validation, by the network that was trained without it."""
     use_gpu: bool = False
     """Score on GPUs."""
 
@@ -31,7 +32,9 @@ class EvaluateArguments:
 def main(arguments: EvaluateArguments) -> dict[str, Any]:
     """Evaluate and print the figures."""
     find_checkpoint(arguments.checkpoint)
-    open_dataset(arguments.data).split(arguments.split)
+    dataset = open_dataset(arguments.data)
+    if arguments.split != "folds":
+        dataset.split(arguments.split)
     console.connect()
     report = evaluate(
         arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu

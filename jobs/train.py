@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 
 from jobs import console, wording
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.plan import check_batch_size
+from melanoma_ray.training.folds import train_folds
 from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.trainer import build_run_config, train
+from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +32,34 @@ class TrainArguments:
     """Logical CPUs that Ray sets aside for each worker; by default half of all are shared out."""
     max_failures: int = 3
     """Failures after which the run goes on from its newest checkpoint by itself."""
+    min_workers: int | None = None
+    """The run goes on with as few as these when nodes are missing, and grows again; none: never with fewer."""
+    folds: bool = False
+    """Train once for each fold of the data, without it, and write one checkpoint of all networks."""
+    checkpoint_every_minutes: float = 10.0
+    """Between checkpoints within an epoch; 0: only at its end."""
+    mlflow_uri: str | None = None
+    """Tracking server or directory of MLflow (the extra ``mlflow``); TensorBoard's file is always written."""
 
 
 def main(arguments: TrainArguments) -> RunDirectory:
     """Train and print where the checkpoint is."""
-    check_batch_size(arguments.experiment.global_batch_size, arguments.num_workers)
+    fewest = arguments.min_workers or arguments.num_workers
+    for num_workers in range(fewest, arguments.num_workers + 1):
+        check_batch_size(arguments.experiment.global_batch_size, num_workers)
     dataset = open_dataset(arguments.data)
     console.connect()
     scaling = console.scale(arguments.num_workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
+    if arguments.min_workers is not None:
+        scaling = replace(scaling, num_workers=(arguments.min_workers, arguments.num_workers))
     run_config = build_run_config(arguments.storage, arguments.name, max_failures=arguments.max_failures)
-    run = train(arguments.experiment, dataset, scaling=scaling, run_config=run_config)
+    supervision = Supervision(
+        checkpoint_every_s=60 * arguments.checkpoint_every_minutes or None,
+        mlflow_uri=arguments.mlflow_uri,
+        is_live=sys.stderr.isatty(),
+    )
+    fit = train_folds if arguments.folds else train
+    run = fit(arguments.experiment, dataset, scaling=scaling, run_config=run_config, supervision=supervision)
     print(wording.describe_run(run))
     return run
 

@@ -11,7 +11,8 @@ from melanoma_ray.data.audit import AUDIT
 from melanoma_ray.data.dataset import DatasetInfo
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SPLITS
-from melanoma_ray.training.run import BEST_METRIC, RunDirectory
+from melanoma_ray.training.history import BEST_METRIC
+from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.tuning.sweep import SweepResult
 

@@ -106,6 +106,10 @@ class ModelConfig:
     """Before the last layer, in [0, 1)."""
     num_frozen_stages: int = 0
     """First stages that keep their weights, with pretrained weights only; 0 trains all."""
+    num_views: Literal[1, 2, 4, 8] = 1
+    """Flips and turns of an image whose logits are averaged when it is judged (test-time augmentation)."""
+    compile: bool = False
+    """Train with kernels that torch.compile fuses: minutes of preparation, then faster steps on most GPUs."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -131,37 +135,53 @@ class AugmentationConfig:
     """Uniform between minus and plus this, degrees, in [0, 180]."""
     max_zoom_fraction: float = 0.1
     """Side of the visible square is scaled by 1 ± this, in [0, 1)."""
+    min_crop_fraction: float = 1.0
+    """Of the image's area: a window of this share or more, anywhere, of sides up to 4:3, is what is seen; in (0, 1]."""
     max_brightness_fraction: float = 0.15
     """All channels are scaled by 1 ± this, in [0, 1)."""
     max_contrast_fraction: float = 0.15
     """Distance to the image's mean is scaled by 1 ± this, in [0, 1)."""
     max_colour_fraction: float = 0.08
     """Each channel is scaled by 1 ± this on its own (white balance), in [0, 1)."""
+    hair_probability: float = 0.0
+    """That one to eight dark hairs are drawn across the image, in [0, 1]."""
+    max_cutout_fraction: float = 0.0
+    """Of the image's side: that of an erased square, uniform from 0 to this, in [0, 1)."""
     mixup_alpha: float = 0.0
     """Of the Beta(α, α) distribution that weighs an image against another one of its batch; 0: none are mixed."""
+    cutmix_alpha: float = 0.0
+    """As mixup_alpha, for a square of the other image in place of a blend; where both are set, a coin decides."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         degrees = self.max_rotation_degrees
         _require(0 <= degrees <= 180, "augmentation.max_rotation_degrees", degrees, "0 to 180 degrees")
-        for name in ("max_zoom_fraction", "max_brightness_fraction", "max_contrast_fraction", "max_colour_fraction"):
-            value = getattr(self, name)
-            _require(0 <= value < 1, f"augmentation.{name}", value, "a share in [0, 1)")
+        for name in ("zoom", "brightness", "contrast", "colour", "cutout"):
+            value = getattr(self, f"max_{name}_fraction")
+            _require(0 <= value < 1, f"augmentation.max_{name}_fraction", value, "a share in [0, 1)")
+        crop, hair = self.min_crop_fraction, self.hair_probability
+        _require(0 < crop <= 1, "augmentation.min_crop_fraction", crop, "a share in (0, 1]")
+        _require(0 <= hair <= 1, "augmentation.hair_probability", hair, "a probability in [0, 1]")
         _require(self.mixup_alpha >= 0, "augmentation.mixup_alpha", self.mixup_alpha, "0 or more")
+        _require(self.cutmix_alpha >= 0, "augmentation.cutmix_alpha", self.cutmix_alpha, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
     """Cross-entropy over the diagnoses."""
 
-    class_weighting: Literal["none", "sqrt", "balanced"] = "none"
-    """Weight of a diagnosis: 1, 1/√n or 1/n of its training images, scaled to a mean of 1 per image."""
+    class_weighting: Literal["none", "sqrt", "balanced", "effective"] = "none"
+    """Weight of a diagnosis of n training images: 1, 1/√n, 1/n, or one over its effective number of images,
+    (1 - β)/(1 - βⁿ) with β = 0.999 (arXiv:1901.05555); scaled to a mean of 1 per image."""
+    focal_gamma: float = 0.0
+    """Of focal loss, which multiplies by (1 - p)^γ (arXiv:1708.02002); 0: cross-entropy."""
     label_smoothing: float = 0.0
     """In [0, 1)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "a share in [0, 1)")
+        _require(self.focal_gamma >= 0, "loss.focal_gamma", self.focal_gamma, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +196,8 @@ class OptimizerConfig:
     """Of all optimizer steps, in [0, 1)."""
     weight_decay: float = 0.0
     """Of matrices and filters, not of biases and norms; 0 or more."""
+    layer_decay: float = 1.0
+    """Of the learning rate from each layer to the one before it (timm's layers), in (0, 1]; 1: one rate for all."""
     max_gradient_norm: float = 5.0
     """Longer gradients are scaled down to this length; more than 0."""
     ema_decay: float | None = None
@@ -187,6 +209,7 @@ class OptimizerConfig:
         warmup = self.warmup_fraction
         _require(0 <= warmup < 1, "optimizer.warmup_fraction", warmup, "a share in [0, 1)")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        _require(0 < self.layer_decay <= 1, "optimizer.layer_decay", self.layer_decay, "a factor in (0, 1]")
         norm = self.max_gradient_norm
         _require(norm > 0, "optimizer.max_gradient_norm", norm, "more than 0")
         decay = self.ema_decay
@@ -221,8 +244,18 @@ class Experiment:
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     num_epochs: int = 20
     """Passes over the train split, 1 or more."""
+    initial_side_fraction: float = 1.0
+    """Of model.image_side: the input's side in the first epoch; it grows evenly to the whole in the last quarter
+    of the epochs (progressive resizing); in (0, 1]."""
+    patience_epochs: int | None = None
+    """Training ends when validation balanced accuracy hasn't grown for so many epochs; none: it runs to its end."""
+    sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
+    """How often an image is seen in an epoch: once; or rare diagnoses more often, by 1/√n or 1/n of their images.
+    An epoch shows as many images either way."""
     global_batch_size: int = 32
     """Images an optimizer step, over all workers; a multiple of the number of workers."""
+    num_accumulations: int = 1
+    """Parts in which a worker takes its share of a batch, to save memory; gradients are added up."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
     seed: int = 0
@@ -232,6 +265,13 @@ class Experiment:
         """Check ranges."""
         _require(self.num_epochs >= 1, "num_epochs", self.num_epochs, "1 or more")
         _require(self.global_batch_size >= 1, "global_batch_size", self.global_batch_size, "1 or more")
+        share, patience = self.initial_side_fraction, self.patience_epochs
+        _require(0 < share <= 1, "initial_side_fraction", share, "a share in (0, 1]")
+        _require(patience is None or patience >= 1, "patience_epochs", patience, "none, or 1 or more")
+        parts, batch = self.num_accumulations, self.global_batch_size
+        _require(parts >= 1 and batch % parts == 0, "num_accumulations", parts, f"a divisor of the batch of {batch}")
+        if self.model.network == "baseline":
+            _require(share == 1, "initial_side_fraction", share, "1 with model.network='baseline', of one input side")
 
 
 def to_dict(config: object) -> dict[str, Any]:

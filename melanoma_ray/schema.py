@@ -7,6 +7,8 @@ from typing import Literal
 import pyarrow as pa
 
 Split = Literal["train", "val", "test"]
+Scope = Literal["train", "val", "test", "folds"]
+"""What a checkpoint is scored on; folds: all of cross-validation, each image by the network trained without it."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Decision = Literal["refer", "routine", "unassessable"]
@@ -72,12 +74,14 @@ CHUNK = pa.schema(
         pa.field("modified_ns", pa.int64()),
         *FINDINGS,
         pa.field("thumbnail", pa.binary(1024)),  # imaging/perceptual
-        pa.field("pixels", pa.binary()),  # side × side × 3 uint8, rows first, RGB
         pa.field("fault", pa.string()),  # null: good
         pa.field("detail", pa.string()),
     ]
 )
-"""One row an image, readable or not, in the files below pixels-…/."""
+"""One row an image, readable or not, in the files below pixels-…/.
+
+The file beside each of them has one column ``pixels`` with the same rows: side × side × 3 uint8, rows first, RGB.
+"""
 
 INDEX = pa.schema(
     [

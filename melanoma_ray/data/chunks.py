@@ -1,4 +1,7 @@
-"""Decoded images on disk: files of some hundred rows, each written whole, and never written again.
+"""Decoded images on disk: chunks of some hundred rows, each written whole, and never written again.
+
+A chunk is two files: the squares of pixels, and after them what was found out about each image, so
+that a reader who sees the second has both.
 
 A row is known by (path, bytes, time of change) of its file, so a second run decodes only what is
 new, an interrupted one goes on, and no row is ever taken for a file that has changed since.
@@ -31,13 +34,15 @@ from melanoma_ray.schema import CHUNK
 
 KEY = ["path", "num_bytes", "modified_ns"]
 _UNREADABLE = "unreadable"
-_FORMAT = "1"
+_FORMAT = "2"
 """Of a row: raise it when the same file and settings would give another row."""
 _CHUNK_BYTES = 24 * 1024 * 1024
 """Of squares in one file: a task holds three times this, and loses no more work than this when it is ended."""
 _MAX_IMAGES_PER_CHUNK = 256
-_ROWS_PER_GROUP = 8
-"""Of a file: a reader of one square decompresses this many (benchmarks/formats.py)."""
+_SQUARES = ".squares"
+"""Ending of the squares' file, itself Parquet, in place of ``.parquet``."""
+_SQUARES_PER_GROUP = 1
+"""A reader decompresses no square but the one it wants (benchmarks/formats.py)."""
 
 
 def chunks_name(config: ImageConfig) -> str:
@@ -80,13 +85,15 @@ def write_chunk(batch: pa.Table, chunks_uri: str, config: ImageConfig) -> pa.Tab
     cv2.setNumThreads(1)  # Ray gives a task one processor
     rows = decode_rows(batch, config)
     digest = hashlib.sha256("\n".join(map(str, batch.to_pylist())).encode()).hexdigest()[:16]
-    table = pa.Table.from_pylist(rows, schema=CHUNK)
-    storage.write_table(storage.join(chunks_uri, f"{digest}.parquet"), table, rows_per_group=_ROWS_PER_GROUP)
+    findings, squares = files_of(f"{digest}.parquet")
+    pixels = pa.table({"pixels": pa.array([row.pop("pixels", None) for row in rows], pa.binary())})
+    storage.write_table(storage.join(chunks_uri, squares), pixels, rows_per_group=_SQUARES_PER_GROUP)
+    storage.write_table(storage.join(chunks_uri, findings), pa.Table.from_pylist(rows, schema=CHUNK))
     return pa.table({"num_images": [len(rows)]})
 
 
 def decode_rows(batch: pa.Table, config: ImageConfig) -> list[dict[str, Any]]:
-    """Return a row of ``schema.CHUNK`` for each row of ``KEY``; a file that is too large isn't read."""
+    """Return a row of ``schema.CHUNK`` and its pixels for each row of ``KEY``; a file that is too large isn't read."""
     rows: list[dict[str, Any]] = batch.select(KEY).to_pylist()
     small = [row["path"] for row in rows if row["num_bytes"] <= config.max_bytes or SEPARATOR in row["path"]]
     encoded = dict(read_many(small))
@@ -124,7 +131,7 @@ def _decode(encoded: bytes | OSError | int, config: ImageConfig) -> dict[str, An
 def read_findings(chunks_uri: str) -> pd.DataFrame:
     """Return every row of every chunk without its pictures, and where it lies (chunk, row)."""
     filesystem, root = storage.resolve(chunks_uri)
-    columns = [name for name in CHUNK.names if name not in {"pixels", "thumbnail"}]
+    columns = [name for name in CHUNK.names if name != "thumbnail"]
     frames = []
     for path in list_chunks(chunks_uri):
         table = pq.read_table(storage.join(root, path), columns=columns, filesystem=filesystem)
@@ -140,6 +147,11 @@ def is_final(findings: pd.DataFrame) -> pd.Series:
     return findings["fault"] != _UNREADABLE
 
 
+def files_of(chunk: str) -> tuple[str, str]:
+    """Return the names of a chunk's two files: its findings, by whose name it is known, and its squares."""
+    return chunk, chunk.removesuffix(".parquet") + _SQUARES
+
+
 def list_chunks(chunks_uri: str) -> list[str]:
     """Return the names of the chunks in a directory."""
     return [path.rsplit("/", 1)[-1] for path in storage.list_files(chunks_uri) if path.endswith(".parquet")]
@@ -147,37 +159,29 @@ def list_chunks(chunks_uri: str) -> list[str]:
 
 def read_thumbnails(chunks_uri: str, chunk: Sequence[str], row: Sequence[int]) -> UInt8[np.ndarray, "image 32 32"]:
     """Return the thumbnails of some rows, in the order asked for."""
+    filesystem, root = storage.resolve(chunks_uri)
     thumbnails = np.empty((len(chunk), 32, 32), np.uint8)
-    for places, flat in _read_column(chunks_uri, "thumbnail", chunk, row):
-        thumbnails[places] = flat.reshape(-1, 32, 32)
+    for name, places in pd.Series(list(chunk)).groupby(list(chunk)).groups.items():
+        table = pq.read_table(storage.join(root, str(name)), columns=["thumbnail"], filesystem=filesystem)
+        taken = table.column(0).take(pa.array(np.asarray(row)[places]))
+        thumbnails[places] = np.frombuffer(b"".join(taken.to_pylist()), np.uint8).reshape(-1, 32, 32)
     return thumbnails
 
 
 def read_squares(
     chunks_uri: str, chunk: Sequence[str], row: Sequence[int], side: int
 ) -> UInt8[np.ndarray, "image side side 3"]:
-    """Return the squares of some rows, in the order asked for.
+    """Return the squares of some rows, in the order asked for; no others are read.
 
     Raises:
         OSError: A chunk isn't there.
     """
-    squares = np.empty((len(chunk), side, side, 3), np.uint8)
-    for places, flat in _read_column(chunks_uri, "pixels", chunk, row):
-        squares[places] = flat.reshape(-1, side, side, 3)
-    return squares
-
-
-def _read_column(
-    chunks_uri: str, column: str, chunk: Sequence[str], row: Sequence[int]
-) -> Iterator[tuple[np.ndarray, UInt8[np.ndarray, " byte"]]]:
-    """Yield places in the request and their bytes; only the groups of rows that are asked for are read."""
     filesystem, root = storage.resolve(chunks_uri)
-    wanted = pd.DataFrame({"chunk": list(chunk), "group": np.asarray(row) // _ROWS_PER_GROUP})
-    inside = np.asarray(row) % _ROWS_PER_GROUP
-    for name, of_chunk in wanted.groupby("chunk", sort=False):
-        file = pq.ParquetFile(storage.join(root, str(name)), filesystem=filesystem)
-        for group, of_group in of_chunk.groupby("group"):
-            places = of_group.index.to_numpy()
-            values = file.read_row_group(int(str(group)), columns=[column]).column(0).combine_chunks()
-            taken = values.take(pa.array(inside[places]))
-            yield places, np.frombuffer(b"".join(taken.to_pylist()), np.uint8)
+    squares = np.empty((len(chunk), side, side, 3), np.uint8)
+    for name, places in pd.Series(list(chunk)).groupby(list(chunk)).groups.items():
+        file = pq.ParquetFile(storage.join(root, files_of(str(name))[1]), filesystem=filesystem)
+        wanted, order = np.unique(np.asarray(row)[places], return_inverse=True)
+        found = file.read_row_groups(wanted.tolist(), use_threads=False).column(0)
+        for place, index in zip(places, order, strict=True):
+            squares[place] = np.frombuffer(found[int(index)].as_buffer(), np.uint8).reshape(side, side, 3)
+    return squares

@@ -25,7 +25,7 @@ from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DATASET = "dataset.json"
 QUARANTINE = "quarantine.parquet"
 OWN = ("pixels-", "index-", QUARANTINE, "audit.")
@@ -78,6 +78,8 @@ class PreparedDataset:
     info: DatasetInfo
     index: pd.DataFrame
     """Kept images, sorted by path."""
+    fold: int | None = None
+    """Of cross-validation, that is the val split here; none: as preparation assigned the splits."""
 
     def split(self, name: Split) -> pd.DataFrame:
         """Return the images of one split.
@@ -133,7 +135,7 @@ class PreparedDataset:
         index = self.index.copy()
         has_fold = index["fold"].notna()
         index.loc[has_fold, "split"] = np.where(index.loc[has_fold, "fold"] == fold, "val", "train")
-        return replace(self, index=index)
+        return replace(self, index=index, fold=fold)
 
 
 def open_dataset(uri: str) -> PreparedDataset:

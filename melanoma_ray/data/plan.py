@@ -6,6 +6,9 @@ epoch is left out because the batch size doesn't divide it; only what is left of
 after the last whole step, fewer than B images, isn't seen. After each epoch's last step the
 validation split follows, in order, padded to whole batches.
 
+Where rare diagnoses are to be seen more often, an epoch's images are drawn by weight instead: image i
+of weight w, as a share of the whole, appears ⌊w·num_train⌋ or ⌈w·num_train⌉ times.
+
 A slot is one global batch, of training or of validation. Neither the number of workers nor an
 interruption changes what is in a slot: a resumed run starts at the slot in its checkpoint.
 """
@@ -16,7 +19,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+import pandas as pd
+from jaxtyping import Float64, Int64, UInt64
 
 from melanoma_ray.errors import ConfigError
 
@@ -24,7 +28,7 @@ PADDING = -1
 """Image number of a row that only fills a validation batch."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SamplingPlan:
     """What decides the order of images."""
 
@@ -35,6 +39,8 @@ class SamplingPlan:
     global_batch_size: int
     num_epochs: int
     seed: int
+    weights: Float64[np.ndarray, " image"] | None = None
+    """Of the training images, of any scale; none: each is seen once an epoch."""
 
     def __post_init__(self) -> None:
         """Refuse a plan without a single step."""
@@ -90,30 +96,46 @@ class SamplingPlan:
             return padded.astype(np.int64), np.zeros(size, np.uint64)
         place = np.arange(step * size, (step + 1) * size)
         epochs = place // self.num_train
-        numbers = np.concatenate(
-            [
-                _permutation(self.seed, int(epoch), self.num_train)[place[epochs == epoch] % self.num_train]
-                for epoch in np.unique(epochs)
-            ]
-        )
-        return numbers, _augmentation_seeds(self.seed, epochs, numbers)
+        parts = [_order(self, int(epoch))[:, place[epochs == epoch] % self.num_train] for epoch in np.unique(epochs)]
+        numbers, repeats = np.concatenate(parts, axis=1)
+        return numbers, _augmentation_seeds(self.seed, epochs, numbers, repeats)
+
+    def epoch(self, slot: int) -> int:
+        """Return the epoch, from 0, of the first image of a training slot."""
+        return self._locate(slot)[0] * self.global_batch_size // self.num_train
 
 
 @lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, num_images: int) -> Int64[np.ndarray, " image"]:
-    """Return an epoch's order; kept, since the next slot mostly asks for it again."""
-    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_images)
-    order.flags.writeable = False
-    return order
+def _order(plan: SamplingPlan, epoch: int) -> Int64[np.ndarray, "2 image"]:
+    """Return an epoch's images and how often each was there before; kept, since the next slot mostly asks again."""
+    random = np.random.Generator(np.random.Philox(key=[plan.seed, epoch]))
+    order = random.permutation(plan.num_train)
+    repeats: Int64[np.ndarray, " image"] = np.zeros(len(order), np.int64)
+    if plan.weights is not None:
+        ends = np.cumsum(plan.weights[order]) / plan.weights.sum() * plan.num_train
+        drawn = np.searchsorted(ends, np.arange(plan.num_train) + random.random(), side="right")
+        order = order[np.minimum(drawn, plan.num_train - 1)]
+        repeats = pd.Series(order).groupby(order).cumcount().to_numpy().astype(np.int64)
+        shuffled = random.permutation(plan.num_train)
+        order, repeats = order[shuffled], repeats[shuffled]
+    found = np.stack([order, repeats])
+    found.flags.writeable = False
+    return found
 
 
 def _augmentation_seeds(
-    seed: int, epochs: Int64[np.ndarray, " image"], numbers: Int64[np.ndarray, " image"]
+    seed: int,
+    epochs: Int64[np.ndarray, " image"],
+    numbers: Int64[np.ndarray, " image"],
+    repeats: Int64[np.ndarray, " image"],
 ) -> UInt64[np.ndarray, " image"]:
-    """Return a seed an image by (seed, epoch, image): SplitMix64's mixer over the three (Steele 2014)."""
+    """Return a seed an image by (seed, epoch, image, repeat): SplitMix64's mixer over them (Steele 2014)."""
     mixed = np.full(len(numbers), seed, np.uint64)
     with np.errstate(over="ignore"):
-        for part in (epochs.astype(np.uint64), numbers.astype(np.uint64)):
+        for part in (
+            epochs.astype(np.uint64),
+            numbers.astype(np.uint64) + (repeats.astype(np.uint64) << np.uint64(40)),
+        ):
             state = (mixed + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9) + part
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

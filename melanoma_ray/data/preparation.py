@@ -24,6 +24,7 @@ from melanoma_ray.data.chunks import (
     KEY,
     chunks_name,
     decode_chunks,
+    files_of,
     is_final,
     read_findings,
     read_thumbnails,
@@ -81,7 +82,11 @@ def prepare(collection: Collection, output: str, config: PrepareConfig, *, track
 
 def _read_old(uri: str) -> DatasetInfo | None:
     """Return what is there, if it is a dataset of this format; refuse a directory that holds something else."""
-    if storage.exists(storage.join(uri, prepared.DATASET)):
+    name = storage.join(uri, prepared.DATASET)
+    if storage.exists(name):
+        if storage.read_json(name).get("format_version") != prepared.FORMAT_VERSION:
+            logger.info("%s: prepared by another version; it is prepared anew", uri)
+            return None
         return prepared.read_info(uri)
     foreign = [name for name in storage.list_files(uri) if not prepared.name_inside(uri, name).startswith(prepared.OWN)]
     if foreign:
@@ -224,6 +229,7 @@ def _sweep(uri: str, info: DatasetInfo, old: DatasetInfo | None, index: pd.DataF
     if old is not None:
         before = storage.read_table(storage.join(uri, old.index), ["chunk"]).column("chunk").unique().to_pylist()
         needed |= {storage.join(old.pixels, chunk) for chunk in before} | {old.index}
+    needed |= {file for name in list(needed) if name.startswith("pixels-") for file in files_of(name)}
     for path in storage.list_files(uri):
         name = prepared.name_inside(uri, path)
         if name.startswith(("pixels-", "index-")) and name not in needed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,23 @@ def score_split(
     )
     table = scored.to_pandas().set_index("path").loc[images["path"]]
     return images, np.stack(list(table["logits"])).astype(np.float32)
+
+
+def score_folds(
+    dataset: PreparedDataset, builds: Sequence[Callable[[], Scorer]], *, use_gpu: bool = False
+) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
+    """Return the images of all folds and their logits, each by the network that was trained without its fold.
+
+    Args:
+        dataset: Prepared with as many folds as there are networks.
+        builds: Makes the network of each fold.
+        use_gpu: Give each actor a GPU.
+    """
+    parts = [score_split(dataset.with_fold(fold), "val", build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
+    images = pd.concat([images for images, _ in parts], ignore_index=True)
+    logits = np.concatenate([logits for _, logits in parts])
+    order = images["path"].argsort().to_numpy()
+    return images.iloc[order].reset_index(drop=True), logits[order]
 
 
 def num_actors(*, use_gpu: bool) -> int:

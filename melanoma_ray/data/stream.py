@@ -7,72 +7,130 @@ goes to worker ``i % num_workers``, and what is in a slot doesn't depend on the 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import ray
 import ray.data
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from melanoma_ray.config import AugmentationConfig, Experiment
+from melanoma_ray.data.chunks import read_squares
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.pacing import PacedLoop
 from melanoma_ray.data.plan import PADDING, SamplingPlan, check_batch_size
 from melanoma_ray.imaging.augmentation import augment
 from melanoma_ray.imaging.decoding import resize
 
+logger = logging.getLogger(__name__)
+
 _BLOCK_BYTES = 32 * 1024 * 1024
 """Upper bound of a block of augmented pixels: large enough to hide a task's overhead, small enough
 to give several tasks something to do and to keep memory low."""
 _MAX_SLOTS_PER_BLOCK = 8
+_GROWING_FRACTION = 0.75
+"""Of the epochs, in which progressive resizing reaches the whole side."""
 _TASK_CPUS = 0.3
 """Of a task that loads and augments: it shares the cores with the network, which has precedence."""
 
 
+_MEMORY_SHARE = 0.3
+"""Of the smallest node's object store, that the decoded images may take: blocks in flight need the rest."""
+
+
+class ImageSource(Protocol):
+    """The train and validation images, numbered as the plan numbers them: train first."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Class of each image, int64; -1 for a diagnosis that training doesn't know."""
+
+    def read(self, numbers: Int64[np.ndarray, " image"]) -> Iterable[UInt8[np.ndarray, "side side 3"]]:
+        """Return the stored squares of some images."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecodedSplits:
-    """The train and validation images, decoded, in the object store."""
+class DecodedImages:
+    """All images, decoded, in the object store: each node has them once, and nothing is copied."""
 
     pixels: ray.ObjectRef
-    """uint8 array of shape image × side × side × 3: train first, then validation."""
+    """uint8 array of shape image × side × side × 3."""
     targets: np.ndarray
-    """Class of each image, int64; -1 for a diagnosis that training doesn't know."""
+
+    def read(self, numbers: Int64[np.ndarray, " image"]) -> list[UInt8[np.ndarray, "side side 3"]]:
+        """Return views."""
+        squares: UInt8[np.ndarray, "image side side 3"] = ray.get(self.pixels)
+        return [squares[number] for number in numbers]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredImages:
+    """A collection larger than memory, read from the prepared dataset as the plan asks for it."""
+
+    pixels_uri: str
+    places: ray.ObjectRef
+    """Chunk (str) and row (int) of each image, two arrays."""
+    side: int
+    targets: np.ndarray
+
+    def read(self, numbers: Int64[np.ndarray, " image"]) -> UInt8[np.ndarray, "image side side 3"]:
+        """Read the row groups that hold them."""
+        chunk, row = ray.get(self.places)
+        return read_squares(self.pixels_uri, chunk[numbers], row[numbers], self.side)
 
 
 def build_plan(dataset: PreparedDataset, experiment: Experiment) -> SamplingPlan:
     """Return the plan of an experiment on a dataset."""
+    train = dataset.split("train")
+    weights = None
+    if experiment.sampling != "uniform":
+        num_images = train.groupby("diagnosis")["diagnosis"].transform("size").to_numpy(np.float64)
+        weights = num_images ** {"sqrt": -0.5, "balanced": -1.0}[experiment.sampling]
     return SamplingPlan(
-        num_train=len(dataset.split("train")),
+        num_train=len(train),
         num_val=len(dataset.split("val")),
         global_batch_size=experiment.global_batch_size,
         num_epochs=experiment.num_epochs,
         seed=experiment.seed,
+        weights=weights,
     )
 
 
-def load_decoded(dataset: PreparedDataset) -> DecodedSplits:
-    """Put both splits' squares into the object store, once for all epochs and tasks of a node."""
-    train, val = dataset.split("train"), dataset.split("val")
-    paths = [*train["path"], *val["path"]]
-    targets = np.concatenate([dataset.targets(train), dataset.targets(val)])
-    return DecodedSplits(pixels=ray.put(dataset.load_pixels(paths)), targets=targets)
+def open_images(dataset: PreparedDataset) -> ImageSource:
+    """Put both splits' squares into the object store, or where they are too many, prepare to read them in order."""
+    images = pd.concat([dataset.split("train"), dataset.split("val")], ignore_index=True)
+    targets = dataset.targets(images)
+    side = dataset.info.config.image.side
+    num_bytes = len(images) * 3 * side**2
+    room = _MEMORY_SHARE * min(
+        node["Resources"].get("object_store_memory", 0.0) for node in ray.nodes() if node["Alive"]
+    )
+    if num_bytes <= room:
+        logger.info("%d images, %.1f GB decoded, are kept in memory", len(images), num_bytes / 1e9)
+        return DecodedImages(pixels=ray.put(dataset.load_pixels(list(images["path"]))), targets=targets)
+    logger.info("%d images, %.1f GB decoded, are read from %s", len(images), num_bytes / 1e9, dataset.uri)
+    places = ray.put((images["chunk"].to_numpy(), images["row"].to_numpy()))
+    return StoredImages(pixels_uri=dataset.pixels_uri, places=places, side=side, targets=targets)
 
 
 def build_stream(
-    plan: SamplingPlan, decoded: DecodedSplits, experiment: Experiment, *, start_slot: int, num_workers: int
+    plan: SamplingPlan, images: ImageSource, experiment: Experiment, *, start_slot: int, num_workers: int
 ) -> ray.data.Dataset:
     """Return the stream from a slot to the end of the run.
 
-    Rows have ``pixels`` (uint8, image_side × image_side × 3), ``target`` (int64; -1: not counted) and
-    ``slot`` (int64).
+    Rows have ``pixels`` (uint8, side × side × 3), ``target`` (int64; -1: not counted) and ``slot`` (int64).
 
     Raises:
         ConfigError: The workers can't share a global batch evenly.
     """
     check_batch_size(plan.global_batch_size, num_workers)
-    blocks = plan_blocks(plan, experiment.model.image_side, start_slot=start_slot, num_workers=num_workers)
+    blocks = plan_blocks(plan, experiment, start_slot=start_slot, num_workers=num_workers)
     stream = ray.data.from_blocks(blocks)  # from_arrow asks a task of one CPU about each: it could wait forever
     context = stream.context
     context.execution_options.preserve_order = True
@@ -85,49 +143,56 @@ def build_stream(
         batch_format="numpy",
         zero_copy_batch=True,
         num_cpus=_TASK_CPUS,
-        fn_kwargs={
-            "decoded": decoded,
-            "config": experiment.augmentation,
-            "image_side": experiment.model.image_side,
-        },
+        fn_kwargs={"images": images, "config": experiment.augmentation},
     )
 
 
-def plan_blocks(plan: SamplingPlan, image_side: int, *, start_slot: int, num_workers: int) -> list[pa.Table]:
+def input_side(plan: SamplingPlan, experiment: Experiment, slot: int) -> int:
+    """Return the side of the network's input in a slot, pixels: a multiple of 4 while it grows, whole in validation."""
+    whole, first = experiment.model.image_side, experiment.initial_side_fraction
+    if first == 1 or not plan.is_training(slot):
+        return whole
+    grown = min(1.0, plan.epoch(slot) / max(1.0, _GROWING_FRACTION * (plan.num_epochs - 1)))
+    share = first + (1 - first) * grown
+    return whole if share == 1 else max(32, round(whole * share / 4) * 4)
+
+
+def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_slot: int, num_workers: int) -> list[pa.Table]:
     """Return the plan's rows from a slot on as blocks: worker 0's, worker 1's and so on, then worker 0's next."""
     share = plan.global_batch_size // num_workers
-    slots_per_block = max(1, min(_MAX_SLOTS_PER_BLOCK, _BLOCK_BYTES // (share * 3 * image_side**2)))
+    slots_per_block = max(1, min(_MAX_SLOTS_PER_BLOCK, _BLOCK_BYTES // (share * 3 * experiment.model.image_side**2)))
+    sides = [input_side(plan, experiment, slot) for slot in range(start_slot, plan.num_slots)]
     blocks = []
-    for first in range(start_slot, plan.num_slots, slots_per_block):
-        slots = range(first, min(first + slots_per_block, plan.num_slots))
-        rows = [plan.images(slot) for slot in slots]
-        for worker in range(num_workers):
-            mine = slice(worker * share, (worker + 1) * share)
-            blocks.append(
-                pa.table(
-                    {
-                        "image": np.concatenate([numbers[mine] for numbers, _ in rows]),
-                        "augmentation_seed": np.concatenate([seeds[mine] for _, seeds in rows]),
-                        "slot": np.repeat(np.asarray(slots, np.int64), share),
-                        "is_training": np.repeat([plan.is_training(slot) for slot in slots], share),
-                    }
+    for side, same in groupby(range(start_slot, plan.num_slots), key=lambda slot: sides[slot - start_slot]):
+        all_slots = list(same)
+        for first in range(0, len(all_slots), slots_per_block):
+            slots = all_slots[first : first + slots_per_block]
+            rows = [plan.images(slot) for slot in slots]
+            for worker in range(num_workers):
+                mine = slice(worker * share, (worker + 1) * share)
+                blocks.append(
+                    pa.table(
+                        {
+                            "image": np.concatenate([numbers[mine] for numbers, _ in rows]),
+                            "augmentation_seed": np.concatenate([seeds[mine] for _, seeds in rows]),
+                            "slot": np.repeat(np.asarray(slots, np.int64), share),
+                            "is_training": np.repeat([plan.is_training(slot) for slot in slots], share),
+                            "side": np.full(len(slots) * share, side, np.int64),
+                        }
+                    )
                 )
-            )
     return blocks
 
 
-def load_and_augment(
-    batch: dict[str, np.ndarray], decoded: DecodedSplits, config: AugmentationConfig, image_side: int
-) -> dict[str, Any]:
-    """Turn rows of the plan into pixels and targets."""
-    squares: UInt8[np.ndarray, "image side side 3"] = ray.get(decoded.pixels)
-    numbers = batch["image"]
-    pixels = np.zeros((len(numbers), image_side, image_side, 3), np.uint8)
-    rows = zip(numbers, batch["augmentation_seed"], batch["is_training"], strict=True)
-    for row, (number, seed, is_training) in enumerate(rows):
-        if is_training:
-            pixels[row] = augment(squares[number], config, seed=int(seed), image_side=image_side)
-        elif number != PADDING:
-            pixels[row] = resize(squares[number], image_side, image_side)
-    targets = np.where(numbers == PADDING, -1, decoded.targets[numbers])
+def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: AugmentationConfig) -> dict[str, Any]:
+    """Turn rows of the plan, all of one side, into pixels and targets."""
+    numbers, side = batch["image"], int(batch["side"][0])
+    places = np.flatnonzero(numbers != PADDING)
+    pixels = np.zeros((len(numbers), side, side, 3), np.uint8)
+    for place, square in zip(places, images.read(numbers[places]), strict=True):
+        if batch["is_training"][place]:
+            pixels[place] = augment(square, config, seed=int(batch["augmentation_seed"][place]), image_side=side)
+        else:
+            pixels[place] = resize(square, side, side)
+    targets = np.where(numbers == PADDING, -1, images.targets[numbers])
     return {"pixels": pixels, "target": targets, "slot": batch["slot"]}

@@ -11,10 +11,10 @@ import pandas as pd
 
 from melanoma_ray import storage
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
-from melanoma_ray.data.scoring import score_split
-from melanoma_ray.errors import DataError
+from melanoma_ray.data.scoring import score_folds, score_split
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.figures import Figures, Scored, measure
-from melanoma_ray.model.checkpoint import BEST, find_checkpoint
+from melanoma_ray.model.checkpoint import BEST, Manifest, find_checkpoint
 from melanoma_ray.model.predictor import Predictor, Scorer, decide
 from melanoma_ray.reports.evaluation import (
     EvaluationPage,
@@ -25,7 +25,7 @@ from melanoma_ray.reports.evaluation import (
     render_evaluation,
 )
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
-from melanoma_ray.schema import Split
+from melanoma_ray.schema import Scope
 
 _GALLERY_SIZE = 48
 _MEANINGS = {
@@ -47,7 +47,7 @@ _MEANINGS = {
 }
 
 
-def evaluate(checkpoint: str, data: str, output: str, *, split: Split, use_gpu: bool = False) -> dict[str, Any]:
+def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: bool = False) -> dict[str, Any]:
     """Score a split, write both reports, and return report.json's content.
 
     Args:
@@ -60,6 +60,7 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Split, use_gpu: 
     Raises:
         CheckpointError: The checkpoint can't be used.
         DataError: The dataset can't be used, has no such images, or was prepared otherwise than the model's.
+        ConfigError: Folds are asked for, and the checkpoint isn't an ensemble of just this dataset's folds.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
@@ -70,8 +71,13 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Split, use_gpu: 
             f"the checkpoint wants {predictor.image}; prepare it with the same image settings"
         )
         raise DataError(msg)
-    images, logits = score_split(dataset, split, partial(_load_scorer, uri, use_gpu=use_gpu), use_gpu=use_gpu)
     manifest = predictor.manifest
+    if split == "folds":
+        _check_folds(manifest, dataset)
+        builds = [partial(_load_scorer, uri, use_gpu=use_gpu, member=fold) for fold in range(manifest.num_members)]
+        images, logits = score_folds(dataset, builds, use_gpu=use_gpu)
+    else:
+        images, logits = score_split(dataset, split, partial(_load_scorer, uri, use_gpu=use_gpu), use_gpu=use_gpu)
     scored = Scored(
         predictions=decide(logits, manifest.diagnoses, manifest.calibration),
         actual=_classes(images["diagnosis"], manifest.diagnoses),
@@ -95,8 +101,18 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Split, use_gpu: 
     return report
 
 
-def _load_scorer(checkpoint: str, *, use_gpu: bool) -> Scorer:
-    return Predictor.load(checkpoint, "cuda" if use_gpu else "cpu").scorer
+def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -> Scorer:
+    return Predictor.load(checkpoint, "cuda" if use_gpu else "cpu", member=member).scorer
+
+
+def _check_folds(manifest: Manifest, dataset: PreparedDataset) -> None:
+    num_folds = dataset.info.config.split.num_folds
+    if manifest.num_members != num_folds or dataset.info.fingerprint != manifest.data_fingerprint:
+        msg = (
+            f"split='folds': the checkpoint has {manifest.num_members} networks and {dataset.uri} {num_folds} folds; "
+            "give the checkpoint that jobs.train --folds wrote, and the dataset that it was trained on"
+        )
+        raise ConfigError(msg)
 
 
 def _classes(names: pd.Series, diagnoses: tuple[str, ...]) -> np.ndarray:
@@ -117,7 +133,7 @@ class _Subject:
     predictor: Predictor
     dataset: PreparedDataset
     images: pd.DataFrame
-    split: Split
+    split: Scope
     history: list[dict[str, Any]]
 
 
@@ -126,7 +142,7 @@ def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> Evaluati
     manifest, estimates = predictor.manifest, figures.estimates
     has_operating_point = "sensitivity" in estimates and "specificity" in estimates
     return EvaluationPage(
-        title=f"Evaluation on the {split} split",
+        title="Evaluation by cross-validation" if split == "folds" else f"Evaluation on the {split} split",
         is_synthetic=dataset.info.is_synthetic or manifest.is_synthetic,
         split=split,
         facts=_facts(predictor, dataset, figures),

@@ -7,6 +7,7 @@ without one isn't a checkpoint, and a damaged file is found before it is used.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -49,6 +50,8 @@ class Manifest:
     versions: dict[str, str]
     files: dict[str, str]
     """SHA-256 of each file, hexadecimal."""
+    num_members: int = 1
+    """Networks whose logits are averaged, such as one a fold; ``model.safetensors`` has all of their weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +78,21 @@ def library_versions() -> dict[str, str]:
 
 def write_checkpoint(
     uri: str,
-    weights: dict[str, torch.Tensor],
+    members: Sequence[dict[str, torch.Tensor]],
     *,
     experiment: Experiment,
     calibration: Calibration,
     origin: DataOrigin,
 ) -> None:
-    """Write a checkpoint directory; one that is there is replaced."""
-    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    """Write a checkpoint directory of one or more networks' weights; one that is there is replaced."""
+    prefixes = [""] if len(members) == 1 else [f"members.{number}." for number in range(len(members))]
+    content = save(
+        {
+            prefix + name: tensor.contiguous()
+            for prefix, weights in zip(prefixes, members, strict=True)
+            for name, tensor in weights.items()
+        }
+    )
     storage.write_bytes(storage.join(uri, WEIGHTS), content)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -95,6 +105,7 @@ def write_checkpoint(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
         files={WEIGHTS: hashlib.sha256(content).hexdigest()},
+        num_members=len(members),
     )
     storage.write_json(storage.join(uri, MANIFEST), asdict(manifest))
 
@@ -154,8 +165,8 @@ def _parse_manifest(name: str, data: dict[str, Any]) -> Manifest:
         raise CheckpointError(msg) from error
 
 
-def read_weights(uri: str, manifest: Manifest) -> dict[str, torch.Tensor]:
-    """Read the weights and check them against the manifest.
+def read_weights(uri: str, manifest: Manifest) -> list[dict[str, torch.Tensor]]:
+    """Read each member's weights and check the file against the manifest.
 
     Raises:
         CheckpointError: The file is missing, or isn't the one that was written.
@@ -170,4 +181,8 @@ def read_weights(uri: str, manifest: Manifest) -> dict[str, torch.Tensor]:
     if found != expected:
         msg = f"{name}: corrupted: its sha256 is {found}, the manifest says {expected}; copy it again"
         raise CheckpointError(msg)
-    return load(content)
+    tensors = load(content)
+    if manifest.num_members == 1:
+        return [tensors]
+    prefixes = [f"members.{number}." for number in range(manifest.num_members)]
+    return [{name.removeprefix(p): t for name, t in tensors.items() if name.startswith(p)} for p in prefixes]

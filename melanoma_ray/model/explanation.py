@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
+from torch import Tensor
 
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.imaging.decoding import resize
-from melanoma_ray.model.networks import Network
+from melanoma_ray.model.networks import Classifier, Network
 from melanoma_ray.model.predictor import Predictor
 
 _OPACITY = 0.45
@@ -31,20 +32,27 @@ def attribute(
         msg = f"diagnosis={diagnosis!r}: this model knows {', '.join(diagnoses)}"
         raise ConfigError(msg)
     scorer = predictor.scorer
-    network = cast("Network", scorer.classifier.network)
-    fitted = resize(pixels, scorer.image_side, scorer.image_side)
-    with torch.no_grad():
-        image = scorer.classifier.normalize(torch.from_numpy(fitted)[None].to(scorer.device))
-        features = network.forward_features(image)
-    leaf = features.detach().requires_grad_()
-    logit = network.forward_head(leaf)[0, diagnoses.index(diagnosis)]
-    (gradient,) = torch.autograd.grad(logit, leaf)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    strength = torch.relu((weights * leaf.detach()).sum(dim=1))[0].cpu().numpy()
+    fitted = torch.from_numpy(resize(pixels, scorer.image_side, scorer.image_side))[None].to(scorer.device)
+    maps = [_attribute_by(member, fitted, diagnoses.index(diagnosis)) for member in scorer.members]
+    strength = np.mean(maps, axis=0)
     peak = float(strength.max())
     side = pixels.shape[0]
     scaled = strength / peak if peak > 0 else strength
     return np.asarray(cv2.resize(scaled.astype(np.float32), (side, side)), np.float32).clip(0, 1)
+
+
+def _attribute_by(
+    member: Classifier, pixels: UInt8[Tensor, "1 side side 3"], diagnosis: int
+) -> Float32[np.ndarray, "row column"]:
+    """Return one network's map, of its feature map's size and of any scale."""
+    network = cast("Network", member.network)
+    with torch.no_grad():
+        features = network.forward_features(member.normalize(pixels))
+    leaf = features.detach().requires_grad_()
+    logit = network.forward_head(leaf)[0, diagnosis]
+    (gradient,) = torch.autograd.grad(logit, leaf)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return np.asarray(torch.relu((weights * leaf.detach()).sum(dim=1))[0].cpu().numpy())
 
 
 def explain(

@@ -10,17 +10,25 @@ from torch.nn import functional
 
 from melanoma_ray.config import LossConfig
 
+_EFFECTIVE_BETA = 0.999
+
 
 def class_weights(num_images: Int[np.ndarray, " diagnosis"], config: LossConfig) -> Float[np.ndarray, " diagnosis"]:
     """Return one weight a diagnosis, with a mean of 1 over the training images.
 
     Args:
         num_images: Of the train split, by diagnosis; a diagnosis without any gets weight 0.
-        config: none, sqrt (1/√n) or balanced (1/n).
+        config: Its class_weighting.
     """
-    exponent = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weighting]
     counts = num_images.astype(float)
-    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -exponent, 0.0)
+    present = np.maximum(counts, 1.0)
+    inverse = {
+        "none": np.ones_like(present),
+        "sqrt": np.sqrt(present),
+        "balanced": present,
+        "effective": (1 - _EFFECTIVE_BETA**present) / (1 - _EFFECTIVE_BETA),
+    }[config.class_weighting]
+    weights = np.where(counts > 0, 1 / inverse, 0.0)
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), np.float64)
 
 
@@ -28,12 +36,15 @@ def weighted_cross_entropy(
     logits: Float[Tensor, "image diagnosis"],
     target: Int[Tensor, " image"],
     weights: Float[Tensor, " diagnosis"],
-    label_smoothing: float,
+    config: LossConfig,
 ) -> Float[Tensor, " image"]:
-    """Return the loss of each image: its weight times its cross-entropy.
+    """Return the loss of each image: its weight times its cross-entropy, or its focal loss.
 
     Unlike torch's weighted mean, the scale doesn't depend on who else is in the batch, so gradients
     averaged over workers equal those of one worker with the whole batch.
     """
-    losses = functional.cross_entropy(logits, target, reduction="none", label_smoothing=label_smoothing)
+    losses = functional.cross_entropy(logits, target, reduction="none", label_smoothing=config.label_smoothing)
+    if config.focal_gamma:
+        missing = 1 - logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
+        losses = missing.clamp_min(1e-6) ** config.focal_gamma * losses  # the root of 0 has no gradient
     return torch.as_tensor(losses * weights[target])

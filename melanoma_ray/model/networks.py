@@ -88,10 +88,17 @@ class Classifier(nn.Module):
         network = cast("Network", self.network)
         return network.forward_head(network.forward_features(self.normalize(pixels))).float()
 
+    def layers(self, *, coarse: bool = False) -> dict[str, int]:
+        """Return the depth of each of the network's parameters, as timm counts layers, or stages if coarse."""
+        if isinstance(self.network, Baseline):
+            order = ["features.0", "features.3", "features.6", "dense", "output"]
+            return {name: order.index(name.rsplit(".", 1)[0]) for name, _ in self.network.named_parameters()}
+        matcher = cast("Any", self.network).group_matcher(coarse=coarse)
+        return dict(group_parameters(self.network, matcher, reverse=True))
+
     def freeze(self, num_stages: int) -> None:
         """Keep the first stages' weights, and the statistics of their batch norms, as they are."""
-        matcher = cast("Any", self.network).group_matcher(coarse=True)
-        stage_of = group_parameters(self.network, matcher, reverse=True)
+        stage_of = self.layers(coarse=True)
         for name, parameter in self.network.named_parameters():
             if stage_of[name] < num_stages:
                 parameter.requires_grad = False

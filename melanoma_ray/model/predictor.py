@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Num, UInt8
+from torch import Tensor
 
 from melanoma_ray import storage
-from melanoma_ray.config import Experiment, ImageConfig
+from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import CheckpointError
 from melanoma_ray.imaging.decoding import decode_image, resize
@@ -40,13 +43,15 @@ class Predictions:
 
 
 class Scorer:
-    """A network in evaluation mode: pixels to logits, in fp32, on the device it was given."""
+    """Networks in evaluation mode: pixels to the mean of their logits, in fp32, on the device they were given."""
 
-    def __init__(self, classifier: Classifier, image_side: int, num_diagnoses: int, device: torch.device) -> None:
+    def __init__(
+        self, members: Sequence[Classifier], config: ModelConfig, num_diagnoses: int, device: torch.device
+    ) -> None:
         """Move to the device."""
         self.num_diagnoses = num_diagnoses
-        self.classifier = classifier.to(device).eval()
-        self.image_side = image_side
+        self.members = tuple(member.to(device).eval() for member in members)
+        self.image_side, self.num_views = config.image_side, config.num_views
         self.device = device
 
     @torch.inference_mode()
@@ -60,17 +65,35 @@ class Scorer:
         padding = -len(fitted) % chunk
         padded = np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)])
         logits = [
-            self.classifier(torch.from_numpy(padded[start : start + chunk]).to(self.device)).cpu().numpy()
+            self._score_views(torch.from_numpy(padded[start : start + chunk]).to(self.device)).cpu().numpy()
             for start in range(0, len(padded), chunk)
         ]
         return np.concatenate(logits)[: len(fitted)]
 
+    def _score_views(self, pixels: Tensor) -> Tensor:
+        logits = [member(view) for view in views(pixels, self.num_views) for member in self.members]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
 
-def build_scorer(weights: dict[str, torch.Tensor], experiment: Experiment, num_diagnoses: int, device: str) -> Scorer:
-    """Build the network of an experiment with given weights."""
-    classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
-    classifier.load_state_dict(weights)
-    return Scorer(classifier, experiment.model.image_side, num_diagnoses, torch.device(device))
+
+def views(
+    pixels: Num[Tensor, "image side side 3"], num_views: Literal[1, 2, 4, 8]
+) -> Iterator[Num[Tensor, "image side side 3"]]:
+    """Yield an image's first views: itself, mirrored left to right, top to bottom, both, then those turned by 90°."""
+    for turned in (pixels, pixels.transpose(1, 2))[: 1 + (num_views == 8)]:
+        for flipped in ((), (2,), (1,), (1, 2))[:num_views]:
+            yield turned.flip(flipped).contiguous() if flipped else turned.contiguous()
+
+
+def build_scorer(
+    members: Sequence[dict[str, Tensor]], experiment: Experiment, num_diagnoses: int, device: str
+) -> Scorer:
+    """Build the network of an experiment once for each member's weights."""
+    classifiers = []
+    for weights in members:
+        classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
+        classifier.load_state_dict(weights)
+        classifiers.append(classifier)
+    return Scorer(classifiers, experiment.model, num_diagnoses, torch.device(device))
 
 
 def decide(
@@ -102,12 +125,13 @@ class Predictor:
         self.scorer = scorer
 
     @classmethod
-    def load(cls, checkpoint: str, device: str | None = None) -> Predictor:
+    def load(cls, checkpoint: str, device: str | None = None, *, member: int | None = None) -> Predictor:
         """Read, check and build.
 
         Args:
             checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
             device: Such as ``cpu`` or ``cuda``; by default a GPU where there is one.
+            member: One of an ensemble's networks, from 0, alone; by default all.
 
         Raises:
             CheckpointError: Missing, damaged, of another format version, or weights that don't fit.
@@ -115,9 +139,10 @@ class Predictor:
         uri = find_checkpoint(checkpoint)
         manifest = read_manifest(uri)
         weights = read_weights(uri, manifest)
+        members = weights if member is None else weights[member : member + 1]
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            scorer = build_scorer(weights, manifest.experiment, len(manifest.diagnoses), where)
+            scorer = build_scorer(members, manifest.experiment, len(manifest.diagnoses), where)
         except RuntimeError as error:
             msg = f"checkpoint {uri}: its weights don't fit its experiment ({str(error).splitlines()[0]})"
             raise CheckpointError(msg) from error
@@ -147,6 +172,7 @@ class Predictor:
         return {
             "checkpoint_id": self.checkpoint_id,
             "network": manifest.experiment.model.network,
+            "num_members": manifest.num_members,
             "image_side_px": manifest.experiment.model.image_side,
             "diagnoses": list(manifest.diagnoses),
             "calibration": asdict(manifest.calibration),

@@ -16,7 +16,7 @@ from melanoma_ray.reports.page import render_page
 from melanoma_ray.reports.plots import plot_class_counts, plot_confusion, plot_curves, plot_roc
 from melanoma_ray.reports.svg import figure_to_svg
 from melanoma_ray.reports.wording import describe_share
-from melanoma_ray.schema import SPLITS, Decision, Split
+from melanoma_ray.schema import SPLITS, Decision, Scope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class EvaluationPage:
 
     title: str
     is_synthetic: bool
-    split: Split
+    split: Scope
     """That all figures and images of the page come from."""
     facts: Mapping[str, str]
     """Of the model and the data, in order."""

@@ -1,15 +1,20 @@
-"""Training's last step: calibrate the best weights on the validation split and write the checkpoint."""
+"""Training's last step: calibrate the best weights on images that they didn't learn from, and write the checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
 from safetensors.torch import load
+from torch import Tensor
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.scoring import score_split
+from melanoma_ray.data.scoring import score_folds, score_split
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import DataError
 from melanoma_ray.model.calibration import fit_calibration
@@ -35,21 +40,53 @@ def finish_checkpoint(
     progress: str, target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
     """Calibrate a progress directory's weights on the validation split and write them as a checkpoint."""
-    diagnoses = dataset.info.diagnoses
-    build = partial(_load_scorer, progress, experiment, len(diagnoses), use_gpu=use_gpu)
+    build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses), use_gpu=use_gpu)
     images, logits = score_split(dataset, "val", build, use_gpu=use_gpu)
+    _write(target, [_read_weights(progress)], experiment, dataset, (images, logits))
+
+
+def finish_ensemble(
+    runs: Sequence[RunDirectory], target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+) -> None:
+    """Write one checkpoint of all folds' networks.
+
+    It is calibrated on every image of the folds, each scored by the one network that didn't learn from it; the
+    mean of all networks is surer than one of them, so the probabilities err on the side of doubt.
+    """
+    uris = [run.uri for run in runs]
+    progress = [run.best_progress() for run in runs]
+    complete = [uri for uri in progress if uri is not None]
+    if len(complete) < len(progress):
+        msg = f"run {uris[progress.index(None)]}: no epoch was finished; run the same command again"
+        raise DataError(msg)
+    num_diagnoses = len(dataset.info.diagnoses)
+    builds = [partial(_load_scorer, uri, experiment, num_diagnoses, use_gpu=use_gpu) for uri in complete]
+    scored = score_folds(dataset, builds, use_gpu=use_gpu)
+    _write(target, [_read_weights(uri) for uri in complete], experiment, dataset, scored)
+
+
+def _write(
+    target: str,
+    members: Sequence[dict[str, Tensor]],
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    scored: tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]],
+) -> None:
+    info = dataset.info
+    images, logits = scored
     targets = dataset.targets(images)
     known = targets >= 0
-    melanoma = diagnoses.index(MELANOMA) if MELANOMA in diagnoses else None
+    melanoma = info.diagnoses.index(MELANOMA) if MELANOMA in info.diagnoses else None
     calibration = fit_calibration(logits[known], targets[known], melanoma=melanoma, config=experiment.decision)
-    info = dataset.info
     origin = DataOrigin(
-        fingerprint=info.fingerprint, is_synthetic=info.is_synthetic, diagnoses=diagnoses, image=info.config.image
+        fingerprint=info.fingerprint, is_synthetic=info.is_synthetic, diagnoses=info.diagnoses, image=info.config.image
     )
-    weights = load(storage.read_bytes(storage.join(progress, WEIGHTS)))
-    write_checkpoint(target, weights, experiment=experiment, calibration=calibration, origin=origin)
+    write_checkpoint(target, members, experiment=experiment, calibration=calibration, origin=origin)
 
 
 def _load_scorer(progress: str, experiment: Experiment, num_diagnoses: int, *, use_gpu: bool) -> Scorer:
-    weights = load(storage.read_bytes(storage.join(progress, WEIGHTS)))
-    return build_scorer(weights, experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
+    return build_scorer([_read_weights(progress)], experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
+
+
+def _read_weights(progress: str) -> dict[str, Tensor]:
+    return load(storage.read_bytes(storage.join(progress, WEIGHTS)))

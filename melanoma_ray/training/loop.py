@@ -6,7 +6,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,20 +13,23 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.plan import SamplingPlan, check_batch_size
 from melanoma_ray.errors import DataError
-from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
-from melanoma_ray.model.mixup import draw_mixture
-from melanoma_ray.model.precision import autocast_dtype
-from melanoma_ray.training.history import EpochRecord, Tally
+from melanoma_ray.training.history import EpochRecord, Tally, best_epoch
+from melanoma_ray.training.live import LiveView
 from melanoma_ray.training.port import Batch, RunPort, sum_over_workers
-from melanoma_ray.training.schedule import learning_rate
-from melanoma_ray.training.state import TrainingState, build_state
+from melanoma_ray.training.state import build_state
+from melanoma_ray.training.step import Stepper
+from melanoma_ray.training.tracking import TrackingConfig, track
 
 logger = logging.getLogger(__name__)
+
+_STEPS_BETWEEN_QUESTIONS = 10
+"""After so many steps all workers ask whether it is time to save: each question is a barrier."""
+_NOTED_STEPS = 1000
+"""Of a run, so many go into its curves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,12 @@ class TrainingJob:
     plan: SamplingPlan
     num_train_images: tuple[int, ...]
     """Of each diagnosis, in the order of the network's outputs."""
+    checkpoint_every_s: float | None = None
+    """Seconds between checkpoints within an epoch; none: only at its end."""
+    tracking: TrackingConfig | None = None
+    """Where the curves go; none, as in a trial of a sweep, whose curves are Ray Tune's: nowhere."""
+    is_live: bool = False
+    """Show a bar that moves, for a person who looks on; else a line now and then."""
 
 
 class Worker:
@@ -46,29 +54,39 @@ class Worker:
     def __init__(self, job: TrainingJob, port: RunPort) -> None:
         """Build the network and go on from the newest checkpoint."""
         self.job, self.port = job, port
-        self.experiment = job.experiment
+        self.started_at = time.perf_counter()
         num_diagnoses = len(job.num_train_images)
-        self.state = build_state(self.experiment, num_diagnoses, port.device)
+        self.state = build_state(job.experiment, num_diagnoses, port.device)
+        self.tally = Tally(num_diagnoses)
         if (directory := port.latest()) is not None:
             self.state.load(directory)
-        self.network = _distribute(self.state, port)
-        weights = class_weights(np.array(job.num_train_images), self.experiment.loss)
-        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=port.device)
-        self.dtype = autocast_dtype(self.experiment.precision, port.device)
-        self.tally = Tally(num_diagnoses)
+            if port.rank == 0:
+                self.tally.load(self.state.tally)
+        self.stepper = Stepper(self.state, job.experiment, job.num_train_images, port)
+        self.live = LiveView(job.plan, is_bar=job.is_live, is_shown=port.rank == 0)
+        self.saved_at = time.monotonic()
 
     def run(self) -> list[EpochRecord]:
-        """Train to the end of the plan; return the history."""
-        plan = self.job.plan
+        """Train to the end of the plan, or of patience; return the history."""
+        plan, state = self.job.plan, self.state
         for batch in self._batches():
-            if plan.is_training(self.state.slot):
-                self._train_step(batch)
+            pixels, target = _to_device(batch, self.port.device)
+            if plan.is_training(state.slot):
+                figures = self.stepper.train(pixels, target, plan.num_steps)
+                self.tally.add_training(figures)
+                state.note_step(figures, every=max(1, plan.num_steps // _NOTED_STEPS))
+                self.live.show(state, self.tally)
             else:
-                self._validate(batch)
-            self.state.slot += 1
+                self._validate(pixels, target)
+            state.slot += 1
             if self._epoch_is_over():
-                self._report()
-        return self.state.history
+                self._end_epoch()
+                if state.slot >= plan.num_slots:
+                    break
+            elif self._should_save():
+                self._save(metrics={})
+        self.live.close()
+        return state.history
 
     def _batches(self) -> Iterator[Batch]:
         """Yield this worker's batches and check that each is the one that the plan says."""
@@ -77,83 +95,72 @@ class Worker:
         if self.state.slot >= plan.num_slots:
             return
         stream = port.batches(plan.global_batch_size // port.num_workers, self.state.slot)
-        asked = time.perf_counter()
+        asked, is_first = time.perf_counter(), True
         for batch in stream:
             if not (batch["slot"] == self.state.slot).all():
                 msg = f"worker {port.rank} got slot {batch['slot'][0]} of the plan instead of {self.state.slot}"
                 raise DataError(msg)
-            if plan.is_training(self.state.slot):
-                self.tally.waiting_s += time.perf_counter() - asked
+            is_training = plan.is_training(self.state.slot)
+            tally, got = self.tally, time.perf_counter()
+            if is_first:
+                tally.first_batch_s, is_first = got - self.started_at, False
             yield batch
-            if plan.is_training(self.state.slot - 1):
-                self.tally.training_s += time.perf_counter() - asked
+            if is_training:
+                tally.seconds += (time.perf_counter() - asked, got - asked)
             asked = time.perf_counter()
 
-    def _train_step(self, batch: Batch) -> None:
-        state, config = self.state, self.experiment.optimizer
-        torch.manual_seed(_dropout_seed(self.experiment.seed, state.step, self.port.rank))
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, self.job.plan.num_steps, config)
-        pixels, target = self._to_device(batch)
-        mixture = draw_mixture(len(target), self.experiment.augmentation.mixup_alpha)
-        self.network.train()
-        logits = self._forward(self.network, mixture.mix(pixels))
-        losses = self._loss(logits, target)
-        if mixture.share < 1:
-            losses = mixture.share * losses + (1 - mixture.share) * self._loss(logits, target[mixture.partner])
-        state.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(losses.mean())
-        nn.utils.clip_grad_norm_(state.classifier.parameters(), config.max_gradient_norm)
-        state.optimizer.step()
-        state.step += 1
-        if state.average is not None:
-            state.average.update(state.classifier, step=state.step)
-        correct = int((logits.argmax(dim=1) == target).sum())
-        self.tally.add_training(float(losses.detach().sum()), correct, len(target))
-
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        return weighted_cross_entropy(logits, target, self.class_weights, self.experiment.loss.label_smoothing)
-
     @torch.inference_mode()
-    def _validate(self, batch: Batch) -> None:
-        pixels, target = self._to_device(batch)
+    def _validate(self, pixels: Tensor, target: Tensor) -> None:
         known = target >= 0
         evaluated = self.state.evaluated.eval()
         if self.job.plan.is_training(self.state.slot - 1):
             _share_buffers(evaluated, self.port)
-        logits = self._forward(evaluated, pixels)[known]
+        logits = self.stepper.forward(evaluated, pixels)[known]
         loss = nn.functional.cross_entropy(logits, target[known], reduction="sum")
         self.tally.add_validation(float(loss), logits.argmax(dim=1).cpu().numpy(), target[known].cpu().numpy())
-
-    def _forward(self, network: nn.Module, pixels: Tensor) -> Tensor:
-        device = self.port.device.type
-        context = torch.autocast(device, self.dtype) if self.dtype != torch.float32 else nullcontext()
-        with context:
-            return torch.as_tensor(network(pixels))
-
-    def _to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        # A copy: the array lives read-only in the object store, and torch refuses to promise not to write.
-        pixels, target = (torch.from_numpy(np.array(batch[name])) for name in ("pixels", "target"))
-        return pixels.to(self.port.device), target.to(self.port.device)
 
     def _epoch_is_over(self) -> bool:
         """True after the last validation slot of a pass."""
         plan, slot = self.job.plan, self.state.slot
         return not plan.is_training(slot - 1) and (slot == plan.num_slots or plan.is_training(slot))
 
-    def _report(self) -> None:
-        state = self.state
+    def _end_epoch(self) -> None:
+        state, plan = self.state, self.job.plan
         total = sum_over_workers(self.tally.sums(), self.port)
-        record = self.tally.record(total, epoch=len(state.history) + 1, step=state.step)
+        record = self.tally.record(
+            total, num_workers=self.port.num_workers, epoch=len(state.history) + 1, step=state.step
+        )
         state.history.append(record)
         self.tally = Tally(self.tally.num_diagnoses)
+        patience = self.job.experiment.patience_epochs
+        has_stopped = patience is not None and len(state.history) - best_epoch(state.history) >= patience
+        if has_stopped:
+            state.slot = plan.num_slots
         if self.port.rank == 0:
-            logger.info(describe(record, len(self.job.plan.last_steps)))
-        with tempfile.TemporaryDirectory() as temporary:
-            progress = Path(temporary) if self.port.rank == 0 else None
-            if progress is not None:
-                state.save(progress)
-            self.port.report(asdict(record), progress)
+            logger.info(
+                describe(record, len(plan.last_steps)) + ("  |  no better for long: the end" if has_stopped else "")
+            )
+            if self.job.tracking is not None:
+                track(self.job.tracking, self.job.experiment, state.steps, state.history)
+        self._save(metrics=asdict(record))
+
+    def _should_save(self) -> bool:
+        """Ask, together with all workers, whether the time has come or this node is about to go."""
+        every, step = self.job.checkpoint_every_s, self.state.step
+        if every is None or not self.job.plan.is_training(self.state.slot - 1) or step % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        is_due = self.port.rank == 0 and time.monotonic() - self.saved_at >= every
+        return bool(sum_over_workers(np.array([float(is_due)]), self.port)[0]) or self.port.is_leaving()
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        """Hand the figures over, with a checkpoint by worker 0."""
+        self.state.tally = sum_over_workers(self.tally.sums(), self.port)
+        progress = None
+        if self.port.rank == 0:
+            progress = Path(tempfile.mkdtemp(prefix="melanoma-progress-"))
+            self.state.save(progress)
+        self.port.report(metrics, progress)
+        self.saved_at = time.monotonic()
 
 
 def describe(record: EpochRecord, num_epochs: int) -> str:
@@ -166,12 +173,17 @@ def describe(record: EpochRecord, num_epochs: int) -> str:
     )
 
 
-def _distribute(state: TrainingState, port: RunPort) -> nn.Module:
-    """Wrap for gradient averaging where there are several workers."""
-    if port.num_workers == 1:
-        return state.classifier
-    devices = [port.device] if port.device.type == "cuda" else None
-    return DistributedDataParallel(state.classifier, device_ids=devices)
+def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return pixels and targets.
+
+    Copied once: the arrays live read-only in the object store, and torch refuses to promise not to write. For a
+    GPU the copy is into pinned memory, from which the transfer runs beside the network.
+    """
+    tensors = [torch.from_numpy(np.array(batch[name])) for name in ("pixels", "target")]
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+    pixels, target = tensors
+    return pixels, target
 
 
 def _share_buffers(network: nn.Module, port: RunPort) -> None:
@@ -179,8 +191,3 @@ def _share_buffers(network: nn.Module, port: RunPort) -> None:
     if port.num_workers > 1:
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, src=0)
-
-
-def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Return a seed of its own for each step and worker; primes keep them from meeting."""
-    return (seed * 1_000_003 + step) * 1_009 + rank

@@ -1,4 +1,4 @@
-"""Where a training loop runs: what it needs of the world, in five names.
+"""Where a training loop runs: what it needs of the world, in six names.
 
 Two implementations: a worker of Ray Train, and one process on its own (a Ray Tune trial, or a test).
 Inside a trial Ray Train's own functions can't be called, and a worker group takes half a minute to
@@ -7,6 +7,7 @@ start, so the loop knows only this.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
+from ray.train import CheckpointUploadMode
+
+from melanoma_ray.training.history import BEST_METRIC
 
 Batch = dict[str, np.ndarray]
 STREAM = "plan"
@@ -38,7 +42,13 @@ class RunPort(Protocol):
         """Return the newest progress directory as a local path, if there is one."""
 
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
-        """Hand over an epoch's figures; every worker calls it, worker 0 with the progress directory."""
+        """Hand over an epoch's figures, or none within it, and delete the progress directory once it is copied.
+
+        Every worker calls it, worker 0 with the directory.
+        """
+
+    def is_leaving(self) -> bool:
+        """Tell whether a node of this run is about to be taken away; every worker asks together."""
 
 
 class TrainPort:
@@ -50,6 +60,7 @@ class TrainPort:
         self.rank = context.get_world_rank()
         self.num_workers = context.get_world_size()
         self.device = ray.train.torch.get_device()
+        self._known_leaving = frozenset[str]()
         self.num_threads = max(1, (os.cpu_count() or 1) // context.get_local_world_size())
 
     def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:  # noqa: ARG002 - the trainer cut it
@@ -63,9 +74,21 @@ class TrainPort:
         return Path(checkpoint.to_directory()) if checkpoint else None
 
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
-        """Report to Ray Train, which uploads the directory."""
+        """Report to Ray Train, which uploads the directory while training goes on."""
         checkpoint = ray.train.Checkpoint.from_directory(progress) if progress else None
-        ray.train.report(metrics, checkpoint=checkpoint)
+        ray.train.report(
+            metrics or {BEST_METRIC: math.nan},  # Ray keeps the newest checkpoint, and the one of the best figure
+            checkpoint=checkpoint,
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        )
+
+    def is_leaving(self) -> bool:
+        """Tell whether Ray has been told that a node drains; once for each drain."""
+        info = ray.train.get_preemption_info()
+        leaving = frozenset(info.preempted_node_ids) if info else frozenset[str]()
+        is_new = bool(leaving - self._known_leaving)
+        self._known_leaving |= leaving
+        return is_new
 
 
 def sum_over_workers(values: np.ndarray, port: RunPort) -> np.ndarray:

@@ -9,6 +9,7 @@ best/               the checkpoint: what evaluation, prediction and the service 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ from melanoma_ray.config import Experiment, to_dict
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import BEST, MANIFEST
+from melanoma_ray.training.history import BEST_METRIC
+from melanoma_ray.training.provenance import describe_provenance
 
-BEST_METRIC = "val_balanced_accuracy"
 _RUN = "run.json"
 _PROGRESS = "progress.json"
 _HISTORY = "history.json"
@@ -49,9 +51,13 @@ class RunDirectory:
             ConfigError: The run was begun with other settings or other data.
         """
         name = storage.join(self.uri, _RUN)
-        settings = {"experiment": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
+        settings = {
+            "experiment": to_dict(experiment),
+            "data_fingerprint": dataset.info.fingerprint,
+            "fold": dataset.fold,
+        }
         if not storage.exists(name):
-            storage.write_json(name, settings | {"data": dataset.uri})
+            storage.write_json(name, settings | {"data": dataset.uri, "provenance": describe_provenance()})
             return
         differing = _differences(storage.read_json(name), settings)
         if differing:
@@ -69,8 +75,12 @@ class RunDirectory:
     def best_progress(self) -> str | None:
         """Return the progress directory of the best validation figure."""
         result = self._result()
-        best = result.get_best_checkpoint(BEST_METRIC, "max") if result else None
-        return None if best is None else self._address(best)
+        scored = [
+            (float(metrics[BEST_METRIC]), checkpoint)
+            for checkpoint, metrics in (result.best_checkpoints if result else [])
+            if not math.isnan(float(metrics.get(BEST_METRIC, math.nan)))  # one within an epoch has no figure
+        ]
+        return self._address(max(scored, key=lambda one: one[0])[1]) if scored else None
 
     def slot(self) -> int:
         """Return the slot of the plan at which the run goes on."""

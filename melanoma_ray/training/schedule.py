@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from melanoma_ray.config import OptimizerConfig
+from melanoma_ray.model.networks import Classifier
 
 
 def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
@@ -21,11 +22,31 @@ def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def build_optimizer(classifier: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Build AdamW over the trainable weights; only matrices and filters decay."""
-    trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+def build_optimizer(classifier: Classifier, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Build AdamW over the trainable weights; only matrices and filters decay.
+
+    Each group carries ``rate_scale``, its share of the schedule's rate.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter, scale in layer_scales(classifier, config.layer_decay):
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "rate_scale": scale}
+            for (scale, decay), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        fused=True,
+    )
+
+
+def layer_scales(classifier: Classifier, layer_decay: float) -> list[tuple[nn.Parameter, float]]:
+    """Return each parameter and its share of the learning rate: 1 for the last layer, less for earlier ones."""
+    layers = classifier.layers() if layer_decay < 1 else {}
+    last = max(layers.values(), default=0)
+    return [
+        (parameter, layer_decay ** (last - layers.get(name, last)))
+        for name, parameter in classifier.network.named_parameters()
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

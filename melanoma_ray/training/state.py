@@ -6,10 +6,12 @@ Random numbers of dropout need no saving: they are seeded anew at each step from
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from timm.utils import ModelEmaV3
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from melanoma_ray.config import Experiment
 from melanoma_ray.model.networks import Classifier, build_classifier
-from melanoma_ray.training.history import EpochRecord
+from melanoma_ray.training.history import EpochRecord, StepFigures, StepRecord
 from melanoma_ray.training.schedule import build_optimizer
 
 WEIGHTS = "model.safetensors"
@@ -38,11 +40,21 @@ class TrainingState:
     step: int = 0
     """Optimizer steps done."""
     history: list[EpochRecord] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
+    tally: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """Sums of the epoch that has begun, over all workers, as ``Tally.sums`` gives them."""
 
     @property
     def evaluated(self) -> nn.Module:
         """The network whose figures count."""
         return self.classifier if self.average is None else self.average.module
+
+    def note_step(self, figures: StepFigures, *, every: int) -> None:
+        """Remember the step just done, if its turn has come."""
+        if self.step % every == 0:
+            rate = max(float(group["lr"]) for group in self.optimizer.param_groups)
+            loss = figures.loss_sum / figures.num_images
+            self.steps.append(StepRecord(step=self.step, loss=loss, learning_rate=rate, ended_at=time.time()))
 
     def save(self, directory: Path) -> None:
         """Write the progress directory: weights to use, state to go on."""
@@ -52,7 +64,13 @@ class TrainingState:
             for name, value in moments.items():
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
         save_file(_contiguous(tensors), directory / _TRAINED)
-        progress = {"slot": self.slot, "step": self.step, "history": [asdict(record) for record in self.history]}
+        progress = {
+            "slot": self.slot,
+            "step": self.step,
+            "tally": self.tally.tolist(),
+            "history": [asdict(record) for record in self.history],
+            "steps": [asdict(record) for record in self.steps],
+        }
         (directory / _PROGRESS).write_text(json.dumps(progress))
 
     def load(self, directory: Path) -> None:
@@ -61,14 +79,17 @@ class TrainingState:
         self.classifier.load_state_dict(_below(tensors, "network."))
         if self.average is not None:
             self.average.module.load_state_dict(load_file(directory / WEIGHTS))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(tensors, "optimizer.").items():
             index, moment = name.split(".", 1)
-            state.setdefault(int(index), {})[moment] = tensor
+            state.setdefault(int(index), {})[moment] = _laid_out_as(parameters[int(index)], tensor)
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         progress = read_progress(directory)
         self.slot, self.step = progress["slot"], progress["step"]
+        self.tally = np.array(progress["tally"])
         self.history = [EpochRecord(**record) for record in progress["history"]]
+        self.steps = [StepRecord(**record) for record in progress["steps"]]
 
 
 def read_progress(directory: Path) -> dict[str, Any]:
@@ -85,6 +106,13 @@ def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device
     return TrainingState(
         classifier=classifier, average=average, optimizer=build_optimizer(classifier, experiment.optimizer)
     )
+
+
+def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """Return a moment in its parameter's memory format: the fused optimizer walks through both side by side."""
+    if moment.shape != parameter.shape:  # the number of steps
+        return moment
+    return torch.empty_like(parameter, requires_grad=False).copy_(moment)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

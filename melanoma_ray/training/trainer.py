@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray.data
+from ray.actor import ActorHandle
+from ray.data import DataIterator
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -16,13 +18,15 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.plan import check_batch_size
-from melanoma_ray.data.stream import build_plan, build_stream, load_decoded
+from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images
 from melanoma_ray.errors import MelanomaRayError
 from melanoma_ray.training.finishing import finish_run
+from melanoma_ray.training.history import BEST_METRIC
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import STREAM, TrainPort
 from melanoma_ray.training.process import prepare_process
-from melanoma_ray.training.run import BEST_METRIC, RunDirectory
+from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.training.tracking import TrackingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,18 @@ def build_run_config(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Supervision:
+    """How a run is watched and secured; nothing of it changes the weights."""
+
+    checkpoint_every_s: float | None = None
+    """Seconds between checkpoints within an epoch; none: only at its end."""
+    mlflow_uri: str | None = None
+    """Tracking server or directory of MLflow; none: MLflow isn't used."""
+    is_live: bool = False
+    """Show a bar on this process's terminal."""
+
+
 def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
     """Return what a worker must know."""
     counts = dataset.split("train")["diagnosis"].value_counts()
@@ -54,7 +70,12 @@ def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
 
 
 def train(
-    experiment: Experiment, dataset: PreparedDataset, *, scaling: ScalingConfig, run_config: RunConfig
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    *,
+    scaling: ScalingConfig,
+    run_config: RunConfig,
+    supervision: Supervision | None = None,
 ) -> RunDirectory:
     """Train to the end and finish the checkpoint; a run that was interrupted goes on.
 
@@ -63,14 +84,23 @@ def train(
         dataset: From ``open_dataset``.
         scaling: Ray's: workers, CPUs, GPUs.
         run_config: From ``build_run_config``.
+        supervision: Checkpoints within epochs, and where curves go besides the run's directory.
 
     Raises:
         MelanomaRayError: The settings contradict each other, or what a worker raised.
         TrainingFailedError: More failures than ``max_failures``.
     """
     job = build_job(experiment, dataset)
-    check_batch_size(experiment.global_batch_size, scaling.max_workers)
+    for num_workers in range(scaling.min_workers, scaling.max_workers + 1):
+        check_batch_size(experiment.global_batch_size, num_workers)
     run = RunDirectory(uri=storage.join(str(run_config.storage_path), str(run_config.name)))
+    watch = supervision or Supervision()
+    job = replace(
+        job,
+        checkpoint_every_s=watch.checkpoint_every_s,
+        tracking=TrackingConfig(run_uri=run.uri, mlflow_uri=watch.mlflow_uri),
+        is_live=watch.is_live,
+    )
     run.claim(experiment, dataset)
     if run.is_finished:
         logger.info("run %s is finished already", run.uri)
@@ -94,8 +124,8 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         train_loop_config={"job": job},
         scaling_config=scaling,
         run_config=run_config,
-        datasets={STREAM: partial(_stream_from_newest, job, dataset, run_uri, scaling.max_workers)},
-        dataset_config=_ordered(),
+        datasets={STREAM: RunDirectory(uri=run_uri).slot},  # Ray calls it at each start of the workers
+        dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
         trainer.fit()
@@ -106,15 +136,34 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         raise
 
 
-def _ordered() -> DataConfig:
-    """Return Ray's settings under which the splitter follows the plan."""
-    return DataConfig(execution_options=ray.data.ExecutionOptions(preserve_order=True), enable_shard_locality=False)
+class PlannedData(DataConfig):
+    """Cuts the plan, from the newest checkpoint's slot on, for the workers that there are this time."""
 
+    def __init__(self, job: TrainingJob, images: ImageSource) -> None:
+        """Keep the settings under which Ray's splitter follows the plan."""
+        ordered = ray.data.ExecutionOptions(preserve_order=True)
+        super().__init__(execution_options=ordered, enable_shard_locality=False)
+        self.job, self.images = job, images
 
-def _stream_from_newest(job: TrainingJob, dataset: PreparedDataset, run_uri: str, num_workers: int) -> ray.data.Dataset:
-    """Build the stream from the newest checkpoint's slot; Ray calls this at each start of the workers."""
-    start = RunDirectory(uri=run_uri).slot()
-    return build_stream(job.plan, load_decoded(dataset), job.experiment, start_slot=start, num_workers=num_workers)
+    def configure(
+        self,
+        datasets: dict[str, Any],
+        world_size: int,
+        worker_handles: list[ActorHandle] | None,
+        worker_node_ids: list[str] | None,
+        **kwargs: object,
+    ) -> list[dict[str, DataIterator]]:
+        """Build the stream; the value of a dataset's name is the slot at which it starts."""
+        streams = {
+            name: build_stream(
+                self.job.plan, self.images, self.job.experiment, start_slot=start_slot, num_workers=world_size
+            )
+            for name, start_slot in datasets.items()
+        }
+        shards: list[dict[str, DataIterator]] = super().configure(
+            streams, world_size, worker_handles, worker_node_ids, **kwargs
+        )
+        return shards
 
 
 def train_worker(config: dict[str, Any]) -> None:

@@ -22,12 +22,13 @@ from ray.tune.search.optuna import OptunaSearch
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment, to_dict
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.stream import load_decoded
+from melanoma_ray.data.stream import open_images
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import BEST
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
 from melanoma_ray.training.finishing import finish_checkpoint
-from melanoma_ray.training.run import BEST_METRIC, RunDirectory
+from melanoma_ray.training.history import BEST_METRIC
+from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, free_cpus, run_alone, run_with_workers, threads_per_trial
 
@@ -136,7 +137,7 @@ def _build_trainable(
             run_alone,
             experiment=experiment,
             dataset=dataset,
-            decoded=load_decoded(dataset),
+            images=open_images(dataset),
             num_threads=threads_per_trial(num_concurrent),
         )
         return tune.with_resources(trial, {"CPU": 1})

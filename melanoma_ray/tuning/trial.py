@@ -7,6 +7,7 @@ builds a trainer of Ray Train, which starts in half a minute and can use several
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment, with_setting
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.stream import DecodedSplits, build_stream
+from melanoma_ray.data.stream import ImageSource, build_stream
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import PREFETCHED_BATCHES, Batch
 from melanoma_ray.training.process import prepare_process
@@ -31,16 +32,16 @@ from melanoma_ray.training.trainer import build_job, build_run_config, fit
 class TrialPort:
     """A trial's own process as a place to train."""
 
-    def __init__(self, job: TrainingJob, decoded: DecodedSplits) -> None:
+    def __init__(self, job: TrainingJob, images: ImageSource) -> None:
         """Run alone, on a GPU if the trial was given one."""
         self.rank, self.num_workers = 0, 1
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._job, self._decoded = job, decoded
+        self._job, self._images = job, images
 
     def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:
         """Execute the plan from a slot on."""
         job = self._job
-        stream = build_stream(job.plan, self._decoded, job.experiment, start_slot=start_slot, num_workers=1)
+        stream = build_stream(job.plan, self._images, job.experiment, start_slot=start_slot, num_workers=1)
         yield from stream.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES)
 
     def latest(self) -> Path | None:
@@ -51,7 +52,14 @@ class TrialPort:
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
         """Report to Ray Tune, which may stop the trial here."""
         checkpoint = tune.Checkpoint.from_directory(progress) if progress else None
-        tune.report(metrics, checkpoint=checkpoint)
+        try:
+            tune.report(metrics, checkpoint=checkpoint)
+        finally:
+            shutil.rmtree(progress or "", ignore_errors=True)
+
+    def is_leaving(self) -> bool:
+        """Never: a trial whose node goes is started again by Tune."""
+        return False
 
 
 def apply_settings(experiment: Experiment, settings: dict[str, Any]) -> Experiment:
@@ -66,13 +74,13 @@ def run_alone(
     *,
     experiment: Experiment,
     dataset: PreparedDataset,
-    decoded: DecodedSplits,
+    images: ImageSource,
     num_threads: int,
 ) -> None:
     """Train in this process."""
     prepare_process(num_threads)
     job = build_job(apply_settings(experiment, settings), dataset)
-    Worker(job, TrialPort(job, decoded)).run()
+    Worker(job, TrialPort(job, images)).run()
 
 
 def run_with_workers(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -13,31 +16,59 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mlflow.tracking import MlflowClient
 from ray.train import ScalingConfig
 from safetensors.numpy import load_file
+from tensorboardX.proto.event_pb2 import Event
 
-from melanoma_ray.config import Experiment
+from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.stream import build_plan, build_stream, load_decoded
+from melanoma_ray.data.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.training.history import EpochRecord
 from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.trainer import build_run_config, train
+from melanoma_ray.training.tracking import EVENTS, TrackingConfig, track
+from melanoma_ray.training.trainer import Supervision, build_run_config, train
+
+SIDE = 64
 
 
 def scaling(num_workers: int) -> ScalingConfig:
     return ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 0.8 / num_workers})
 
 
+MID_EPOCH_STEP = 10
+"""Workers ask every ten steps whether it is time to save; epochs end after 4, 9 and 14."""
+EXACT = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")
+
+
 def run_training(
-    experiment: Experiment, data: str, storage: Path, name: str, *, num_workers: int = 1, max_failures: int = 0
+    experiment: Experiment,
+    data: str,
+    storage: Path,
+    name: str,
+    *,
+    num_workers: int = 1,
+    max_failures: int = 0,
+    supervision: Supervision | None = None,
 ) -> RunDirectory:
     run_config = build_run_config(str(storage), name, max_failures=max_failures)
-    return train(experiment, open_dataset(data), scaling=scaling(num_workers), run_config=run_config)
+    return train(
+        experiment,
+        open_dataset(data),
+        scaling=scaling(num_workers),
+        run_config=run_config,
+        supervision=supervision,
+    )
 
 
 def weights_sha256(run: RunDirectory) -> str:
-    return sha256((Path(run.newest_progress()) / "progress.safetensors").read_bytes()).hexdigest()
+    progress = Path(run.newest_progress())
+    return sha256(
+        (progress / "progress.safetensors").read_bytes() + (progress / "model.safetensors").read_bytes()
+    ).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +100,21 @@ def our_workers() -> list[int]:
     return found
 
 
-def kill_a_worker_after_the_first_epoch(run: Path, killed: list[int]) -> None:
+def steps_saved(run: Path) -> set[int]:
+    found = set()
+    for name in run.glob("checkpoint_*/progress.json"):
+        with contextlib.suppress(OSError, ValueError):  # it may just be written, or deleted
+            found.add(json.loads(name.read_text())["step"])
+    return found
+
+
+def kill_a_worker_when_saved(run: Path, step: int, killed: list[int]) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and not killed:
-        if list(run.glob("checkpoint_*/progress.json")) and (workers := our_workers()):
-            os.kill(workers[0], signal.SIGKILL)
-            killed.append(workers[0])
-        time.sleep(0.02)
+        if step in steps_saved(run) and (workers := our_workers()):
+            os.kill(workers[-1], signal.SIGKILL)
+            killed.append(workers[-1])
+        time.sleep(0.01)
 
 
 def test_a_run_leaves_a_checkpoint_curves_and_a_history(
@@ -89,16 +128,31 @@ def test_a_run_leaves_a_checkpoint_curves_and_a_history(
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
-def test_a_worker_killed_in_mid_run_changes_nothing_in_the_weights(
-    undisturbed: RunDirectory, small_experiment: Experiment, prepared: str, storage: Path
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_killed_within_an_epoch_changes_nothing_in_the_weights(
+    num_workers: int, small_experiment: Experiment, prepared: str, storage: Path
 ) -> None:
+    # Steps of a quarter of a second, so that the run isn't over before the killer has seen what it waits for.
+    slow = replace(small_experiment, model=replace(small_experiment.model, image_side=160))
+    alone = run_training(slow, prepared, storage, f"alone-{num_workers}", num_workers=num_workers)
     killed: list[int] = []
-    killer = threading.Thread(target=kill_a_worker_after_the_first_epoch, args=(storage / "killed", killed))
+    directory = storage / f"killed-{num_workers}"
+    killer = threading.Thread(target=kill_a_worker_when_saved, args=(directory, MID_EPOCH_STEP, killed))
     killer.start()
-    run = run_training(small_experiment, prepared, storage, "killed", max_failures=1)
+    run = run_training(
+        slow,
+        prepared,
+        storage,
+        directory.name,
+        num_workers=num_workers,
+        max_failures=1,
+        supervision=Supervision(checkpoint_every_s=1e-6),
+    )
     killer.join()
     assert killed
-    assert weights_sha256(run) == weights_sha256(undisturbed)
+    assert weights_sha256(run) == weights_sha256(alone)
+    for ours, theirs in zip(run.history(), alone.history(), strict=True):
+        assert {name: ours[name] for name in EXACT} == {name: theirs[name] for name in EXACT}
 
 
 def test_two_workers_see_the_same_batches_and_learn_the_same(
@@ -115,11 +169,11 @@ def test_two_workers_see_the_same_batches_and_learn_the_same(
 
 def test_the_stream_follows_the_plan_for_one_worker_and_for_two(small_experiment: Experiment, prepared: str) -> None:
     dataset = open_dataset(prepared)
-    plan, decoded = build_plan(dataset, small_experiment), load_decoded(dataset)
-    whole = build_stream(plan, decoded, small_experiment, start_slot=0, num_workers=1)
+    plan, images = build_plan(dataset, small_experiment), open_images(dataset)
+    whole = build_stream(plan, images, small_experiment, start_slot=0, num_workers=1)
     batches = list(whole.iter_batches(batch_size=16, batch_format="numpy"))
     assert [int(batch["slot"][0]) for batch in batches] == list(range(plan.num_slots))
-    split = build_stream(plan, decoded, small_experiment, start_slot=0, num_workers=2)
+    split = build_stream(plan, images, small_experiment, start_slot=0, num_workers=2)
     shards = split.streaming_split(2, equal=True)
     halves: list[list[dict[str, np.ndarray]]] = [[], []]
 
@@ -150,3 +204,69 @@ def test_a_batch_that_the_workers_can_t_share_is_refused_before_anything_starts(
     with pytest.raises(ConfigError, match="global_batch_size=16: not a multiple of 3 workers"):
         run_training(small_experiment, prepared, storage, "three", num_workers=3)
     assert not (storage / "three").exists()
+
+
+def test_images_read_from_disk_give_the_same_stream_as_those_in_memory(
+    small_experiment: Experiment, prepared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(prepared)
+    plan = build_plan(dataset, small_experiment)
+    in_memory = open_images(dataset)
+    monkeypatch.setattr("melanoma_ray.data.stream._MEMORY_SHARE", 0.0)
+    on_disk = open_images(dataset)
+    assert (type(in_memory), type(on_disk)) == (DecodedImages, StoredImages)
+    streams = (
+        build_stream(plan, images, small_experiment, start_slot=2, num_workers=1).iter_batches(batch_size=16)
+        for images in (in_memory, on_disk)
+    )
+    for ours, theirs in zip(*streams, strict=True):
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_a_growing_input_reaches_the_network_in_each_size(small_experiment: Experiment, prepared: str) -> None:
+    model = ModelConfig(network="tf_efficientnet_lite0", image_side=SIDE)
+    experiment = replace(small_experiment, model=model, initial_side_fraction=0.5)
+    dataset = open_dataset(prepared)
+    plan = build_plan(dataset, experiment)
+    stream = build_stream(plan, open_images(dataset), experiment, start_slot=0, num_workers=1)
+    sides = [batch["pixels"].shape[1] for batch in stream.iter_batches(batch_size=16)]
+    assert sides == [input_side(plan, experiment, slot) for slot in range(plan.num_slots)]
+    assert len(set(sides)) > 1
+
+
+def test_a_run_s_curves_are_a_tensorboard_file_and_its_origin_is_noted(undisturbed: RunDirectory) -> None:
+    events = read_events((Path(undisturbed.uri) / EVENTS).read_bytes())
+    history = undisturbed.history()
+    for name in ("train_loss", "val_balanced_accuracy", "images_per_s"):
+        expected = {record["epoch"]: record[name] for record in history}
+        assert events[f"epoch/{name}"] == pytest.approx(expected)
+    assert list(events["step/loss"]) == list(range(1, history[-1]["step"] + 1))
+    provenance = json.loads((Path(undisturbed.uri) / "run.json").read_text())["provenance"]
+    assert torch.__version__.startswith(provenance["versions"]["torch"])
+    assert provenance["nodes"][0]["num_cpus"] == 2
+
+
+def read_events(content: bytes) -> dict[str, dict[int, float]]:
+    """Return the scalars of an event file by name and step: records of length, checksum, message, checksum."""
+    found: dict[str, dict[int, float]] = {}
+    place = 0
+    while place < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        event = Event.FromString(content[place + 12 : place + 12 + length])
+        place += 12 + length + 4
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def test_a_run_is_told_to_mlflow_once(undisturbed: RunDirectory, small_experiment: Experiment, tmp_path: Path) -> None:
+    history = [EpochRecord(**record) for record in undisturbed.history()]
+    config = TrackingConfig(run_uri=str(tmp_path / "run"), mlflow_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    for end in (1, 2, 2, 3):  # the second epoch is told twice, as after an interruption
+        track(config, small_experiment, [], history[:end])
+    client = MlflowClient(tracking_uri=config.mlflow_uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("melanoma_ray").experiment_id])
+    assert run.data.params["model.network"] == "baseline"
+    told = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, "val_accuracy")}
+    assert told == {record.epoch: record.val_accuracy for record in history}

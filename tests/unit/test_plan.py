@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.data.plan import PADDING, SamplingPlan, check_batch_size
-from melanoma_ray.data.stream import plan_blocks
+from melanoma_ray.data.stream import input_side, plan_blocks
 from melanoma_ray.errors import ConfigError
+
+EXPERIMENT = Experiment(model=ModelConfig(network="tf_efficientnet_lite0", image_side=64))
 
 plans = st.builds(
     SamplingPlan,
@@ -49,7 +54,7 @@ def test_validation_follows_each_epoch_in_order_and_padding_is_marked(plan: Samp
 
 @given(plans, st.sampled_from([1, 2]))
 def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: SamplingPlan, num_workers: int) -> None:
-    blocks = plan_blocks(plan, 64, start_slot=0, num_workers=num_workers)
+    blocks = plan_blocks(plan, EXPERIMENT, start_slot=0, num_workers=num_workers)
     images = {slot: [] for slot in range(plan.num_slots)}
     for block in blocks:
         for slot, image in zip(block["slot"].to_pylist(), block["image"].to_pylist(), strict=True):
@@ -61,14 +66,16 @@ def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: Sa
 @given(plans)
 def test_a_resumed_plan_is_the_tail_of_the_whole_plan(plan: SamplingPlan) -> None:
     start = plan.num_slots // 2
-    tail = [row for block in plan_blocks(plan, 64, start_slot=start, num_workers=1) for row in block.to_pylist()]
-    whole = [row for block in plan_blocks(plan, 64, start_slot=0, num_workers=1) for row in block.to_pylist()]
+    tail = [
+        row for block in plan_blocks(plan, EXPERIMENT, start_slot=start, num_workers=1) for row in block.to_pylist()
+    ]
+    whole = [row for block in plan_blocks(plan, EXPERIMENT, start_slot=0, num_workers=1) for row in block.to_pylist()]
     assert tail == [row for row in whole if row["slot"] >= start]
 
 
 def test_workers_shares_of_a_slot_have_equal_rows_so_that_the_splitter_takes_turns() -> None:
     plan = SamplingPlan(num_train=50, num_val=7, global_batch_size=8, num_epochs=3, seed=1)
-    blocks = plan_blocks(plan, 64, start_slot=3, num_workers=4)
+    blocks = plan_blocks(plan, EXPERIMENT, start_slot=3, num_workers=4)
     rows = [block.num_rows for block in blocks]
     assert all(len(set(rows[i : i + 4])) == 1 for i in range(0, len(rows), 4))
 
@@ -96,3 +103,28 @@ def test_a_batch_larger_than_the_run_is_refused() -> None:
 def test_a_batch_that_the_workers_can_t_share_is_refused() -> None:
     with pytest.raises(ConfigError, match="not a multiple of 3 workers"):
         check_batch_size(32, 3)
+
+
+@given(st.integers(0, 2**31), st.integers(0, 2))
+def test_a_weighted_epoch_shows_each_image_in_proportion_to_its_weight(seed: int, epoch: int) -> None:
+    weights = np.array([1.0] * 30 + [4.5] * 10)
+    plan = SamplingPlan(num_train=40, num_val=4, global_batch_size=8, num_epochs=3, seed=seed, weights=weights)
+    training = slots(plan, is_training=True)[epoch * 5 : (epoch + 1) * 5]
+    numbers, seeds = (np.concatenate(parts) for parts in zip(*(plan.images(slot) for slot in training), strict=True))
+    times = np.bincount(numbers, minlength=40)
+    expected = weights / weights.sum() * 40
+    assert ((times >= np.floor(expected)) & (times <= np.ceil(expected))).all()
+    assert len(set(seeds.tolist())) == 40  # one seen twice is changed in two ways
+
+
+def test_the_input_grows_to_its_whole_side_in_training_alone() -> None:
+    plan = SamplingPlan(num_train=32, num_val=4, global_batch_size=8, num_epochs=9, seed=0)
+    experiment = replace(EXPERIMENT, initial_side_fraction=0.5, num_epochs=9)
+    sides = [input_side(plan, experiment, slot) for slot in slots(plan, is_training=True)]
+    assert sides == sorted(sides)
+    assert sides[0] == 32
+    assert set(sides[-12:]) == {64}
+    assert all(side % 4 == 0 for side in sides)
+    assert {input_side(plan, experiment, slot) for slot in slots(plan, is_training=False)} == {64}
+    for block in plan_blocks(plan, experiment, start_slot=0, num_workers=2):
+        assert len(set(block["side"].to_pylist())) == 1

@@ -1,7 +1,8 @@
-"""Parts of training that need no Ray: augmentation, loss, schedule, calibration, storage."""
+"""Parts of training that need no Ray: loss, schedule, calibration, storage."""
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -13,54 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melanoma_ray import storage
-from melanoma_ray.config import AugmentationConfig, DecisionConfig, LossConfig, OptimizerConfig
+from melanoma_ray.config import DecisionConfig, LossConfig, ModelConfig, OptimizerConfig
 from melanoma_ray.errors import DataError, DecodeError
 from melanoma_ray.experiments import baseline
-from melanoma_ray.imaging.augmentation import augment
-from melanoma_ray.imaging.decoding import resize
 from melanoma_ray.model.calibration import calibrated_probability, fit_calibration, fit_temperature
 from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
-from melanoma_ray.model.mixup import draw_mixture
-from melanoma_ray.training.schedule import learning_rate
+from melanoma_ray.model.networks import build_classifier
+from melanoma_ray.model.predictor import views
+from melanoma_ray.training.schedule import build_optimizer, learning_rate
 from melanoma_ray.training.state import build_state
-
-STILL = AugmentationConfig(
-    horizontal_flip=False,
-    vertical_flip=False,
-    max_rotation_degrees=0,
-    max_zoom_fraction=0,
-    max_brightness_fraction=0,
-    max_contrast_fraction=0,
-    max_colour_fraction=0,
-)
-
-
-def square(side: int = 48) -> np.ndarray:
-    rows, columns = np.mgrid[0:side, 0:side]
-    return np.stack([rows * 5, columns * 5, (rows + columns) * 2], axis=2).astype(np.uint8)
-
-
-def test_no_augmentation_leaves_the_image_as_it_is() -> None:
-    np.testing.assert_array_equal(augment(square(), STILL, seed=1, image_side=48), square())
-
-
-def test_flips_alone_give_the_four_mirror_images() -> None:
-    config = replace(STILL, horizontal_flip=True, vertical_flip=True)
-    found = {augment(square(), config, seed=seed, image_side=48).tobytes() for seed in range(40)}
-    image = square()
-    assert found == {view.tobytes() for view in (image, image[::-1], image[:, ::-1], image[::-1, ::-1])}
-
-
-def test_augmented_pixels_depend_on_the_seed_alone() -> None:
-    config = AugmentationConfig()
-    first = augment(square(), config, seed=7, image_side=40)
-    np.testing.assert_array_equal(first, augment(square(), config, seed=7, image_side=40))
-    assert (first != augment(square(), config, seed=8, image_side=40)).any()
-
-
-def test_warping_to_another_side_agrees_with_resizing() -> None:
-    warped = augment(square(96), STILL, seed=0, image_side=48)
-    assert np.abs(warped.astype(int) - resize(square(96), 48, 48).astype(int)).mean() < 4
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=9).filter(sum), st.sampled_from(["none", "sqrt", "balanced"]))
@@ -79,8 +41,11 @@ def test_balanced_weights_give_each_diagnosis_the_same_say() -> None:
 def test_the_loss_of_an_image_doesn_t_depend_on_its_batch() -> None:
     logits, target = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     weights = torch.tensor([0.5, 1.0, 2.0])
-    whole = weighted_cross_entropy(logits, target, weights, 0.1)
-    parts = [weighted_cross_entropy(logits[i : i + 2], target[i : i + 2], weights, 0.1) for i in (0, 2, 4)]
+    whole = weighted_cross_entropy(logits, target, weights, LossConfig(label_smoothing=0.1))
+    parts = [
+        weighted_cross_entropy(logits[i : i + 2], target[i : i + 2], weights, LossConfig(label_smoothing=0.1))
+        for i in (0, 2, 4)
+    ]
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
@@ -161,21 +126,39 @@ def test_an_error_with_fields_survives_pickling() -> None:
     assert (error.fault, error.detail, str(error)) == ("truncated", "after 12 bytes", "truncated: after 12 bytes")
 
 
-def test_blending_is_drawn_from_torch_s_seed_and_keeps_most_of_each_image() -> None:
-    pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
-    torch.manual_seed(3)
-    mixture = draw_mixture(6, 0.4)
-    torch.manual_seed(3)
-    again = draw_mixture(6, 0.4)
-    assert mixture.share == again.share
-    assert torch.equal(mixture.partner, again.partner)
-    assert all(0.5 <= draw_mixture(2, 1.0).share <= 1 for _ in range(50))
-    expected = mixture.share * pixels.float() + (1 - mixture.share) * pixels[mixture.partner].float()
-    torch.testing.assert_close(mixture.mix(pixels), expected)
+def test_focal_loss_of_nothing_is_cross_entropy_and_more_of_it_looks_away_from_easy_images() -> None:
+    logits, target = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 0])
+    plain, focal = (
+        weighted_cross_entropy(logits, target, torch.ones(2), LossConfig(focal_gamma=gamma)) for gamma in (0.0, 2.0)
+    )
+    probability = logits.softmax(dim=1)[:, 0]
+    torch.testing.assert_close(plain, -probability.log())
+    torch.testing.assert_close(focal, (1 - probability) ** 2 * plain)
 
 
-def test_an_alpha_of_zero_leaves_the_batch_and_the_random_numbers_alone() -> None:
-    pixels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
-    state = torch.random.get_rng_state()
-    assert draw_mixture(4, 0.0).mix(pixels) is pixels
-    assert torch.equal(torch.random.get_rng_state(), state)
+def test_effective_numbers_weigh_as_their_paper_says() -> None:
+    weights = class_weights(np.array([10, 1000]), LossConfig(class_weighting="effective"))
+    assert weights[0] / weights[1] == pytest.approx((1 - 0.999**1000) / (1 - 0.999**10))
+
+
+def test_layer_decay_slows_each_layer_by_the_same_factor() -> None:
+    classifier = build_classifier(ModelConfig(network="tf_efficientnet_lite0"), 3)
+    optimizer = build_optimizer(classifier, OptimizerConfig(layer_decay=0.5, weight_decay=0.1))
+    scale_of = {id(p): group["rate_scale"] for group in optimizer.param_groups for p in group["params"]}
+    network = dict(classifier.network.named_parameters())
+    assert len(scale_of) == len(network)
+    assert scale_of[id(network["classifier.weight"])] == 1
+    scales = sorted(set(scale_of.values()))
+    assert all(later == 2 * earlier for earlier, later in itertools.pairwise(scales))
+    assert scale_of[id(network["conv_stem.weight"])] == scales[0]
+
+
+def test_eight_views_are_the_eight_ways_to_lay_a_square() -> None:
+    pixels = torch.arange(2 * 3 * 3 * 1).view(2, 3, 3, 1)
+    seen = {view[0].numpy().tobytes() for view in views(pixels, 8)}
+    turned = [np.rot90(side, k) for side in (pixels[0].numpy(), pixels[0].numpy()[:, ::-1]) for k in range(4)]
+    assert seen == {np.ascontiguousarray(view).tobytes() for view in turned}
+    for num_views in (1, 2, 4, 8):
+        found = list(views(pixels, num_views))
+        assert len(found) == num_views
+        assert torch.equal(found[0], pixels)

@@ -1,0 +1,147 @@
+"""Accuracy of the recipes, each with its commands: make accuracy DATA=DIR WORK=DIR writes docs/results.md.
+
+Every command goes on where it was ended, so this may be run again and again; the page tells what is
+finished, and nothing in it is typed in by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_FIGURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "melanoma_auroc": "melanoma AUROC",
+}
+_SEEDS_PROTOCOL = "--split.method random --split.val-fraction 0.2 --split.test-fraction 0 --duplicates keep"
+_SQUASHED = "--image.aspect squash"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One line of the page: how the data is prepared, what is trained, and on what it is scored."""
+
+    title: str
+    prepare: str
+    train: str
+    seeds: tuple[int, ...]
+    split: str
+    """val, test or folds."""
+
+    @property
+    def name(self) -> str:
+        """Return a name for directories."""
+        return self.title.lower().replace(" ", "-").replace(",", "").replace(":", "")
+
+
+_ISIC9 = f"--images DATA/isic9/Train {_SQUASHED} {_SEEDS_PROTOCOL}"
+_ISIC9_HONEST = "--images DATA/isic9/Train --metadata DATA/ham10000/HAM10000_metadata.csv --split.num-folds 5"
+_HAM = "--images DATA/ham10000/images --metadata DATA/ham10000/HAM10000_metadata.csv --image.side 224"
+RESULTS = (
+    Result(title="isic9 as the seed: baseline", prepare=_ISIC9, train="baseline", seeds=(0, 1, 2), split="val"),
+    Result(title="isic9 as the seed: lite0", prepare=_ISIC9, train="lite0", seeds=(0, 1, 2), split="val"),
+    Result(title="isic9 as the seed: lite2", prepare=_ISIC9, train="lite2", seeds=(0,), split="val"),
+    Result(
+        title="isic9 honest, five folds: lite0",
+        prepare=f"{_ISIC9_HONEST} --split.test-fraction 0",
+        train="lite0 --folds",
+        seeds=(0,),
+        split="folds",
+    ),
+    Result(title="ham10000, grouped by lesion: lite0", prepare=_HAM, train="lite0", seeds=(0,), split="test"),
+)
+
+
+def main() -> None:
+    """Run what isn't finished, as far as the time goes, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="folder with isic9/Train and ham10000/")
+    parser.add_argument("--work", required=True, help="folder for prepared data and runs")
+    parser.add_argument("--only", help="part of the titles to run")
+    parser.add_argument("--write-only", action="store_true", help="run nothing, write the page")
+    arguments = parser.parse_args()
+    work = Path(arguments.work)
+    for result in RESULTS:
+        if not arguments.write_only and (arguments.only or "") in result.title:
+            for command, done in commands(result, arguments.data, work):
+                if not done.exists():
+                    run(command, done)
+    Path("docs/results.md").write_text(render(arguments.data, work))
+
+
+def commands(result: Result, data: str, work: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each command and the file that is there when it is finished."""
+    prepared, runs = work / f"{result.name}-data", work / "runs"
+    prepare = result.prepare.replace("DATA", data)
+    yield f"python -m jobs.prepare {prepare} --output {prepared}", prepared / "dataset.json"
+    for seed in result.seeds:
+        name = f"{result.name}-{seed}"
+        what = f"{result.train} --seed {seed} --data {prepared} --storage {runs} --name {name}"
+        yield f"python -m jobs.train {what}", runs / name / "best" / "manifest.json"
+        report = work / "reports" / name
+        scored = f"--checkpoint {runs / name} --data {prepared} --split {result.split} --output {report}"
+        yield f"python -m jobs.evaluate {scored}", report / "report.json"
+
+
+def run(command: str, done: Path) -> None:
+    """Run one command and note how long it took; a training that went on has its last stretch noted."""
+    print(f"\n$ {command}", flush=True)
+    started = time.time()
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    subprocess.run(words, check=True)  # noqa: S603 - our own words
+    (done.parent / "minutes.json").write_text(json.dumps({"minutes": (time.time() - started) / 60}))
+
+
+def render(data: str, work: Path) -> str:
+    """Return the page."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `make accuracy DATA=DIR WORK=DIR` (benchmarks/accuracy.py), which runs the commands below.",
+        "Figures are on real images; square brackets hold 95 % intervals over groups of images (one lesion is one",
+        "group), and ± is the standard deviation over seeds.",
+        "",
+        f"| what | images | {' | '.join(_FIGURES.values())} |",
+        "|---|---|---|---|---|",
+    ]
+    for result in RESULTS:
+        reports = [work / "reports" / f"{result.name}-{seed}" / "report.json" for seed in result.seeds]
+        found = [json.loads(path.read_text()) for path in reports if path.exists()]
+        lines.append(_row(result, found))
+    for result in RESULTS:
+        lines += ["", f"## {result.title[0].upper()}{result.title[1:]}", "", "```"]
+        lines += [
+            command.replace(str(work), "WORK").replace(data, "DATA") for command, _ in commands(result, data, work)
+        ]
+        lines.append("```")
+    return "\n".join(lines) + "\n"
+
+
+def _row(result: Result, reports: list[dict[str, Any]]) -> str:
+    if not reports:
+        return f"| {result.title} | not run yet | | | |"
+    cells = []
+    for name in _FIGURES:
+        estimates = [report["figures"][name] for report in reports]
+        values = [estimate["value"] for estimate in estimates]
+        if len(values) > 1:
+            cells.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f} ({len(values)} seeds)")
+        else:
+            low, high = estimates[0]["low"], estimates[0]["high"]
+            cells.append(f"{values[0]:.3f} [{low:.3f}, {high:.3f}]")
+    num_images = reports[0]["figures"]["num_images"]
+    return f"| {result.title} | {num_images} ({result.split}) | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

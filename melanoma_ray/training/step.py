@@ -1,0 +1,114 @@
+"""One optimizer step: mix, forward, backward, clip, move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from melanoma_ray.config import Experiment
+from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
+from melanoma_ray.model.mixing import Mixture, draw_mixture
+from melanoma_ray.model.precision import autocast_dtype
+from melanoma_ray.training.history import StepFigures
+from melanoma_ray.training.port import RunPort
+from melanoma_ray.training.schedule import learning_rate
+from melanoma_ray.training.state import TrainingState
+
+
+class Stepper:
+    """The network in the form in which it is trained, and how it moves."""
+
+    def __init__(
+        self, state: TrainingState, experiment: Experiment, num_images: tuple[int, ...], port: RunPort
+    ) -> None:
+        """Wrap the network for gradient averaging and compilation.
+
+        Args:
+            state: Network and optimizer.
+            experiment: How to train.
+            num_images: Of the train split, by diagnosis.
+            port: Who this worker is.
+        """
+        self.state, self.experiment, self.rank = state, experiment, port.rank
+        weights = class_weights(np.array(num_images), experiment.loss)
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=port.device)
+        self.device = port.device
+        self.dtype = autocast_dtype(experiment.precision, port.device)
+        self.network = _distribute(state, port)
+        self._train: Callable[[Tensor], Tensor] = (
+            torch.compile(self.network) if experiment.model.compile else self.network
+        )
+
+    def train(self, pixels: Tensor, target: Int[Tensor, " image"], num_steps: int) -> StepFigures:
+        """Do one step of a run of ``num_steps``."""
+        state, config = self.state, self.experiment
+        torch.manual_seed(_dropout_seed(config.seed, state.step, self.rank))
+        rate = learning_rate(state.step, num_steps, config.optimizer)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate * group["rate_scale"]
+        self.network.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        figures = self._backward(pixels, target)
+        nn.utils.clip_grad_norm_(state.classifier.parameters(), config.optimizer.max_gradient_norm)
+        state.optimizer.step()
+        state.step += 1
+        if state.average is not None:
+            state.average.update(state.classifier, step=state.step)
+        return figures
+
+    def _backward(self, pixels: Tensor, target: Tensor) -> StepFigures:
+        num_parts = self.experiment.num_accumulations
+        loss_sum = torch.zeros((), device=self.device)
+        num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for part, (some_pixels, some_target) in enumerate(
+            zip(pixels.chunk(num_parts), target.chunk(num_parts), strict=True)
+        ):
+            is_last = part == num_parts - 1
+            with nullcontext() if is_last else self._without_averaging():
+                mixture = draw_mixture(len(some_target), some_pixels.shape[1], self.experiment.augmentation)
+                logits = self.forward(self._train, mixture.mix(some_pixels))
+                losses = self._losses(logits, some_target, mixture)
+                torch.autograd.backward(losses.sum() / len(target))
+            loss_sum += losses.detach().sum()
+            num_correct += (logits.argmax(dim=1) == some_target).sum()
+        return StepFigures(loss_sum=float(loss_sum), num_correct=int(num_correct), num_images=len(target))
+
+    def _without_averaging(self) -> nullcontext[None]:
+        """Return a context in which workers keep their gradients to themselves."""
+        if isinstance(self.network, DistributedDataParallel):
+            return cast("nullcontext[None]", self.network.no_sync())
+        return nullcontext()
+
+    def _losses(self, logits: Tensor, target: Tensor, mixture: Mixture) -> Tensor:
+        config = self.experiment.loss
+        losses = weighted_cross_entropy(logits, target, self.class_weights, config)
+        if mixture.share == 1:
+            return losses
+        partner = weighted_cross_entropy(logits, target[mixture.partner], self.class_weights, config)
+        return mixture.share * losses + (1 - mixture.share) * partner
+
+    def forward(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+        """Return logits, computed in the experiment's precision."""
+        is_mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype) if is_mixed else nullcontext():
+            return torch.as_tensor(network(pixels))
+
+
+def _distribute(state: TrainingState, port: RunPort) -> nn.Module:
+    """Wrap for gradient averaging where there are several workers."""
+    if port.num_workers == 1:
+        return state.classifier
+    devices = [port.device] if port.device.type == "cuda" else None
+    return DistributedDataParallel(state.classifier, device_ids=devices)
+
+
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Return a seed of its own for each step and worker; primes keep them from meeting."""
+    return (seed * 1_000_003 + step) * 1_009 + rank

@@ -1,0 +1,92 @@
+"""Cross-validation: one network a fold, one checkpoint of all, figures by networks that didn't see the image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray.train import ScalingConfig
+
+from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
+from melanoma_ray.data.dataset import PreparedDataset, open_dataset
+from melanoma_ray.data.layouts import read_collection
+from melanoma_ray.data.preparation import prepare
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.model.explanation import attribute
+from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.training.folds import train_folds
+from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.training.trainer import Supervision, build_run_config
+
+NUM_FOLDS = 2
+
+
+@pytest.fixture(scope="module")
+def folded(collection: str, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    root = str(tmp_path_factory.mktemp("folded") / "dataset")
+    split = SplitConfig(num_folds=NUM_FOLDS, test_fraction=0.2)
+    prepare(read_collection(collection), root, PrepareConfig(image=ImageConfig(side=64), split=split))
+    return open_dataset(root)
+
+
+@pytest.fixture(scope="module")
+def ensemble(
+    folded: PreparedDataset, small_experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> RunDirectory:
+    storage = str(tmp_path_factory.mktemp("runs"))
+    return train_folds(
+        replace(small_experiment, num_epochs=1),
+        folded,
+        scaling=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        run_config=build_run_config(storage, "folds", max_failures=0),
+        supervision=Supervision(),
+    )
+
+
+def test_the_ensemble_answers_with_the_mean_of_its_members_logits(
+    ensemble: RunDirectory, folded: PreparedDataset
+) -> None:
+    pixels = folded.load_pixels(list(folded.split("test")["path"][:3]))
+    whole = Predictor.load(ensemble.uri, "cpu")
+    members = [Predictor.load(ensemble.uri, "cpu", member=number) for number in range(NUM_FOLDS)]
+    folds = [Predictor.load(f"{ensemble.uri}/fold-{number}", "cpu") for number in range(NUM_FOLDS)]
+    logits = [member.scorer.score(pixels) for member in members]
+    for member, fold in zip(logits, folds, strict=True):
+        np.testing.assert_array_equal(member, fold.scorer.score(pixels))
+    assert (logits[0] != logits[1]).any()
+    np.testing.assert_allclose(whole.scorer.score(pixels), np.mean(logits, axis=0), rtol=1e-5, atol=1e-6)
+    assert whole.manifest.calibration.num_validation_images == int(folded.index["fold"].notna().sum())
+    assert attribute(whole, pixels[0], whole.manifest.diagnoses[0]).shape == (64, 64)
+
+
+def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that_didn_t_see_it(
+    ensemble: RunDirectory, folded: PreparedDataset, tmp_path: Path
+) -> None:
+    report = evaluate(ensemble.uri, folded.uri, str(tmp_path), split="folds")
+    correct = 0
+    for number in range(NUM_FOLDS):
+        held_out = folded.with_fold(number).split("val")
+        member = Predictor.load(ensemble.uri, "cpu", member=number)
+        found = member.scorer.score(folded.load_pixels(list(held_out["path"]))).argmax(axis=1)
+        correct += int((found == folded.targets(held_out)).sum())
+    assert report["figures"]["accuracy"]["numerator"] == correct
+    assert report["figures"]["num_images"] == int(folded.index["fold"].notna().sum())
+    assert "cross-validation" in (tmp_path / "report.html").read_text()
+
+
+def test_folds_are_refused_where_there_are_none(
+    ensemble: RunDirectory, prepared: str, small_experiment: Experiment, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"the checkpoint has 2 networks and .* 0 folds"):
+        evaluate(ensemble.uri, prepared, str(tmp_path), split="folds")
+    with pytest.raises(ConfigError, match="has none; prepare it"):
+        train_folds(
+            small_experiment,
+            open_dataset(prepared),
+            scaling=ScalingConfig(num_workers=1),
+            run_config=build_run_config(str(tmp_path), "none", max_failures=0),
+            supervision=Supervision(),
+        )

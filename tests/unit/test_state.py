@@ -1,0 +1,65 @@
+"""A run that is interrupted and goes on does what it would have done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from melanoma_ray.config import Experiment, ModelConfig
+from melanoma_ray.experiments import baseline, lite0
+from melanoma_ray.training.state import TrainingState, build_state
+from melanoma_ray.training.step import Stepper
+
+PORT = SimpleNamespace(rank=0, num_workers=1, device=torch.device("cpu"))
+NUM_STEPS = 6
+
+
+def advance(state: TrainingState, experiment: Experiment, start: int, stop: int) -> TrainingState:
+    stepper = Stepper(state, experiment, (4,) * 9, PORT)
+    side = experiment.model.image_side
+    for step in range(start, stop):
+        random = np.random.default_rng(step)
+        pixels = torch.from_numpy(random.integers(0, 256, (8, side, side, 3), dtype=np.uint8))
+        stepper.train(pixels, torch.from_numpy(random.integers(0, 9, 8)), NUM_STEPS)
+    return state
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        baseline(),
+        replace(lite0(), model=ModelConfig(network="tf_efficientnet_lite0", dropout=0.3)),
+        replace(lite0(), num_accumulations=2),
+    ],
+    ids=["baseline", "lite0", "frozen, in two parts"],
+)
+def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experiment: Experiment, tmp_path: Path) -> None:
+    small = replace(
+        experiment,
+        model=replace(experiment.model, image_side=64),
+        optimizer=replace(experiment.optimizer, ema_decay=0.9, layer_decay=0.9),
+        precision="fp32",
+    )
+    whole = advance(build_state(small, 9, PORT.device), small, 0, 3)
+    whole.save(tmp_path)
+    advance(whole, small, 3, NUM_STEPS)
+    resumed = build_state(small, 9, PORT.device)
+    resumed.load(tmp_path)
+    advance(resumed, small, 3, NUM_STEPS)
+    for module in ("classifier", "evaluated"):
+        ours, theirs = (getattr(state, module).state_dict() for state in (resumed, whole))
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, theirs[name]), name
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
+    experiment = replace(baseline(), model=ModelConfig(image_side=64), precision="fp32")
+    one = advance(build_state(experiment, 9, PORT.device), experiment, 0, 2)
+    parts = advance(build_state(experiment, 9, PORT.device), replace(experiment, num_accumulations=4), 0, 2)
+    for ours, theirs in zip(one.classifier.parameters(), parts.classifier.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
