@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu fuzz bench-data lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train accuracy lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -35,6 +35,13 @@ bench-data: .venv/.dev ## preparation and the near-duplicate search beside their
 	$(BIN)/python -m benchmarks.preparation
 	$(BIN)/python -m benchmarks.near_duplicates
 	$(BIN)/python -m benchmarks.formats
+
+bench-train: .venv/.dev ## training beside a hand-written loop and torchvision's way; nothing else may run
+	$(BIN)/python -m benchmarks.training $(if $(IMAGES),--images "$(IMAGES)")
+	$(BIN)/python -m benchmarks.training --scale
+
+accuracy: .venv/.dev ## hours: the recipes on the images below DATA, into docs/results.md; goes on where it was ended
+	$(BIN)/python -m benchmarks.accuracy --data "$(DATA)" --work "$(WORK)"
 
 lint: .venv/.dev ## style, format, types and the floors of the house
 	$(BIN)/ruff check .
