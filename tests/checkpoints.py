@@ -21,7 +21,7 @@ def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 6
     torch.manual_seed(0)
     write_checkpoint(
         directory,
-        build_classifier(experiment.model, len(DIAGNOSES)).state_dict(),
+        [build_classifier(experiment.model, len(DIAGNOSES)).state_dict()],
         experiment=experiment,
         calibration=Calibration(
             temperature=1.5,

@@ -161,8 +161,8 @@ def read_thumbnails(chunks_uri: str, chunk: Sequence[str], row: Sequence[int]) -
     """Return the thumbnails of some rows, in the order asked for."""
     filesystem, root = storage.resolve(chunks_uri)
     thumbnails = np.empty((len(chunk), 32, 32), np.uint8)
-    for name, places in pd.Series(list(chunk)).groupby(list(chunk)).groups.items():
-        table = pq.read_table(storage.join(root, str(name)), columns=["thumbnail"], filesystem=filesystem)
+    for name, places in _places_by_chunk(chunk):
+        table = pq.read_table(storage.join(root, name), columns=["thumbnail"], filesystem=filesystem)
         taken = table.column(0).take(pa.array(np.asarray(row)[places]))
         thumbnails[places] = np.frombuffer(b"".join(taken.to_pylist()), np.uint8).reshape(-1, 32, 32)
     return thumbnails
@@ -178,10 +178,20 @@ def read_squares(
     """
     filesystem, root = storage.resolve(chunks_uri)
     squares = np.empty((len(chunk), side, side, 3), np.uint8)
-    for name, places in pd.Series(list(chunk)).groupby(list(chunk)).groups.items():
-        file = pq.ParquetFile(storage.join(root, files_of(str(name))[1]), filesystem=filesystem)
+    for name, places in _places_by_chunk(chunk):
+        file = pq.ParquetFile(storage.join(root, files_of(name)[1]), filesystem=filesystem)
         wanted, order = np.unique(np.asarray(row)[places], return_inverse=True)
         found = file.read_row_groups(wanted.tolist(), use_threads=False).column(0)
         for place, index in zip(places, order, strict=True):
             squares[place] = np.frombuffer(found[int(index)].as_buffer(), np.uint8).reshape(side, side, 3)
     return squares
+
+
+def _places_by_chunk(chunk: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each chunk and its places in the request."""
+    if not len(chunk):
+        return
+    names, number = np.unique(np.asarray(chunk, dtype=str), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    for name, places in zip(names, np.split(order, np.cumsum(np.bincount(number))[:-1]), strict=True):
+        yield str(name), places
