@@ -18,7 +18,7 @@ import ray
 
 from benchmarks.measuring import connect, median, print_table, watch_memory, write_lesions
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.chunks import decode_chunks, write_chunk
+from melanoma_ray.data.chunks import decode_chunks, images_per_chunk, write_chunk
 from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
 
@@ -78,7 +78,7 @@ def _time_prepare(table: pa.Table, output: str) -> float:
 
 def _time_processes(table: pa.Table, output: str) -> float:
     """The same function on the same pieces, by as many processes as there are cores."""
-    size = max(16, min(256, -(-table.num_rows // (2 * (os.cpu_count() or 1)))))
+    size = images_per_chunk(table.num_rows, _SIDE, os.cpu_count() or 1)
     pieces = [table.slice(start, size) for start in range(0, table.num_rows, size)]
     with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
         pool.starmap(write_chunk, [(pieces[0].slice(0, 1), output + "-warm", ImageConfig(side=_SIDE))] * 4)
