@@ -11,7 +11,7 @@ from typing import TypeVar
 from jobs import console, evaluate, predict, prepare, train, tune, wording
 from melanoma_ray import storage
 from melanoma_ray.client import Client
-from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig
+from melanoma_ray.config import AugmentationConfig, Experiment, ImageConfig, PrepareConfig
 from melanoma_ray.data.containers import read_encoded
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.synthetic import write_synthetic_collection
@@ -95,9 +95,9 @@ def _experiment(num_epochs: int) -> Experiment:
     experiment = lite0()
     return replace(
         experiment,
-        model=replace(experiment.model, image_side=IMAGE_SIDE),
-        augmentation=replace(experiment.augmentation, mixup_alpha=0.0),
-        global_batch_size=16,
+        model=replace(experiment.model, image_side=IMAGE_SIDE, num_frozen_stages=3),
+        augmentation=AugmentationConfig(max_zoom_fraction=0.25),
+        initial_side_fraction=1.0,
         num_epochs=num_epochs,
     )
 

@@ -26,8 +26,8 @@ def _require(condition: bool, name: str, value: object, allowed: str) -> None:  
 class ImageConfig:
     """From encoded bytes to the stored square of pixels."""
 
-    side: int = 180
-    """Stored width and height, pixels, in [32, 2048]."""
+    side: int = 256
+    """Stored width and height, pixels, in [32, 2048]; no network sees finer detail than this."""
     aspect: Aspect = "crop"
     """crop: the centred square; pad: black bars; squash: stretch (as the seed's Keras loader does)."""
     crop_border: bool = False
