@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from dataclasses import dataclass
 
 import cv2
@@ -24,6 +25,10 @@ _MIN_SIDE = 8
 """Pixels; below it there is nothing to see, and the scaled decoder's rounding would dominate."""
 _BORDER_RESERVE = 1.5
 """How much larger than the square to decode where a border may be cut off."""
+warnings.filterwarnings("ignore", module=r"PIL\.")
+"""Python remembers each different warning for good, and a damaged TIFF can have millions of them."""
+_LEFT_TO_PILLOW = (ValueError, KeyError)
+"""What simplejpeg raises for a damaged file, and for chroma sampling that it has no name for."""
 _JPEG_START = b"\xff\xd8\xff"
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSED_ORIENTATIONS = frozenset({5, 6, 7, 8})
@@ -128,7 +133,7 @@ def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray,
         return None
     try:
         height, width, colour_space, _ = simplejpeg.decode_jpeg_header(encoded)
-    except ValueError:
+    except _LEFT_TO_PILLOW:
         return None
     _check_size(width, height, config)
     if colour_space in {"CMYK", "YCCK"}:
@@ -136,7 +141,7 @@ def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray,
     least = round(config.side * _BORDER_RESERVE) if config.crop_border else config.side
     try:
         pixels = simplejpeg.decode_jpeg(encoded, colorspace="RGB", min_height=least, min_width=least, fastdct=True)
-    except ValueError:
+    except _LEFT_TO_PILLOW:
         return None
     orientation = _orientation(encoded)
     if orientation in _TRANSPOSED_ORIENTATIONS:

@@ -77,6 +77,14 @@ def test_any_bytes_are_a_square_or_a_named_fault(encoded: bytes) -> None:
     check(b"\xff\xd8\xff" + encoded)
 
 
+@pytest.mark.parametrize("sampling", [0x14, 0x41, 0x24, 0x31, 0x33, 0x00])
+def test_unusual_chroma_sampling_ends_no_job(sampling: int) -> None:
+    """simplejpeg has no name for the newest kind (4:4:1, one byte 0x14) and raises KeyError."""
+    jpeg = bytearray(SEEDS[0])
+    jpeg[jpeg.index(b"\xff\xc0") + 11] = sampling
+    check(bytes(jpeg))
+
+
 def test_a_header_that_promises_gigabytes_is_refused_before_anything_is_allocated() -> None:
     """A PNG of some hundred bytes whose header says 60,000 × 60,000 pixels."""
     png = bytearray(SEEDS[5])
