@@ -20,6 +20,8 @@ class PredictArguments:
     """Folder, local or s3://; every image below it."""
     output: str
     """Directory of predictions.parquet and worklist.html."""
+    metadata: tuple[str, ...] = ()
+    """CSV tables with the images' age, sex and site, for a model that uses them; by default nothing is known."""
     use_gpu: bool = False
     """Predict on GPUs."""
 
@@ -29,7 +31,13 @@ def main(arguments: PredictArguments) -> TriageResult:
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images)
     console.connect()
-    result = triage(arguments.checkpoint, arguments.images, arguments.output, use_gpu=arguments.use_gpu)
+    result = triage(
+        arguments.checkpoint,
+        arguments.images,
+        arguments.output,
+        metadata=arguments.metadata,
+        use_gpu=arguments.use_gpu,
+    )
     print(wording.describe_triage(result))
     return result
 

@@ -9,6 +9,7 @@ import tyro
 
 from jobs import console, wording
 from melanoma_ray.client import Client
+from melanoma_ray.schema import Sex, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,12 @@ class QueryArguments:
 
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Files."""
+    age: float | None = None
+    """Of the patient, years, for a model that uses metadata."""
+    sex: Sex | None = None
+    """Of the patient."""
+    site: Site | None = None
+    """Of the lesion."""
     url: str = "http://127.0.0.1:8000"
     """Of the service."""
 
@@ -25,7 +32,8 @@ def main(arguments: QueryArguments) -> None:
     """Print one line an image."""
     with Client(arguments.url) as client:
         for path in arguments.images:
-            print(wording.describe_answer(path.name, client.predict(wording.read_file(path))))
+            answer = client.predict(wording.read_file(path), age=arguments.age, sex=arguments.sex, site=arguments.site)
+            print(wording.describe_answer(path.name, answer))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from melanoma_ray.errors import ServiceError
-from melanoma_ray.schema import Decision
+from melanoma_ray.schema import Decision, Sex, Site
 
 NOTICE = "Research and triage tool, not a medical device."
 PROBLEM_JSON = "application/problem+json"
@@ -57,6 +57,7 @@ class ModelCard(_Message):
     out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
     data_fingerprint: str = Field(description="Of the prepared dataset.")
     is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    uses_metadata: bool = Field(description="Age, sex and site, where they are given, have a say in its answers.")
     max_image_bytes: int = Field(description="Largest encoded image that the service takes, bytes.")
     versions: dict[str, str] = Field(description="Of the libraries it was trained with.")
     notice: str = NOTICE
@@ -111,13 +112,23 @@ class Client:
         """Give the connections back."""
         self._http.close()
 
-    def predict(self, encoded: bytes) -> Prediction:
+    def predict(
+        self, encoded: bytes, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
+    ) -> Prediction:
         """Return the service's answer for one encoded image.
+
+        Args:
+            encoded: The image.
+            age: Of the patient, years; none: unknown. A model that doesn't use metadata ignores all three.
+            sex: Of the patient.
+            site: Of the lesion.
 
         Raises:
             ServiceError: No service, a bad image, too much load, or an answer that isn't one.
         """
-        return self._parse(self._send("POST", "/v1/predict", content=encoded), Prediction)
+        given = {"age": age, "sex": sex, "site": site}
+        params = {name: str(value) for name, value in given.items() if value is not None}
+        return self._parse(self._send("POST", "/v1/predict", content=encoded, params=params), Prediction)
 
     def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
         """Return a PNG: the image, with what spoke for the diagnosis laid over it.

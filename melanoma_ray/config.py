@@ -108,6 +108,8 @@ class ModelConfig:
     """First stages that keep their weights, with pretrained weights only; 0 trains all."""
     num_views: Literal[1, 2, 4, 8] = 1
     """Flips and turns of an image whose logits are averaged when it is judged (test-time augmentation)."""
+    uses_metadata: bool = False
+    """Also hear what the metadata tables say of age, sex and site; what they don't say may be missing."""
     compile: bool = False
     """Train with kernels that torch.compile fuses: minutes of preparation, then faster steps on most GPUs."""
 
@@ -147,6 +149,9 @@ class AugmentationConfig:
     """That one to eight dark hairs are drawn across the image, in [0, 1]."""
     max_cutout_fraction: float = 0.0
     """Of the image's side: that of an erased square, uniform from 0 to this, in [0, 1)."""
+    hidden_metadata_fraction: float = 0.3
+    """Share of training images whose age, sex and site are hidden, so that the network learns to do without;
+    in [0, 1]. Without model.uses_metadata it means nothing."""
     mixup_alpha: float = 0.0
     """Of the Beta(α, α) distribution that weighs an image against another one of its batch; 0: none are mixed."""
     cutmix_alpha: float = 0.0
@@ -162,6 +167,8 @@ class AugmentationConfig:
         crop, hair = self.min_crop_fraction, self.hair_probability
         _require(0 < crop <= 1, "augmentation.min_crop_fraction", crop, "a share in (0, 1]")
         _require(0 <= hair <= 1, "augmentation.hair_probability", hair, "a probability in [0, 1]")
+        hidden = self.hidden_metadata_fraction
+        _require(0 <= hidden <= 1, "augmentation.hidden_metadata_fraction", hidden, "a share in [0, 1]")
         _require(self.mixup_alpha >= 0, "augmentation.mixup_alpha", self.mixup_alpha, "0 or more")
         _require(self.cutmix_alpha >= 0, "augmentation.cutmix_alpha", self.cutmix_alpha, "0 or more")
 

@@ -65,10 +65,12 @@ def lite0() -> Experiment:
 def lite2() -> Experiment:
     """EfficientNet-Lite2 at its own 260 pixels: better than ``lite0``, for three times its work.
 
-    Everything else follows ``lite0``.
+    One stage more is frozen, the one whose feature maps are largest: a step takes a third less time. An image is
+    judged by its mean over four flips. Everything else follows ``lite0``.
     """
     small = lite0()
-    return replace(small, model=replace(small.model, network="tf_efficientnet_lite2", image_side=260))
+    model = replace(small.model, network="tf_efficientnet_lite2", image_side=260, num_frozen_stages=3, num_views=4)
+    return replace(small, model=model)
 
 
 def convnext() -> Experiment:

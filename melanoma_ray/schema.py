@@ -16,6 +16,12 @@ DECISIONS: tuple[Decision, ...] = ("refer", "routine", "unassessable")
 """refer: show it to a dermatologist first; routine: in its turn; unassessable: unlike anything the
 network was trained on, so a person must look."""
 
+Sex = Literal["female", "male"]
+SEXES: tuple[Sex, ...] = ("female", "male")
+Site = Literal["head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital"]
+SITES: tuple[Site, ...] = ("head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital")
+"""Of the body, as ISIC 2020's table names them."""
+
 Fault = Literal[
     "empty", "not_an_image", "truncated", "too_many_bytes", "too_many_pixels", "too_few_pixels", "unreadable"
 ]

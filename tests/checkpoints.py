@@ -14,14 +14,18 @@ from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
 from melanoma_ray.model.networks import build_classifier
 
 
-def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 64) -> str:
+def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 64, uses_metadata: bool = False) -> str:
     """Write it and return its directory."""
     experiment = baseline()
-    experiment = replace(experiment, model=replace(experiment.model, network=network, image_side=side))
+    model = replace(experiment.model, network=network, image_side=side, uses_metadata=uses_metadata)
+    experiment = replace(experiment, model=model)
     torch.manual_seed(0)
+    classifier = build_classifier(model, len(DIAGNOSES))
+    if classifier.metadata_encoder is not None:  # whose last layer is zero before training
+        torch.nn.init.normal_(classifier.metadata_encoder.layers[-1].weight)
     write_checkpoint(
         directory,
-        [build_classifier(experiment.model, len(DIAGNOSES)).state_dict()],
+        [classifier.state_dict()],
         experiment=experiment,
         calibration=Calibration(
             temperature=1.5,

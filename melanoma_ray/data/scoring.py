@@ -13,6 +13,7 @@ from ray.data import ActorPoolStrategy
 
 from melanoma_ray.data.chunks import read_squares
 from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.model.metadata import encode_metadata
 from melanoma_ray.model.predictor import Scorer
 from melanoma_ray.schema import Split
 
@@ -29,7 +30,8 @@ class _ScoringActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         chunk, row = (batch.column(name).to_pylist() for name in ("chunk", "row"))
-        logits = self.scorer.score(read_squares(self.pixels_uri, chunk, row, self.side))
+        metadata = np.stack(batch.column("metadata").to_numpy())
+        logits = self.scorer.score(read_squares(self.pixels_uri, chunk, row, self.side), metadata)
         return pa.table({"path": batch.column("path"), "logits": pa.array(list(logits), pa.list_(pa.float32()))})
 
 
@@ -48,7 +50,9 @@ def score_split(
         DataError: The split is empty.
     """
     images = dataset.split(split)
-    rows = pa.Table.from_pandas(images[["path", "chunk", "row"]], preserve_index=False).combine_chunks()
+    rows = pa.Table.from_pandas(
+        images[["path", "chunk", "row"]].assign(metadata=list(encode_metadata(images))), preserve_index=False
+    ).combine_chunks()
     blocks = [rows.slice(start, _BATCH_SIZE) for start in range(0, rows.num_rows, _BATCH_SIZE)]
     scored = ray.data.from_blocks(blocks).map_batches(
         _ScoringActor,

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import ray
 import ray.data
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8, UInt64
 
 from melanoma_ray.config import AugmentationConfig, Experiment
 from melanoma_ray.data.chunks import read_squares
@@ -27,6 +27,7 @@ from melanoma_ray.data.pacing import PacedLoop
 from melanoma_ray.data.plan import PADDING, SamplingPlan, check_batch_size
 from melanoma_ray.imaging.augmentation import augment
 from melanoma_ray.imaging.decoding import resize
+from melanoma_ray.model.metadata import encode_metadata, nothing_known
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class ImageSource(Protocol):
     def targets(self) -> np.ndarray:
         """Class of each image, int64; -1 for a diagnosis that training doesn't know."""
 
+    @property
+    def metadata(self) -> Float32[np.ndarray, "image feature"]:
+        """From ``encode_metadata``."""
+
     def read(self, numbers: Int64[np.ndarray, " image"]) -> Iterable[UInt8[np.ndarray, "side side 3"]]:
         """Return the stored squares of some images."""
 
@@ -62,6 +67,7 @@ class DecodedImages:
     pixels: ray.ObjectRef
     """uint8 array of shape image × side × side × 3."""
     targets: np.ndarray
+    metadata: Float32[np.ndarray, "image feature"]
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> list[UInt8[np.ndarray, "side side 3"]]:
         """Return views."""
@@ -78,6 +84,7 @@ class StoredImages:
     """Chunk (str) and row (int) of each image, two arrays."""
     side: int
     targets: np.ndarray
+    metadata: Float32[np.ndarray, "image feature"]
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> UInt8[np.ndarray, "image side side 3"]:
         """Read the row groups that hold them."""
@@ -105,7 +112,7 @@ def build_plan(dataset: PreparedDataset, experiment: Experiment) -> SamplingPlan
 def open_images(dataset: PreparedDataset) -> ImageSource:
     """Put both splits' squares into the object store, or where they are too many, prepare to read them in order."""
     images = pd.concat([dataset.split("train"), dataset.split("val")], ignore_index=True)
-    targets = dataset.targets(images)
+    targets, metadata = dataset.targets(images), encode_metadata(images)
     side = dataset.info.config.image.side
     num_bytes = len(images) * 3 * side**2
     room = _MEMORY_SHARE * min(
@@ -113,10 +120,11 @@ def open_images(dataset: PreparedDataset) -> ImageSource:
     )
     if num_bytes <= room:
         logger.info("%d images, %.1f GB decoded, are kept in memory", len(images), num_bytes / 1e9)
-        return DecodedImages(pixels=ray.put(dataset.load_pixels(list(images["path"]))), targets=targets)
+        pixels = ray.put(dataset.load_pixels(list(images["path"])))
+        return DecodedImages(pixels=pixels, targets=targets, metadata=metadata)
     logger.info("%d images, %.1f GB decoded, are read from %s", len(images), num_bytes / 1e9, dataset.uri)
     places = ray.put((images["chunk"].to_numpy(), images["row"].to_numpy()))
-    return StoredImages(pixels_uri=dataset.pixels_uri, places=places, side=side, targets=targets)
+    return StoredImages(pixels_uri=dataset.pixels_uri, places=places, side=side, targets=targets, metadata=metadata)
 
 
 def build_stream(
@@ -124,7 +132,8 @@ def build_stream(
 ) -> ray.data.Dataset:
     """Return the stream from a slot to the end of the run.
 
-    Rows have ``pixels`` (uint8, side × side × 3), ``target`` (int64; -1: not counted) and ``slot`` (int64).
+    Rows have ``pixels`` (uint8, side × side × 3), ``target`` (int64; -1: not counted), ``metadata`` (float32, as
+    ``encode_metadata`` gives them) and ``slot`` (int64).
 
     Raises:
         ConfigError: The workers can't share a global batch evenly.
@@ -185,7 +194,7 @@ def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_slot: int, 
 
 
 def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: AugmentationConfig) -> dict[str, Any]:
-    """Turn rows of the plan, all of one side, into pixels and targets."""
+    """Turn rows of the plan, all of one side, into pixels, targets and metadata."""
     numbers, side = batch["image"], int(batch["side"][0])
     places = np.flatnonzero(numbers != PADDING)
     pixels = np.zeros((len(numbers), side, side, 3), np.uint8)
@@ -195,4 +204,11 @@ def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: 
         else:
             pixels[place] = resize(square, side, side)
     targets = np.where(numbers == PADDING, -1, images.targets[numbers])
-    return {"pixels": pixels, "target": targets, "slot": batch["slot"]}
+    is_hidden = batch["is_training"] & (_draw_from(batch["augmentation_seed"]) < config.hidden_metadata_fraction)
+    metadata = np.where(is_hidden[:, None], nothing_known(len(numbers)), images.metadata[numbers])
+    return {"pixels": pixels, "target": targets, "metadata": metadata, "slot": batch["slot"]}
+
+
+def _draw_from(seeds: UInt64[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:
+    """Return a number in [0, 1) for each seed: its upper bits, since they are mixed already."""
+    return np.asarray((seeds >> np.uint64(11)) / 2.0**53, np.float64)

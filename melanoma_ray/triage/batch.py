@@ -6,6 +6,7 @@ each, melanoma_probability (calibrated), decision and error (none: the image was
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,11 @@ from melanoma_ray import storage
 from melanoma_ray.data.containers import read_encoded
 from melanoma_ray.data.layouts import image_id_of, list_images
 from melanoma_ray.data.scoring import num_actors
+from melanoma_ray.data.tables import look_up_patients
 from melanoma_ray.diagnoses import column_name
 from melanoma_ray.errors import DecodeError
 from melanoma_ray.model.checkpoint import find_checkpoint
+from melanoma_ray.model.metadata import encode_metadata
 from melanoma_ray.model.predictor import Predictor
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
@@ -51,7 +54,11 @@ class _PredictingActor:
         squares, errors = zip(*(self._read(path) for path in paths), strict=True)
         good = [square for square in squares if square is not None]
         side = self.predictor.image.side
-        predictions = self.predictor.predict(np.stack(good) if good else np.zeros((0, side, side, 3), np.uint8))
+        metadata = encode_metadata(batch.select(["age", "sex", "site"]).to_pandas())
+        predictions = self.predictor.predict(
+            np.stack(good) if good else np.zeros((0, side, side, 3), np.uint8),
+            metadata[[square is not None for square in squares]],
+        )
         places = iter(range(len(good)))
         place = [None if square is None else next(places) for square in squares]
         take = pa.array(place, pa.int64())
@@ -73,24 +80,30 @@ class _PredictingActor:
             return None, str(error)
 
 
-def triage(checkpoint: str, images: str, output: str, *, use_gpu: bool = False) -> TriageResult:
+def triage(
+    checkpoint: str, images: str, output: str, *, metadata: Sequence[str] = (), use_gpu: bool = False
+) -> TriageResult:
     """Predict every image of a folder.
 
     Args:
         checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
         images: Folder, local or s3://; every image below it.
         output: Directory of predictions.parquet and worklist.html.
+        metadata: CSV tables with age, sex and site, for a model that uses them.
         use_gpu: Predict on GPUs.
 
     Raises:
         CheckpointError: The checkpoint can't be used.
-        DataError: No such folder, or no image in it.
+        DataError: No such folder, no image in it, or no such table.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
     paths = list_images(storage.absolute(images))
+    patients = look_up_patients(metadata, [image_id_of(path) for path in paths])
+    schema = pa.schema([("path", pa.string()), ("age", pa.float64()), ("sex", pa.string()), ("site", pa.string())])
+    asked = pa.Table.from_pandas(patients.assign(path=paths), schema, preserve_index=False)
     blocks = max(1, -(-len(paths) // _IMAGES_PER_BLOCK))
-    predicted = ray.data.from_arrow(pa.table({"path": paths}), override_num_blocks=blocks).map_batches(
+    predicted = ray.data.from_arrow(asked, override_num_blocks=blocks).map_batches(
         _PredictingActor,
         fn_constructor_args=(uri, "cuda" if use_gpu else "cpu"),
         batch_format="pyarrow",

@@ -16,6 +16,7 @@ import torch
 from melanoma_ray.config import AugmentationConfig, Experiment, ModelConfig, OptimizerConfig
 from melanoma_ray.data.plan import SamplingPlan
 from melanoma_ray.data.stream import load_and_augment, plan_blocks
+from melanoma_ray.model.metadata import nothing_known
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import Batch
 
@@ -38,6 +39,7 @@ class Images:
         random = np.random.default_rng(0)
         self.targets = np.arange(NUM_TRAIN + NUM_VAL) % 3
         noise = random.integers(0, 80, (len(self.targets), SIDE, SIDE, 3))
+        self.metadata = nothing_known(len(self.targets))
         self.pixels = (noise + 70 * self.targets[:, None, None, None]).astype(np.uint8)
 
     def read(self, numbers: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.experiments import baseline, lite0
+from melanoma_ray.model.metadata import NUM_FEATURES
 from melanoma_ray.training.state import TrainingState, build_state
 from melanoma_ray.training.step import Stepper
 
@@ -25,7 +26,9 @@ def advance(state: TrainingState, experiment: Experiment, start: int, stop: int)
     for step in range(start, stop):
         random = np.random.default_rng(step)
         pixels = torch.from_numpy(random.integers(0, 256, (8, side, side, 3), dtype=np.uint8))
-        stepper.train(pixels, torch.from_numpy(random.integers(0, 9, 8)), NUM_STEPS)
+        target = torch.from_numpy(random.integers(0, 9, 8))
+        metadata = torch.from_numpy(random.random((8, NUM_FEATURES), np.float32))
+        stepper.train(pixels, metadata, target, NUM_STEPS)
     return state
 
 
@@ -35,8 +38,9 @@ def advance(state: TrainingState, experiment: Experiment, start: int, stop: int)
         baseline(),
         replace(lite0(), model=ModelConfig(network="tf_efficientnet_lite0", dropout=0.3)),
         replace(lite0(), num_accumulations=2),
+        replace(lite0(), model=replace(lite0().model, uses_metadata=True)),
     ],
-    ids=["baseline", "lite0", "frozen, in two parts"],
+    ids=["baseline", "lite0", "frozen, in two parts", "with metadata"],
 )
 def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experiment: Experiment, tmp_path: Path) -> None:
     small = replace(
