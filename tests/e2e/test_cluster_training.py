@@ -1,0 +1,160 @@
+"""Two training workers on two nodes, and what happens when one of the nodes goes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster
+
+ROOT = Path(__file__).parents[2]
+RUN_TIMEOUT_S = 400
+NUM_EPOCHS = 4
+CPUS = 1  # of a node: room for one worker of 0.6, and for one task that loads
+MID_EPOCH_STEP = 10
+
+
+class Driver:
+    """``python -m jobs.train`` with two workers, as a process of its own."""
+
+    def __init__(self, cluster, data, storage, name, *options):
+        self.run = storage / name
+        self.log = storage / f"{name}.log"
+        command = [sys.executable, "-m", "jobs.train", "baseline", "--precision", "fp32", "--model.image-side", "160"]
+        command += ["--global-batch-size", "16", "--num-epochs", str(NUM_EPOCHS), "--cpus-per-worker", "0.6"]
+        command += ["--data", data, "--storage", str(storage), "--name", name, "--num-workers", "2", *options]
+        environment = cluster.environment() | {"RAY_ADDRESS": cluster.address}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def steps_saved(self):
+        found = set()
+        for name in self.run.glob("checkpoint_*/progress.json"):
+            try:
+                found.add(json.loads(name.read_text())["step"])
+            except (OSError, ValueError):  # it is being written, or deleted
+                continue
+        return found
+
+    def wait_for_step(self, step):
+        deadline = time.monotonic() + RUN_TIMEOUT_S
+        while not any(saved >= step for saved in self.steps_saved()):
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.02)
+
+    def finish(self):
+        """Return the final weights' digest and the history."""
+        assert self.process.wait(RUN_TIMEOUT_S) == 0, self.log.read_text()[-4000:]
+        history = json.loads((self.run / "history.json").read_text())["epochs"]
+        assert [record["epoch"] for record in history] == list(range(1, NUM_EPOCHS + 1))
+        newest = max(
+            self.run.glob("checkpoint_*"), key=lambda path: json.loads((path / "progress.json").read_text())["step"]
+        )
+        content = (newest / "progress.safetensors").read_bytes() + (newest / "model.safetensors").read_bytes()
+        return sha256(content).hexdigest(), history
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
+        cluster = Cluster(Path(name))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture
+def two_nodes(cluster):
+    """See that two worker nodes are there; return their names and ids."""
+    for name in [name for name in cluster.nodes if name != "head"]:
+        cluster.kill_raylet(name)
+    return {name: cluster.add_worker(name, CPUS) for name in (f"a-{os.urandom(2).hex()}", f"b-{os.urandom(2).hex()}")}
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """The result of the first run, for those after it."""
+    return {}
+
+
+EVERY_TEN_STEPS = ("--checkpoint-every-minutes", "1e-6")
+
+
+def test_two_workers_on_two_nodes_train_to_the_end(cluster, two_nodes, prepared, storage, undisturbed):
+    driver = Driver(cluster, prepared, storage, "alone", *EVERY_TEN_STEPS)
+    driver.wait_for_step(MID_EPOCH_STEP)
+    actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
+    workers = {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}
+    undisturbed["weights"], undisturbed["history"] = driver.finish()
+    assert workers == set(two_nodes.values())
+    assert undisturbed["history"][-1]["train_loss"] < undisturbed["history"][0]["train_loss"]
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_and_is_replaced_changes_nothing_in_the_weights(
+    cluster, two_nodes, prepared, storage, undisturbed
+):
+    driver = Driver(cluster, prepared, storage, "killed", *EVERY_TEN_STEPS)
+    driver.wait_for_step(MID_EPOCH_STEP)
+    cluster.kill_raylet(next(iter(two_nodes)))
+    cluster.add_worker("replacement", CPUS)
+    weights, _ = driver.finish()
+    assert max(driver.steps_saved()) == undisturbed["history"][-1]["step"]
+    assert weights == undisturbed["weights"]
+
+
+@pytest.mark.slow
+def test_an_elastic_run_goes_on_with_the_node_that_is_left_and_learns_the_same(
+    cluster, two_nodes, prepared, storage, undisturbed
+):
+    driver = Driver(cluster, prepared, storage, "elastic", *EVERY_TEN_STEPS, "--min-workers", "1")
+    driver.wait_for_step(MID_EPOCH_STEP)
+    cluster.kill_raylet(next(iter(two_nodes)))
+    _, history = driver.finish()
+    for ours, theirs in zip(history, undisturbed["history"], strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.1)  # dropout draws by worker
+
+
+@pytest.mark.slow
+def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(cluster, two_nodes, prepared, storage):
+    driver = Driver(cluster, prepared, storage, "preempted", "--checkpoint-every-minutes", "1000", "--num-epochs", "40")
+    driver.wait_for_step(1)  # of the first epoch's end
+    address, node = cluster.address, next(iter(two_nodes.values()))
+    drain = [Path(sys.executable).parent / "ray", "drain-node", f"--address={address}", f"--node-id={node}"]
+    drain += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", "--deadline-remaining-seconds=300"]
+    subprocess.run(drain, env=cluster.environment(), check=True, capture_output=True)
+    deadline = time.monotonic() + 120
+    try:
+        while not (found := driver.steps_saved() - epoch_ends(driver)):
+            assert time.monotonic() < deadline, driver.log.read_text()[-2000:]
+            time.sleep(0.05)
+    finally:
+        driver.process.terminate()
+        driver.process.wait(60)
+    assert all(step % 10 == 0 for step in found)
+
+
+def epoch_ends(driver):
+    """Return the steps at which the epochs done so far ended, as the checkpoints' histories tell them."""
+    ends = set()
+    for name in driver.run.glob("checkpoint_*/progress.json"):
+        try:
+            ends |= {record["step"] for record in json.loads(name.read_text())["history"]}
+        except (OSError, ValueError):
+            continue
+    return ends
