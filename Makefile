@@ -39,6 +39,7 @@ bench-data: .venv/.dev ## preparation and the near-duplicate search beside their
 bench-train: .venv/.dev ## training beside a hand-written loop and torchvision's way; nothing else may run
 	$(BIN)/python -m benchmarks.training $(if $(IMAGES),--images "$(IMAGES)")
 	$(BIN)/python -m benchmarks.training --scale
+	$(BIN)/python -m benchmarks.depthwise
 
 accuracy: .venv/.dev ## hours: the recipes on the images below DATA, into docs/results.md; goes on where it was ended
 	$(BIN)/python -m benchmarks.accuracy --data "$(DATA)" --work "$(WORK)"

@@ -44,6 +44,7 @@ SOURCE = pa.schema(
         ("source", pa.string()),  # the folder or file that was given
         ("diagnosis", pa.string()),  # canonical: the folder's claim, or the table's where folders say nothing
         ("table_diagnosis", pa.string()),  # canonical; null: no table has a row, or none of the nine
+        ("is_by_table", pa.bool_()),  # diagnosis is the table's word, for want of a folder's
         ("table_covers", pa.list_(pa.string())),  # all diagnoses that the table's word may mean
         ("lesion_id", pa.string()),  # null: unknown, the image is its own lesion
         ("patient_id", pa.string()),

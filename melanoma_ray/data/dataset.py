@@ -25,7 +25,7 @@ from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DATASET = "dataset.json"
 QUARANTINE = "quarantine.parquet"
 OWN = ("pixels-", "index-", QUARANTINE, "audit.")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.labels import BY_TABLE, CONFLICT, DUPLICATE, Labels
+from melanoma_ray.data.labels import BY_FOLDER, BY_TABLE, CONFLICT, DUPLICATE, Labels
 from melanoma_ray.data.near_duplicates import NearDuplicates
 from melanoma_ray.data.splits import CROSSES, TIED
 from melanoma_ray.diagnoses import sort_diagnoses
@@ -45,7 +45,7 @@ def list_findings(dataset: PreparedDataset, labels: Labels, alike: NearDuplicate
         (
             "Copies",
             "The same picture stands there several times; on both sides of a split it flatters every figure.",
-            "All were kept, as asked." if is_kept else "The largest file of each was kept, the first among equals.",
+            "All were kept, as asked." if is_kept else "The one with most pixels was kept, the first among equals.",
             of_copies & labels.conflict.isna(),
             index["content_sha256"],
         ),
@@ -108,9 +108,10 @@ def describe_losses(index: pd.DataFrame) -> list[str]:
 
 def _how_settled(labels: Labels) -> str:
     in_conflict = labels.conflict.notna()
-    by_table = int((in_conflict & (labels.settled == BY_TABLE)).sum())
+    by_table, by_folder = (int((in_conflict & (labels.settled == how)).sum()) for how in (BY_TABLE, BY_FOLDER))
     dropped = int((in_conflict & (labels.dropped == CONFLICT)).sum())
     parts = [f"{by_table:,} got the diagnosis of a metadata table"] if by_table else []
+    parts += [f"{by_folder:,} got their folder's, the finer of a table's several meanings"] if by_folder else []
     return "; ".join([*parts, *([f"{dropped:,} were dropped: no table settles them"] if dropped else [])]) + "."
 
 

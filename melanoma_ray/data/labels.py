@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 DUPLICATE = "copy of another image"
 CONFLICT = "conflicting diagnoses"
 BY_TABLE = "by the table"
+BY_FOLDER = "by the folder's finer word"
 _ISIC_ID = r"^(ISIC_\d{7})(?:\s*\(\d+\))?$"
 """The archive's own name of a picture; other names, such as image1, may mean two."""
 
@@ -47,27 +48,39 @@ def settle_labels(index: pd.DataFrame, alike: Int64[np.ndarray, "pair 2"], polic
     """Settle conflicting diagnoses and find the copies.
 
     Args:
-        index: With path, image_id, diagnosis, table_diagnosis, table_covers, content_sha256, width and height.
+        index: With path, image_id, diagnosis, table_diagnosis, is_by_table, table_covers, content_sha256, width and
+            height.
         alike: Positions of pictures that look the same (near-duplicates): their claims must agree, but both stay.
         policy: keep changes nothing, and lets copies leak across a random split.
     """
     nothing = pd.Series([None] * len(index), index=index.index, dtype=object)
     picture = join_images(index, ["content_sha256", "isic_id"], alike)
     verdicts = _judge(index, picture)
-    conflict = picture.map({number: told for number, (told, _) in verdicts.items()}).astype(object)
+    conflict = picture.map({number: verdict.claims for number, verdict in verdicts.items()}).astype(object)
     conflict = conflict.where(conflict.notna(), None)
     if policy == "keep":
         return Labels(diagnosis=index["diagnosis"], settled=nothing, dropped=nothing, conflict=conflict)
-    verdict = picture.map({number: diagnosis for number, (_, diagnosis) in verdicts.items()}).astype(object)
-    diagnosis = index["diagnosis"].astype(object).where(verdict.isna(), verdict)
-    settled = nothing.mask(verdict.notna(), BY_TABLE)
+    found = picture.map({number: verdict.diagnosis for number, verdict in verdicts.items()}).astype(object)
+    settled = picture.map({number: verdict.settled for number, verdict in verdicts.items()}).astype(object)
+    settled = settled.where(settled.notna(), None)
+    diagnosis = index["diagnosis"].astype(object).where(found.isna(), found)
     dropped = nothing.mask(_is_later_copy(index), DUPLICATE)
-    dropped = dropped.mask(conflict.notna() & verdict.isna(), CONFLICT)
+    dropped = dropped.mask(conflict.notna() & found.isna(), CONFLICT)
     return Labels(diagnosis=diagnosis, settled=settled, dropped=dropped, conflict=conflict)
 
 
-def _judge(index: pd.DataFrame, picture: pd.Series) -> dict[int, tuple[str, str | None]]:
-    """Return the claims and the settled diagnosis of each picture that has a conflict."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Verdict:
+    """On one picture."""
+
+    claims: str
+    diagnosis: str | None = None
+    """None: nobody knows."""
+    settled: str | None = None
+
+
+def _judge(index: pd.DataFrame, picture: pd.Series) -> dict[int, _Verdict]:
+    """Return the verdict on each picture that has a conflict."""
     covered = [
         covers is None or claim in covers
         for claim, covers in zip(index["diagnosis"], index["table_covers"], strict=True)
@@ -78,8 +91,8 @@ def _judge(index: pd.DataFrame, picture: pd.Series) -> dict[int, tuple[str, str 
     return {int(str(number)): _settle(group) for number, group in rows.groupby(picture[rows.index])}
 
 
-def _settle(images: pd.DataFrame) -> tuple[str, str | None]:
-    """Return the claims about one picture, and the diagnosis that its tables leave, if they leave one."""
+def _settle(images: pd.DataFrame) -> _Verdict:
+    """Judge one picture by its folders' claims and by what its tables' words may mean."""
     claims = set(images["diagnosis"])
     tables = [set(covers) for covers in images["table_covers"] if covers is not None]
     allowed = set.intersection(*tables) if tables else set()
@@ -87,10 +100,13 @@ def _settle(images: pd.DataFrame) -> tuple[str, str | None]:
     told = " | ".join(sorted(claims | (named if not claims <= allowed else set())))
     left = claims & allowed
     if len(left) == 1:
-        return told, left.pop()
+        return _Verdict(claims=told, diagnosis=left.pop(), settled=BY_TABLE)
     if not left and len(named) == 1 and named <= allowed:
-        return told, named.pop()
-    return told, None
+        return _Verdict(claims=told, diagnosis=named.pop(), settled=BY_TABLE)
+    by_folder = set(images.loc[~images["is_by_table"], "diagnosis"])
+    if len(by_folder) == 1 and by_folder <= left:
+        return _Verdict(claims=told, diagnosis=by_folder.pop(), settled=BY_FOLDER)
+    return _Verdict(claims=told)
 
 
 def _is_later_copy(index: pd.DataFrame) -> pd.Series:

@@ -119,7 +119,7 @@ def _read_source(root: str, given: pd.DataFrame, taxonomy: Taxonomy) -> _Source:
     meaning = word.map({name: taxonomy.parse(name) for name in word.dropna().unique()})
     is_left_out = word.notna() & meaning.isna()
     kept = meaning.notna()
-    frame = _to_source(files, rows, meaning, taxonomy).assign(source=root)[kept]
+    frame = _to_source(files, rows, meaning, taxonomy).assign(source=root, is_by_table=by_table)[kept]
     if by_table and not ids.isin(table.index).any():
         msg = f"none of {len(files)} images in {root} stands in the metadata table: is it the right table?"
         raise DataError(msg)

@@ -36,7 +36,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep what a step frees for the next one.
 
     By default large blocks are mapped anew each time, and the kernel clears each of their pages again: on two cores
-    the baseline trained at 0.77 of its speed so (``python -m benchmarks.depthwise``). The process then holds its
+    the baseline trained at two thirds of its speed so (``python -m benchmarks.depthwise``). The process then holds its
     peak until it ends. With another C library nothing is changed.
     """
     if sys.platform != "linux" or (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is None:

@@ -54,9 +54,10 @@ class Driver:
         assert self.process.wait(RUN_TIMEOUT_S) == 0, self.log.read_text()[-4000:]
         history = json.loads((self.run / "history.json").read_text())["epochs"]
         assert [record["epoch"] for record in history] == list(range(1, NUM_EPOCHS + 1))
-        newest = max(
-            self.run.glob("checkpoint_*"), key=lambda path: json.loads((path / "progress.json").read_text())["step"]
-        )
+        saved = {
+            json.loads(path.read_text())["step"]: path.parent for path in self.run.glob("checkpoint_*/progress.json")
+        }
+        newest = saved[max(saved)]
         content = (newest / "progress.safetensors").read_bytes() + (newest / "model.safetensors").read_bytes()
         return sha256(content).hexdigest(), history
 

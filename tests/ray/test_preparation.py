@@ -216,5 +216,6 @@ def test_two_real_collections_overlap_by_id_and_a_table_settles_their_conflicts(
     ends = info.num_conflicts["actinic keratosis | nevus"]
     assert ends.get("by the table", 0) >= 124
     assert "conflicting diagnoses" not in ends
+    assert info.num_conflicts["actinic keratosis | squamous cell carcinoma"].keys() == {"by the folder's finer word"}
     kept = index[index["split"].notna()]
     assert (kept.groupby("lesion_id")["split"].nunique() == 1).all()

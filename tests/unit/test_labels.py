@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray.data.labels import (
+    BY_FOLDER,
     BY_TABLE,
     CONFLICT,
     DUPLICATE,
@@ -27,6 +28,7 @@ def build_index(rows: list[dict[str, object]]) -> pd.DataFrame:
             "content_sha256": f"own{i}",
             "diagnosis": "nevus",
             "table_diagnosis": None,
+            "is_by_table": False,
             "table_covers": None,
             "width": 10,
             "height": 10,
@@ -64,6 +66,15 @@ def test_a_table_s_word_settles_a_conflict_if_it_leaves_one_claim() -> None:
     labels = settle_labels(index, NO_PAIRS, "drop")
     assert labels.diagnosis.tolist() == ["actinic keratosis"] * 2
     assert labels.settled.tolist() == [BY_TABLE] * 2
+    assert labels.dropped.tolist() == [None, DUPLICATE]
+
+
+def test_a_folder_says_which_meaning_of_another_collection_s_word_is_meant() -> None:
+    table = {"table_diagnosis": AKIEC[0], "table_covers": AKIEC, "image_id": "ISIC_0000001"}
+    index = build_index([table | {"diagnosis": AKIEC[1]}, table | {"diagnosis": AKIEC[0], "is_by_table": True}])
+    labels = settle_labels(index, NO_PAIRS, "drop")
+    assert labels.diagnosis.tolist() == [AKIEC[1]] * 2
+    assert labels.settled.tolist() == [BY_FOLDER] * 2
     assert labels.dropped.tolist() == [None, DUPLICATE]
 
 
