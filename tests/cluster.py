@@ -33,7 +33,7 @@ class Cluster:
         self.url, self.address = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}"
         head = ["--head", f"--port={gcs}", "--num-cpus=0", f"--ray-client-server-port={client}"]
         self._start("head", [*head, "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"])
-        wait_for(self._answers, START_TIMEOUT_S, self)
+        wait_for(lambda: self._answers() and self.alive_nodes(), START_TIMEOUT_S, self)
 
     def add_worker(self, name, num_cpus):
         """Start a worker and return its node's id."""

@@ -46,7 +46,7 @@ def write_audit(evidence: Evidence) -> None:
         title="Audit of a collection",
         is_synthetic=info.is_synthetic,
         facts=facts,
-        warnings=describe_losses(index),
+        warnings=describe_losses(index, evidence.labels),
         class_counts=info.count_by_diagnosis(),
         findings=findings,
         tables=tables,

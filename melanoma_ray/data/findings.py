@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.labels import BY_FOLDER, BY_TABLE, CONFLICT, DUPLICATE, Labels
+from melanoma_ray.data.labels import BY_FOLDER, BY_TABLE, CONFLICT, Labels
 from melanoma_ray.data.near_duplicates import NearDuplicates
 from melanoma_ray.data.splits import CROSSES, TIED
 from melanoma_ray.diagnoses import sort_diagnoses
@@ -32,22 +32,22 @@ def list_findings(dataset: PreparedDataset, labels: Labels, alike: NearDuplicate
     index = dataset.index
     is_kept = dataset.info.config.duplicates == "keep"
     pairs = _number_pairs(index, alike)
-    in_conflict, copies = labels.conflict.notna(), (labels.dropped == DUPLICATE) & labels.conflict.isna()
-    of_copies = index["content_sha256"].isin(index.loc[copies, "content_sha256"])
+    in_conflict = labels.conflict.notna()
+    is_copy = labels.copy.duplicated(keep=False) & ~in_conflict
     kinds = [
         (
             "Conflicting diagnoses",
             "The same picture stands under several diagnoses, or a table contradicts its folder.",
             "All were kept as they are, as asked." if is_kept else _how_settled(labels),
             in_conflict,
-            index["content_sha256"],
+            labels.picture,
         ),
         (
             "Copies",
             "The same picture stands there several times; on both sides of a split it flatters every figure.",
             "All were kept, as asked." if is_kept else "The one with most pixels was kept, the first among equals.",
-            of_copies & labels.conflict.isna(),
-            index["content_sha256"],
+            is_copy,
+            labels.copy,
         ),
         (
             "Near-duplicates",
@@ -84,25 +84,19 @@ def list_findings(dataset: PreparedDataset, labels: Labels, alike: NearDuplicate
     ]
 
 
-def describe_losses(index: pd.DataFrame) -> list[str]:
-    """Say plainly which diagnoses all but vanish, and why."""
+def describe_losses(index: pd.DataFrame, labels: Labels) -> list[str]:
+    """Say plainly which diagnoses all but vanish, and why; copies of an image count once."""
     told = []
     for name in sort_diagnoses(set(index["claimed_diagnosis"])):
-        claimed = index[index["claimed_diagnosis"] == name]
+        is_claimed = index["claimed_diagnosis"] == name
+        num_claimed = labels.copy[is_claimed].nunique()
         num_kept = int((index["diagnosis"].eq(name) & index["split"].notna()).sum())
-        if num_kept >= (1 - _MOSTLY_LOST) * len(claimed):
+        if num_kept >= (1 - _MOSTLY_LOST) * num_claimed:
             continue
-        conflicting = claimed[claimed["dropped"] == CONFLICT]
-        others = index[
-            index["content_sha256"].isin(conflicting["content_sha256"]) & (index["claimed_diagnosis"] != name)
-        ]
-        beside = ", ".join(sort_diagnoses(set(others["claimed_diagnosis"])))
-        reason = (
-            f": {len(conflicting):,} of them stand under {beside} too, and no table knows which is true"
-            if beside
-            else ""
-        )
-        told.append(f"Of {len(claimed):,} images of {name}, {num_kept:,} remain{reason}.")
+        lost = labels.copy[is_claimed & (index["dropped"] == CONFLICT)].unique()
+        beside = sort_diagnoses(set(index.loc[labels.copy.isin(lost) & ~is_claimed, "claimed_diagnosis"]))
+        reason = f": {len(lost):,} of them stand under {', '.join(beside)} too, and no table knows which is true"
+        told.append(f"Of {num_claimed:,} images of {name}, {num_kept:,} remain{reason if beside else ''}.")
     return told
 
 
@@ -126,8 +120,9 @@ def _number_pairs(index: pd.DataFrame, alike: NearDuplicates) -> pd.Series:
 
 
 def _examples(dataset: PreparedDataset, images: pd.DataFrame, key: pd.Series) -> list[list[AuditImage]]:
-    """Return the first groups, each with its first images."""
-    first = key.drop_duplicates().iloc[:_MAX_GROUPS]
+    """Return the first groups, each with its first images; those of several images come before lone ones."""
+    is_lone = ~key.duplicated(keep=False)
+    first = pd.concat([key[~is_lone].drop_duplicates(), key[is_lone]]).iloc[:_MAX_GROUPS]
     shown = images[key.isin(first)].assign(key=key)
     shown = shown[shown.groupby("key").cumcount() < _MAX_IMAGES]
     squares = dict(zip(shown["path"], dataset.load_pixels(list(shown["path"])), strict=True))

@@ -37,6 +37,10 @@ class Labels:
     """Why an image is left out, or nothing."""
     conflict: pd.Series
     """The claims about one picture, ``actinic keratosis | nevus``, where they differed; or nothing."""
+    copy: pd.Series
+    """Number of the picture: equal for copies, by content or by ISIC id."""
+    picture: pd.Series
+    """The same, with those that only look the same counted as one: their claims had to agree."""
 
 
 def isic_ids(index: pd.DataFrame) -> pd.Series:
@@ -54,19 +58,27 @@ def settle_labels(index: pd.DataFrame, alike: Int64[np.ndarray, "pair 2"], polic
         policy: keep changes nothing, and lets copies leak across a random split.
     """
     nothing = pd.Series([None] * len(index), index=index.index, dtype=object)
+    copy = join_images(index, ["content_sha256", "isic_id"])
     picture = join_images(index, ["content_sha256", "isic_id"], alike)
     verdicts = _judge(index, picture)
     conflict = picture.map({number: verdict.claims for number, verdict in verdicts.items()}).astype(object)
     conflict = conflict.where(conflict.notna(), None)
     if policy == "keep":
-        return Labels(diagnosis=index["diagnosis"], settled=nothing, dropped=nothing, conflict=conflict)
+        return Labels(
+            diagnosis=index["diagnosis"],
+            settled=nothing,
+            dropped=nothing,
+            conflict=conflict,
+            copy=copy,
+            picture=picture,
+        )
     found = picture.map({number: verdict.diagnosis for number, verdict in verdicts.items()}).astype(object)
     settled = picture.map({number: verdict.settled for number, verdict in verdicts.items()}).astype(object)
     settled = settled.where(settled.notna(), None)
     diagnosis = index["diagnosis"].astype(object).where(found.isna(), found)
-    dropped = nothing.mask(_is_later_copy(index), DUPLICATE)
+    dropped = nothing.mask(_is_later_copy(index, copy), DUPLICATE)
     dropped = dropped.mask(conflict.notna() & found.isna(), CONFLICT)
-    return Labels(diagnosis=diagnosis, settled=settled, dropped=dropped, conflict=conflict)
+    return Labels(diagnosis=diagnosis, settled=settled, dropped=dropped, conflict=conflict, copy=copy, picture=picture)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,9 +121,8 @@ def _settle(images: pd.DataFrame) -> _Verdict:
     return _Verdict(claims=told)
 
 
-def _is_later_copy(index: pd.DataFrame) -> pd.Series:
+def _is_later_copy(index: pd.DataFrame, copy: pd.Series) -> pd.Series:
     """Tell all copies of a picture but the one with most pixels, or the first by path among equals."""
-    copy = join_images(index, ["content_sha256", "isic_id"])
     ranked = index.assign(picture=copy, area=-index["width"] * index["height"]).sort_values(["area", "path"])
     return ranked.duplicated("picture").reindex(index.index)
 

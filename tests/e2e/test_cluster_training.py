@@ -119,6 +119,19 @@ def test_a_node_that_dies_and_is_replaced_changes_nothing_in_the_weights(
 
 
 @pytest.mark.slow
+def test_a_driver_that_is_killed_and_the_same_command_again_give_the_same_weights(
+    cluster, two_nodes, prepared, storage, undisturbed
+):
+    first = Driver(cluster, prepared, storage, "again", *EVERY_TEN_STEPS)
+    first.wait_for_step(MID_EPOCH_STEP)
+    first.process.kill()
+    first.process.wait()
+    weights, history = Driver(cluster, prepared, storage, "again", *EVERY_TEN_STEPS).finish()
+    assert weights == undisturbed["weights"]
+    assert [record["val_loss"] for record in history] == [record["val_loss"] for record in undisturbed["history"]]
+
+
+@pytest.mark.slow
 def test_an_elastic_run_goes_on_with_the_node_that_is_left_and_learns_the_same(
     cluster, two_nodes, prepared, storage, undisturbed
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -219,3 +220,8 @@ def test_two_real_collections_overlap_by_id_and_a_table_settles_their_conflicts(
     assert info.num_conflicts["actinic keratosis | squamous cell carcinoma"].keys() == {"by the folder's finer word"}
     kept = index[index["split"].notna()]
     assert (kept.groupby("lesion_id")["split"].nunique() == 1).all()
+    figures = json.loads((tmp_path / "both" / "audit.json").read_text())
+    assert [told.split(",")[0] for told in figures["warnings"]] == ["Of 77 images of seborrheic keratosis"]
+    groups = re.findall(r'<div class="group">(.*?)</div>', (tmp_path / "both" / "audit.html").read_text(), re.DOTALL)
+    assert groups
+    assert all(group.count("<figure>") > 1 for group in groups)  # a finding shows what belongs together
