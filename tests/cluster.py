@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -33,7 +35,7 @@ class Cluster:
         self.url, self.address = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}"
         head = ["--head", f"--port={gcs}", "--num-cpus=0", f"--ray-client-server-port={client}"]
         self._start("head", [*head, "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"])
-        wait_for(lambda: self._answers() and self.alive_nodes(), START_TIMEOUT_S, self)
+        wait_for(self._answers, START_TIMEOUT_S, self)
 
     def add_worker(self, name, num_cpus):
         """Start a worker and return its node's id."""
@@ -74,9 +76,10 @@ class Cluster:
         }
 
     def _answers(self):
+        """Tell whether the head lists itself; its state API comes up after its first page."""
         try:
-            return self.get("/api/version").is_success
-        except httpx.TransportError:
+            return bool(self.alive_nodes())
+        except httpx.HTTPError:
             return False
 
     def get(self, path, token=TOKEN):
@@ -122,3 +125,16 @@ def wait_for(is_done, timeout_s, cluster):
         if cluster.has_ended() or time.monotonic() > deadline:
             pytest.fail(f"a node ended, or nothing came within {timeout_s} s\n{cluster.logs()}")
         time.sleep(0.5)
+
+
+@contextmanager
+def running_cluster():
+    """Yield a cluster of a head alone, and stop it with all workers that were added."""
+    # Not pytest's own directory: a Unix socket's path may have 107 characters.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
+        cluster = Cluster(Path(name))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()

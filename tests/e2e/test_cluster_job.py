@@ -1,7 +1,6 @@
 """A job on a real cluster of two nodes: started, entered with a token, used and stopped as a user would."""
 
 import json
-import tempfile
 from pathlib import Path
 
 import httpx
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from tests.cluster import TOKEN, Cluster, wait_for
+from tests.cluster import TOKEN, running_cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 JOB_TIMEOUT_S = 300
@@ -19,15 +18,9 @@ IMAGES_PER_DIAGNOSIS = 12
 
 @pytest.fixture(scope="module")
 def cluster():
-    # Not pytest's own directory: a Unix socket's path may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
-        cluster = Cluster(Path(name))
-        try:
-            cluster.start()
-            cluster.add_worker("worker", 2)
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        cluster.add_worker("worker", 2)
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster
+from tests.cluster import running_cluster
 
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 400
@@ -64,13 +63,8 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def cluster():
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
-        cluster = Cluster(Path(name))
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture
