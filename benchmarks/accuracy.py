@@ -50,18 +50,18 @@ _HAM = "--images DATA/ham10000/images --metadata DATA/ham10000/HAM10000_metadata
 RESULTS = (
     Result(title="isic9 as the seed: baseline", prepare=_ISIC9, train="baseline", seeds=(0, 1, 2), split="val"),
     Result(title="isic9 as the seed: lite0", prepare=_ISIC9, train="lite0", seeds=(0, 1, 2), split="val"),
-    Result(title="isic9 as the seed: lite2", prepare=_ISIC9, train="lite2", seeds=(0,), split="val"),
+    Result(title="isic9 as the seed: lite2", prepare=_ISIC9, train="lite2", seeds=(0, 1, 2), split="val"),
     Result(
         title="isic9 honest, five folds: lite0",
         prepare=f"{_ISIC9_HONEST} --split.test-fraction 0",
-        train="lite0 --folds",
+        train="lite0 --folds --model.num-views 8",
         seeds=(0,),
         split="folds",
     ),
     Result(
         title="ham10000, grouped by lesion: lite0",
         prepare=_HAM,
-        train="lite0 --sampling balanced",
+        train="lite0 --sampling balanced --model.num-views 8",
         seeds=(0,),
         split="test",
     ),

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.measuring import connect, median, print_table, watch_memory, write_lesions
+from benchmarks.measuring import Memory, connect, median, print_table, watch_memory, write_lesions
 from melanoma_ray.config import ImageConfig, ModelConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.layouts import read_collection
@@ -116,13 +117,19 @@ def _prepare(images: str, data: str) -> None:
 
 
 def _train_ours(
-    data: str, folder: str, name: str, num_workers: int, side: int = _SIDE, num_epochs: int = _EPOCHS
+    data: str,
+    folder: str,
+    name: str,
+    num_workers: int,
+    side: int = _SIDE,
+    num_epochs: int = _EPOCHS,
+    is_memory_watched: bool = False,  # noqa: FBT001, FBT002 - called in another process, by place
 ) -> dict[str, float]:
-    """Return images/s, share of waiting, seconds to the first batch and GiB of the process tree."""
+    """Return images/s, share of waiting, seconds to the first batch and, if watched, GiB of the process tree."""
     connect()
     experiment = replace(baseline(), num_epochs=num_epochs, model=ModelConfig(image_side=side, dropout=0.2))
     scaling = ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 1.0 / num_workers})
-    with watch_memory() as memory:
+    with watch_memory() if is_memory_watched else nullcontext(Memory()) as memory:  # a tenth of a core
         run = train(
             experiment,
             open_dataset(data),
@@ -222,7 +229,7 @@ def compare_scale(folder: Path) -> None:
     for num_images, num_epochs in ((5_000, 10), (50_000, 1)):
         images, data = _draw(folder / f"{num_images}", num_images), str(folder / f"data-{num_images}")
         _apart(_prepare, str(images), data)
-        found = _apart(_train_ours, data, str(folder), f"scale-{num_images}", 1, side, num_epochs)
+        found = _apart(_train_ours, data, str(folder), f"scale-{num_images}", 1, side, num_epochs, True)
         where = "memory" if num_images == 5_000 else "disk"
         rows.append(
             [f"{num_images:,}", where, f"{found['rate']:.0f}", f"{found['waiting']:.1%}", f"{found['peak_gib']:.2f}"]
