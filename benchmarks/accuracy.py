@@ -145,8 +145,13 @@ def _row(result: Result, reports: list[dict[str, Any]]) -> str:
         else:
             low, high = estimates[0]["low"], estimates[0]["high"]
             cells.append(f"{values[0]:.3f} [{low:.3f}, {high:.3f}]")
-    num_images = reports[0]["figures"]["num_images"]
-    return f"| {result.title} | {num_images} ({result.split}) | {' | '.join(cells)} |"
+    figures = reports[0]["figures"]
+    apart = "".join(
+        f"; apart: {name}, {found['numerator']} of {found['denominator']} recognised"
+        for name, found in figures["recall"].items()
+        if name in figures["apart"]
+    )
+    return f"| {result.title} | {figures['num_images']} ({result.split}){apart} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def compare_speed(images: Path, folder: Path, kind: str) -> None:
     rates: dict[str, list[float]] = {}
     waiting, first_batch = [], []
     for turn in range(_ROUNDS):
-        one = _apart(_train_ours, data, str(folder), f"one-{turn}", 1)
-        two = _apart(_train_ours, data, str(folder), f"two-{turn}", 2)
+        one = _apart(_train_ours, _Ours(data=data, folder=str(folder), name=f"one-{turn}"))
+        two = _apart(_train_ours, _Ours(data=data, folder=str(folder), name=f"two-{turn}", num_workers=2))
         for name, rate in (
             ("ours, 1 worker of 2 threads", one["rate"]),
             ("ours, 2 workers of 1 thread", two["rate"]),
@@ -116,25 +116,31 @@ def _prepare(images: str, data: str) -> None:
     prepare(read_collection(images), data, config)
 
 
-def _train_ours(
-    data: str,
-    folder: str,
-    name: str,
-    num_workers: int,
-    side: int = _SIDE,
-    num_epochs: int = _EPOCHS,
-    is_memory_watched: bool = False,  # noqa: FBT001, FBT002 - called in another process, by place
-) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class _Ours:
+    """A training of ours to be measured."""
+
+    data: str
+    folder: str
+    name: str
+    num_workers: int = 1
+    side: int = _SIDE
+    num_epochs: int = _EPOCHS
+    is_memory_watched: bool = False
+    """Costs a tenth of a core."""
+
+
+def _train_ours(way: _Ours) -> dict[str, float]:
     """Return images/s, share of waiting, seconds to the first batch and, if watched, GiB of the process tree."""
     connect()
-    experiment = replace(baseline(), num_epochs=num_epochs, model=ModelConfig(image_side=side, dropout=0.2))
-    scaling = ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 1.0 / num_workers})
-    with watch_memory() if is_memory_watched else nullcontext(Memory()) as memory:  # a tenth of a core
+    experiment = replace(baseline(), num_epochs=way.num_epochs, model=ModelConfig(image_side=way.side, dropout=0.2))
+    scaling = ScalingConfig(num_workers=way.num_workers, resources_per_worker={"CPU": 1.0 / way.num_workers})
+    with watch_memory() if way.is_memory_watched else nullcontext(Memory()) as memory:
         run = train(
             experiment,
-            open_dataset(data),
+            open_dataset(way.data),
             scaling=scaling,
-            run_config=build_run_config(folder, name, max_failures=0),
+            run_config=build_run_config(way.folder, way.name, max_failures=0),
         )
     history = run.history()
     measured = history[1:] or history
@@ -229,7 +235,15 @@ def compare_scale(folder: Path) -> None:
     for num_images, num_epochs in ((5_000, 10), (50_000, 1)):
         images, data = _draw(folder / f"{num_images}", num_images), str(folder / f"data-{num_images}")
         _apart(_prepare, str(images), data)
-        found = _apart(_train_ours, data, str(folder), f"scale-{num_images}", 1, side, num_epochs, True)
+        way = _Ours(
+            data=data,
+            folder=str(folder),
+            name=f"scale-{num_images}",
+            side=side,
+            num_epochs=num_epochs,
+            is_memory_watched=True,
+        )
+        found = _apart(_train_ours, way)
         where = "memory" if num_images == 5_000 else "disk"
         rows.append(
             [f"{num_images:,}", where, f"{found['rate']:.0f}", f"{found['waiting']:.1%}", f"{found['peak_gib']:.2f}"]

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import MetricError
 from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
-from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.intervals import Estimate, estimate_share
 from melanoma_ray.metrics.multiclass import confusion_matrix, estimate_balanced_accuracy
 from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
 from melanoma_ray.metrics.ranking import RocCurve, estimate_auroc, roc_curve
@@ -53,6 +53,10 @@ class Figures:
 
     estimates: dict[str, Estimate]
     """accuracy, balanced_accuracy, melanoma_auroc, sensitivity, specificity."""
+    recall: dict[str, Estimate]
+    """Of each diagnosis among the images, the share that is recognised."""
+    apart: tuple[str, ...]
+    """Diagnoses of too few images to count in the balanced accuracy."""
     calibration: dict[str, float]
     """brier_score and expected_calibration_error of the melanoma probability."""
     confusion: Int[np.ndarray, "actual predicted"]
@@ -69,16 +73,27 @@ class Figures:
             "num_unknown": self.num_unknown,
             **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
             **self.calibration,
+            "recall": {name: estimate.to_dict() for name, estimate in self.recall.items()},
+            "apart": list(self.apart),
             "confusion": self.confusion.tolist(),
             "undefined": self.undefined,
         }
 
 
-def measure(scored: Scored) -> Figures:
-    """Return every figure that is defined for these images."""
+def measure(scored: Scored, *, min_images: int = 1) -> Figures:
+    """Return every figure that is defined for these images.
+
+    Args:
+        scored: Truth and answers.
+        min_images: A diagnosis of fewer images is told apart and doesn't count in the balanced accuracy, in which
+            a single image of it would weigh as much as hundreds of another. In all other figures its images count.
+    """
     melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
     known = scored.actual >= 0
     num_diagnoses = len(scored.diagnoses)
+    confusion = confusion_matrix(scored.predicted[known], scored.actual[known], num_diagnoses)
+    num_images = confusion.sum(axis=1)
+    balanced = known & (num_images >= min_images)[scored.actual]
     undefined: dict[str, str] = {}
 
     def attempt(name: str, compute: Callable[[], Any]) -> dict[str, Any]:
@@ -93,7 +108,7 @@ def measure(scored: Scored) -> Figures:
         | attempt(
             "balanced_accuracy",
             lambda: estimate_balanced_accuracy(
-                scored.predicted[known], scored.actual[known], scored.group[known], num_diagnoses
+                scored.predicted[balanced], scored.actual[balanced], scored.group[balanced], num_diagnoses
             ),
         )
         | attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma))
@@ -105,8 +120,13 @@ def measure(scored: Scored) -> Figures:
     )
     return Figures(
         estimates=estimates,
+        recall={
+            scored.diagnoses[i]: estimate_share(int(confusion[i, i]), int(num_images[i]))
+            for i in np.flatnonzero(num_images)
+        },
+        apart=tuple(scored.diagnoses[i] for i in np.flatnonzero((num_images > 0) & (num_images < min_images))),
         calibration=calibration,
-        confusion=confusion_matrix(scored.predicted[known], scored.actual[known], num_diagnoses),
+        confusion=confusion,
         roc=attempt("roc", lambda: roc_curve(score, melanoma)).get("roc"),
         num_images=len(scored.actual),
         num_unknown=int((~known).sum()),

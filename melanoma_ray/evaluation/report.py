@@ -84,7 +84,7 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         group=pd.factorize(images["group_id"])[0],
         diagnoses=manifest.diagnoses,
     )
-    figures = measure(scored)
+    figures = measure(scored, min_images=manifest.num_members if split == "folds" else 1)  # one in each fold
     report = {
         "split": split,
         "data": dataset.uri,
@@ -177,6 +177,15 @@ def _facts(predictor: Predictor, dataset: PreparedDataset, figures: Figures) -> 
 
 def _metric_rows(figures: Figures) -> list[MetricRow]:
     rows = [build_metric_row(*_MEANINGS[n][:2], e, unit=_MEANINGS[n][2]) for n, e in figures.estimates.items()]
+    rows += [
+        build_metric_row(
+            f"Recall of {name}",
+            "Told apart: it has fewer images than there are folds, so the balanced accuracy leaves it out.",
+            figures.recall[name],
+            unit="images of it",
+        )
+        for name in figures.apart
+    ]
     for name, value in figures.calibration.items():
         title, meaning, unit = _MEANINGS[name]
         sample = f"{figures.num_images:,} {unit}"

@@ -1,0 +1,53 @@
+"""Figures of merit of a split: which images count in which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from melanoma_ray.evaluation.figures import Figures, Scored, measure
+from melanoma_ray.model.predictor import Predictions
+
+DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
+
+
+def figures_of(actual: list[int], predicted: list[int], **kwargs: int) -> Figures:
+    probability = np.eye(len(DIAGNOSES), dtype=np.float32)[predicted]
+    predictions = Predictions(
+        probability=probability, melanoma_probability=probability[:, 0], decision=("refer",) * len(actual)
+    )
+    number = np.arange(len(actual))
+    return measure(
+        Scored(predictions=predictions, actual=np.array(actual), group=number, diagnoses=DIAGNOSES), **kwargs
+    )
+
+
+def test_a_diagnosis_of_too_few_images_is_told_apart_and_counts_in_every_other_figure() -> None:
+    actual, predicted = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 0, 0, 2, 0]
+    figures = figures_of(actual, predicted, min_images=3)
+    assert figures.apart == ("seborrheic keratosis",)
+    assert figures.estimates["balanced_accuracy"].value == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert figures.estimates["balanced_accuracy"].denominator == 8
+    assert figures.estimates["accuracy"].numerator == 6
+    assert figures.estimates["accuracy"].denominator == 10
+    assert (figures.recall["seborrheic keratosis"].numerator, figures.recall["seborrheic keratosis"].denominator) == (
+        1,
+        2,
+    )
+    assert figures.to_dict()["apart"] == ["seborrheic keratosis"]
+    assert figures.to_dict()["recall"]["melanoma"]["value"] == 3 / 4
+
+
+def test_every_diagnosis_counts_where_nothing_is_asked_and_one_without_images_is_nowhere() -> None:
+    figures = figures_of([0, 0, 1, 1, 1], [0, 1, 1, 1, 0])
+    assert figures.apart == ()
+    assert set(figures.recall) == {"melanoma", "nevus"}
+    assert figures.estimates["balanced_accuracy"].value == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_images_of_a_diagnosis_that_the_model_doesn_t_know_are_wrong_and_in_no_recall() -> None:
+    figures = figures_of([0, 1, -1, -1], [0, 1, 2, 2], min_images=1)
+    assert figures.num_unknown == 2
+    assert figures.estimates["accuracy"].value == 0.5
+    assert figures.estimates["balanced_accuracy"].value == 1.0
+    assert "seborrheic keratosis" not in figures.recall
