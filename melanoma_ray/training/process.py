@@ -17,6 +17,9 @@ _MALLOC = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_TOP_PA
 """Parameters of mallopt(3) with their numbers in glibc's malloc.h: no block is mapped on its own, up to 2 GiB of the
 heap's end are kept, and it grows by 64 MiB at a time."""
 
+WORKER_ENVIRONMENT = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""torch then asks the kernel for huge pages for blocks of 2 MiB and more; it reads this when it is loaded."""
+
 
 def prepare_process(num_threads: int) -> None:
     """Set threads and floating-point rules, and leave the log to the loop.

@@ -18,13 +18,13 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.plan import check_batch_size
-from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images
+from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images, warm_up
 from melanoma_ray.errors import MelanomaRayError
 from melanoma_ray.training.finishing import finish_run
 from melanoma_ray.training.history import BEST_METRIC
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import STREAM, TrainPort
-from melanoma_ray.training.process import prepare_process
+from melanoma_ray.training.process import WORKER_ENVIRONMENT, prepare_process
 from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.tracking import TrackingConfig
 
@@ -43,6 +43,7 @@ def build_run_config(
             num_to_keep=1, checkpoint_score_attribute=BEST_METRIC, checkpoint_score_order="max"
         ),
         callbacks=list(callbacks),
+        worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
         logging_config=LoggingConfig(log_level="WARNING"),
     )
 
@@ -118,6 +119,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         MelanomaRayError: What a worker raised.
         TrainingFailedError: More failures than the run may have.
     """
+    warm_up()
     run_uri = storage.join(str(run_config.storage_path), str(run_config.name))
     trainer = TorchTrainer(
         train_worker,
