@@ -18,6 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.diagnoses import column_name
+
 _FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -130,7 +136,52 @@ def render(data: str, work: Path) -> str:
             command.replace(str(work), "WORK").replace(data, "DATA") for command, _ in commands(result, data, work)
         ]
         lines.append("```")
+        reports = [work / "reports" / f"{result.name}-{seed}" for seed in result.seeds]
+        finished = [directory for directory in reports if (directory / "report.json").exists()]
+        if finished:
+            lines += [
+                "",
+                *_describe_contradictions(work / f"{result.name}-data", finished),
+                *_describe_recall(finished),
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_contradictions(prepared: Path, reports: list[Path]) -> list[str]:
+    """Tell how an image fares whose picture stands under another diagnosis, too, if there are any."""
+    index = open_dataset(str(prepared)).index
+    train = index[index["split"] == "train"]
+    of_picture = index.groupby("content_sha256")["diagnosis"].nunique()
+    scored = pd.concat([pd.read_parquet(directory / "predictions.parquet") for directory in reports])
+    names = [column for column in scored if column.startswith("probability_")]
+    answered = scored[names].idxmax(axis=1)
+    is_right = answered == scored["diagnosis"].map(column_name)
+    is_contradicted = scored["content_sha256"].map(of_picture) > 1
+    if not is_contradicted.any():
+        return []
+    is_taught = is_contradicted & scored["content_sha256"].isin(train["content_sha256"])
+    return [
+        f"Of the {len(scored) // len(reports)} images {is_contradicted.sum() // len(reports)} stand under another "
+        "diagnosis, too, and nothing in the picture tells which one a label will say. Where the other copy was trained "
+        f"on ({is_taught.sum() // len(reports)} images) {is_right[is_taught].mean():.0%} are answered as labelled, "
+        f"of the images without a contradiction {is_right[~is_contradicted].mean():.0%}.",
+        "",
+    ]
+
+
+def _describe_recall(reports: list[Path]) -> list[str]:
+    """Return a table of what is recognised, and what it is taken for."""
+    found = [json.loads((directory / "report.json").read_text()) for directory in reports]
+    diagnoses, figures = found[0]["model"]["diagnoses"], found[0]["figures"]
+    confusion = np.array([report["figures"]["confusion"] for report in found]).sum(axis=0)
+    lines = ["| diagnosis | images | recognised | most often taken for |", "|---|---|---|---|"]
+    for i, name in enumerate(diagnoses):
+        if name in figures["recall"]:
+            wrong = np.where(np.arange(len(diagnoses)) == i, 0, confusion[i])
+            taken = f"{diagnoses[wrong.argmax()]} ({wrong.max() / confusion[i].sum():.0%})" if wrong.any() else ""
+            share = confusion[i, i] / confusion[i].sum()
+            lines.append(f"| {name} | {figures['recall'][name]['denominator']} | {share:.0%} | {taken} |")
+    return lines
 
 
 def _row(result: Result, reports: list[dict[str, Any]]) -> str:

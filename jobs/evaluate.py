@@ -21,7 +21,7 @@ class EvaluateArguments:
     data: str
     """Directory of a prepared dataset."""
     output: str
-    """Directory of report.json and report.html."""
+    """Directory of report.json, report.html and predictions.parquet."""
     split: Scope = "test"
     """Which images; thresholds were chosen on val, so figures on val are optimistic. folds: every image of
     cross-validation, by the network that was trained without it."""

@@ -1,4 +1,8 @@
-"""From a checkpoint and a prepared dataset to report.json and report.html."""
+"""From a checkpoint and a prepared dataset to report.json, report.html and predictions.parquet.
+
+predictions.parquet has one row an image, whose first columns are those of ``triage`` (without an error: these images
+were read before), then what it was compared with: diagnosis, group_id and content_sha256.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from melanoma_ray import storage
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
 from melanoma_ray.data.scoring import score_folds, score_split
+from melanoma_ray.diagnoses import column_name
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.figures import Figures, Scored, measure
 from melanoma_ray.model.checkpoint import BEST, Manifest, find_checkpoint
@@ -48,7 +54,7 @@ _MEANINGS = {
 
 
 def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: bool = False) -> dict[str, Any]:
-    """Score a split, write both reports, and return report.json's content.
+    """Score a split, write the reports and each image's prediction, and return report.json's content.
 
     Args:
         checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
@@ -97,8 +103,20 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     subject = _Subject(predictor=predictor, dataset=dataset, images=images, split=split, history=_read_history(uri))
     page = _build_page(subject, scored, figures)
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(page).encode())
+    storage.write_table(storage.join(output, "predictions.parquet"), _tabulate(images, scored))
     storage.write_json(storage.join(output, "report.json"), report)
     return report
+
+
+def _tabulate(images: pd.DataFrame, scored: Scored) -> pa.Table:
+    predictions = scored.predictions
+    columns = {name: pa.array(images[name]) for name in ("image_id", "path")}
+    for name, probability in zip(scored.diagnoses, predictions.probability.T, strict=True):
+        columns[column_name(name)] = pa.array(probability)
+    columns["melanoma_probability"] = pa.array(predictions.melanoma_probability)
+    columns["decision"] = pa.array(predictions.decision)
+    columns |= {name: pa.array(images[name]) for name in ("diagnosis", "group_id", "content_sha256")}
+    return pa.table(columns)
 
 
 def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -> Scorer:

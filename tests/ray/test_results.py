@@ -41,6 +41,13 @@ def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     test = open_dataset(prepared).split("test")
     assert figures["accuracy"]["denominator"] == len(test) == np.sum(figures["confusion"])
     assert figures["sensitivity"]["denominator"] == (test["diagnosis"] == "melanoma").sum()
+    table = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert list(table["path"]) == list(test["path"])
+    probability = table[[column_name(name) for name in report["model"]["diagnoses"]]].to_numpy()
+    named = np.array(report["model"]["diagnoses"])[probability.argmax(axis=1)]
+    assert (named == table["diagnosis"]).sum() == figures["accuracy"]["numerator"]
+    is_melanoma = table["diagnosis"] == "melanoma"
+    assert (table["decision"][is_melanoma] == "refer").sum() == figures["sensitivity"]["numerator"]
     page = (tmp_path / "report.html").read_text()
     assert "not a medical device" in page
     assert "synthetic" in page.lower()
