@@ -50,7 +50,8 @@ class Baseline(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2)]
+            # Pooled first, since the greatest of four rectified values is the rectified greatest: a quarter of the work.
+            layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.MaxPool2d(2), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(64 * (image_side // 8) ** 2, 128)
