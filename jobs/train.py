@@ -33,20 +33,22 @@ class TrainArguments:
     max_failures: int = 3
     """Failures after which the run goes on from its newest checkpoint by itself."""
     min_workers: int | None = None
-    """The run goes on with as few as these when nodes are missing, and grows again; none: never with fewer."""
+    """The run goes on with as few as these when nodes are missing, and grows again; none: never with fewer.
+    Every number in between must divide the global batch."""
     folds: bool = False
     """Train once for each fold of the data, without it, and write one checkpoint of all networks."""
     checkpoint_every_minutes: float = 10.0
-    """Between checkpoints within an epoch; 0: only at its end."""
+    """Between checkpoints within an epoch; 0: only at its end, and when a node is about to go."""
     mlflow_uri: str | None = None
-    """Tracking server or directory of MLflow (the extra ``mlflow``); TensorBoard's file is always written."""
+    """Tracking server of MLflow (http://…), or sqlite:///FILE (the extra ``mlflow``); TensorBoard's event files are
+    always written."""
 
 
 def main(arguments: TrainArguments) -> RunDirectory:
     """Train and print where the checkpoint is."""
     fewest = arguments.min_workers or arguments.num_workers
-    for num_workers in range(fewest, arguments.num_workers + 1):
-        check_batch_size(arguments.experiment.global_batch_size, num_workers)
+    possible, experiment = range(fewest, arguments.num_workers + 1), arguments.experiment
+    check_batch_size(experiment.global_batch_size, *possible, num_parts=experiment.num_accumulations)
     dataset = open_dataset(arguments.data)
     console.connect()
     scaling = console.scale(arguments.num_workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
@@ -59,7 +61,7 @@ def main(arguments: TrainArguments) -> RunDirectory:
         is_live=sys.stderr.isatty(),
     )
     fit = train_folds if arguments.folds else train
-    run = fit(arguments.experiment, dataset, scaling=scaling, run_config=run_config, supervision=supervision)
+    run = fit(experiment, dataset, scaling=scaling, run_config=run_config, supervision=supervision)
     print(wording.describe_run(run))
     return run
 

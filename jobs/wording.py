@@ -49,8 +49,8 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
 
 
 def describe_run(run: RunDirectory) -> str:
-    """Return a run's best epoch and where its results are."""
-    best = max(run.history(), key=lambda record: float(record[BEST_METRIC]))
+    """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
+    best = max(reversed(run.history()), key=lambda record: float(record[BEST_METRIC]))
     return "\n".join(
         [
             f"best epoch {best['epoch']}: validation accuracy {best['val_accuracy']:.3f}, "

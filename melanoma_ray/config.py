@@ -127,7 +127,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
-    """Random changes to a training image; each is drawn from the image's own seed in the plan."""
+    """Random changes to a training image, drawn from its own seed in the plan; a step's mixtures by the worker."""
 
     horizontal_flip: bool = True
     """With probability one half."""
@@ -270,6 +270,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.num_epochs >= 1, "num_epochs", self.num_epochs, "1 or more")
         _require(self.global_batch_size >= 1, "global_batch_size", self.global_batch_size, "1 or more")
         share, patience = self.initial_side_fraction, self.patience_epochs

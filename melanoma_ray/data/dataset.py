@@ -30,6 +30,8 @@ DATASET = "dataset.json"
 QUARANTINE = "quarantine.parquet"
 OWN = ("pixels-", "index-", QUARANTINE, "audit.")
 """How the names of a prepared dataset's other files begin."""
+_SEEN = ["content_sha256", "diagnosis", "split", "fold", "age", "sex", "site"]
+"""Columns of an image that decide what training sees."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +42,11 @@ class DatasetInfo:
     inputs: str
     """SHA-256 over the source's table and the settings: the same again means that nothing is to be done."""
     fingerprint: str
-    """SHA-256 over what training sees: contents, diagnoses, splits and settings."""
+    """SHA-256 over what training sees: contents, diagnoses, splits, metadata, order and settings."""
     is_synthetic: bool
     config: PrepareConfig
     diagnoses: tuple[str, ...]
-    """Of the train split, in the order of the network's outputs."""
+    """Of the train split, or with folds of all of them, in the order of the network's outputs."""
     index: str
     """Name of the index."""
     pixels: str
@@ -173,10 +175,13 @@ def read_info(uri: str) -> DatasetInfo:
 
 
 def fingerprint(kept: pd.DataFrame, config: PrepareConfig) -> str:
-    """Return a SHA-256 over what training sees; where the files lie doesn't matter."""
+    """Return a SHA-256 over what training sees, in the order in which it numbers the images.
+
+    Where the collection lies doesn't matter; a folder in it that is renamed, so that its images change places, does.
+    """
     digest = hashlib.sha256(repr(asdict(config)).encode())
-    rows = kept[["content_sha256", "diagnosis", "split"]].sort_values(["content_sha256", "diagnosis", "split"])
-    for row in rows.itertuples(index=False):
+    seen = kept.sort_values("path")[_SEEN].astype(object)
+    for row in seen.where(seen.notna(), None).itertuples(index=False):
         digest.update("\t".join(map(str, row)).encode())
     return digest.hexdigest()
 

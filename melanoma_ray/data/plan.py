@@ -15,6 +15,7 @@ interruption changes what is in a slot: a resumed run starts at the slot in its 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -143,15 +144,23 @@ def _augmentation_seeds(
     return mixed
 
 
-def check_batch_size(global_batch_size: int, num_workers: int) -> None:
+def check_batch_size(global_batch_size: int, *worker_counts: int, num_parts: int = 1) -> None:
     """Refuse a global batch that the workers can't share evenly.
 
+    Args:
+        global_batch_size: Images.
+        worker_counts: Numbers of workers that the run may have.
+        num_parts: In which each worker takes its share.
+
     Raises:
-        ConfigError: It is not a multiple of the number of workers.
+        ConfigError: It is not a multiple of one of the numbers of workers, times the parts.
     """
-    if global_batch_size % max(1, num_workers):
+    uneven = [number for number in worker_counts if global_batch_size % (number * num_parts)]
+    if uneven:
+        unit = num_parts * math.lcm(*worker_counts)
+        parts = f", each in {num_parts} parts" if num_parts > 1 else ""
         msg = (
-            f"global_batch_size={global_batch_size}: not a multiple of {num_workers} workers; "
-            f"choose {global_batch_size // num_workers * num_workers or num_workers} or another multiple"
+            f"global_batch_size={global_batch_size}: {uneven[0]} workers can't share it evenly{parts}; "
+            f"choose a multiple of {unit}, such as {-(-global_batch_size // unit) * unit}"
         )
         raise ConfigError(msg)

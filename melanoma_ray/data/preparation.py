@@ -193,7 +193,7 @@ def _describe(
     inputs: str,
 ) -> DatasetInfo:
     kept = index[index["split"].notna()]
-    train = kept[kept["split"] == "train"]
+    learnt = kept[kept["split"] != "test"] if config.split.num_folds else kept[kept["split"] == "train"]
     synthetic = index["attribution"].astype("string").str.startswith("synthetic").fillna(value=False)
     counts = {
         split: {str(k): int(v) for k, v in kept.loc[kept["split"] == split, "diagnosis"].value_counts().items()}
@@ -206,7 +206,7 @@ def _describe(
         fingerprint=fingerprint,
         is_synthetic=bool(synthetic.any()),
         config=config,
-        diagnoses=sort_diagnoses(train["diagnosis"]),
+        diagnoses=sort_diagnoses(learnt["diagnosis"]),
         index=f"index-{hashlib.sha256((inputs + fingerprint).encode()).hexdigest()[:12]}.parquet",
         pixels=chunks_name(config.image),
         num_images={split: {d: counts[split][d] for d in sort_diagnoses(counts[split])} for split in SPLITS},

@@ -50,7 +50,7 @@ class Baseline(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-            # Pooled first, since the greatest of four rectified values is the rectified greatest: a quarter of the work.
+            # Pooled first: the greatest of four rectified values is the rectified greatest, for a quarter of the work.
             layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.MaxPool2d(2), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Num, UInt8
+from jaxtyping import Float, Float32, Num, UInt8
 from torch import Tensor
 
 from melanoma_ray import storage
@@ -85,8 +85,24 @@ class Scorer:
         return np.concatenate(logits)[:number]
 
     def _score_views(self, pixels: Tensor, metadata: Tensor) -> Tensor:
-        logits = [member(view, metadata) for view in views(pixels, self.num_views) for member in self.members]
-        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+        shown = list(views(pixels, self.num_views))
+        logits = torch.stack([_mean([member(view, metadata) for view in shown]) for member in self.members])
+        return logits[0] if len(logits) == 1 else _average_members(logits)
+
+
+def _mean(logits: list[Tensor]) -> Tensor:
+    return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+
+
+def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:
+    """Return logits with the mean's probabilities and the members' mean energy.
+
+    Averaged logits have a lower log-sum-exp than their members (it is convex), so by the energy threshold, which was
+    chosen on single members, too many images would be unlike those of training. A constant a row mends it.
+    """
+    mean = logits.mean(dim=0)
+    lost = logits.logsumexp(dim=-1).mean(dim=0) - mean.logsumexp(dim=-1)
+    return mean + lost[:, None]
 
 
 def views(

@@ -51,7 +51,8 @@ def finish_ensemble(
     """Write one checkpoint of all folds' networks.
 
     It is calibrated on every image of the folds, each scored by the one network that didn't learn from it; the
-    mean of all networks is surer than one of them, so the probabilities err on the side of doubt.
+    mean of all networks is surer than one of them, so the probabilities err on the side of doubt. Energies of the
+    ensemble are means over its members, so their threshold holds.
     """
     uris = [run.uri for run in runs]
     progress = [run.best_progress() for run in runs]

@@ -59,7 +59,7 @@ class EpochRecord:
     waiting_fraction: float
     """Share of the training time spent waiting for data."""
     first_batch_s: float
-    """Seconds from the worker's start to its first batch, for the epoch that it began with; else 0."""
+    """Seconds from the training function's start in a worker to its first batch; 0 but in the epoch it began with."""
     ended_at: float
     """Unix time, seconds."""
 

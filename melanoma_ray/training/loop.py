@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed
-from torch import Tensor, nn
+from torch import nn
 
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.plan import SamplingPlan, check_batch_size
 from melanoma_ray.errors import DataError
+from melanoma_ray.training.feeding import DeviceBatch, feed
 from melanoma_ray.training.history import EpochRecord, Tally, best_epoch
 from melanoma_ray.training.live import LiveView
-from melanoma_ray.training.port import Batch, RunPort, sum_over_workers
+from melanoma_ray.training.port import RunPort, sum_over_workers
 from melanoma_ray.training.state import build_state
 from melanoma_ray.training.step import Stepper
 from melanoma_ray.training.tracking import TrackingConfig, track
@@ -41,7 +42,7 @@ class TrainingJob:
     num_train_images: tuple[int, ...]
     """Of each diagnosis, in the order of the network's outputs."""
     checkpoint_every_s: float | None = None
-    """Seconds between checkpoints within an epoch; none: only at its end."""
+    """Seconds between checkpoints within an epoch; none: only at its end, and when a node is about to go."""
     tracking: TrackingConfig | None = None
     """Where the curves go; none, as in a trial of a sweep, whose curves are Ray Tune's: nowhere."""
     is_live: bool = False
@@ -70,14 +71,13 @@ class Worker:
         """Train to the end of the plan, or of patience; return the history."""
         plan, state = self.job.plan, self.state
         for batch in self._batches():
-            pixels, metadata, target = _to_device(batch, self.port.device)
             if plan.is_training(state.slot):
-                figures = self.stepper.train(pixels, metadata, target, plan.num_steps)
+                figures = self.stepper.train(batch.pixels, batch.metadata, batch.target, plan.num_steps)
                 self.tally.add_training(figures)
                 state.note_step(figures, every=max(1, plan.num_steps // _NOTED_STEPS))
                 self.live.show(state, self.tally)
             else:
-                self._validate(pixels, metadata, target)
+                self._validate(batch)
             state.slot += 1
             if self._epoch_is_over():
                 self._end_epoch()
@@ -88,17 +88,18 @@ class Worker:
         self.live.close()
         return state.history
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[DeviceBatch]:
         """Yield this worker's batches and check that each is the one that the plan says."""
         plan, port = self.job.plan, self.port
-        check_batch_size(plan.global_batch_size, port.num_workers)
+        parts = self.job.experiment.num_accumulations
+        check_batch_size(plan.global_batch_size, port.num_workers, num_parts=parts)
         if self.state.slot >= plan.num_slots:
             return
         stream = port.batches(plan.global_batch_size // port.num_workers, self.state.slot)
         asked, is_first = time.perf_counter(), True
-        for batch in stream:
-            if not (batch["slot"] == self.state.slot).all():
-                msg = f"worker {port.rank} got slot {batch['slot'][0]} of the plan instead of {self.state.slot}"
+        for batch in feed(stream, port.device):
+            if not (batch.slot == self.state.slot).all():
+                msg = f"worker {port.rank} got slot {batch.slot[0]} of the plan instead of {self.state.slot}"
                 raise DataError(msg)
             is_training = plan.is_training(self.state.slot)
             tally, got = self.tally, time.perf_counter()
@@ -110,12 +111,12 @@ class Worker:
             asked = time.perf_counter()
 
     @torch.inference_mode()
-    def _validate(self, pixels: Tensor, metadata: Tensor, target: Tensor) -> None:
-        known = target >= 0
+    def _validate(self, batch: DeviceBatch) -> None:
+        target, known = batch.target, batch.target >= 0
         evaluated = self.state.evaluated.eval()
         if self.job.plan.is_training(self.state.slot - 1):
             _share_buffers(evaluated, self.port)
-        logits = self.stepper.forward(evaluated, pixels, metadata)[known]
+        logits = self.stepper.forward(evaluated, batch.pixels, batch.metadata)[known]
         loss = nn.functional.cross_entropy(logits, target[known], reduction="sum")
         self.tally.add_validation(float(loss), logits.argmax(dim=1).cpu().numpy(), target[known].cpu().numpy())
 
@@ -140,16 +141,16 @@ class Worker:
             logger.info(
                 describe(record, len(plan.last_steps)) + ("  |  no better for long: the end" if has_stopped else "")
             )
-            if self.job.tracking is not None:
-                track(self.job.tracking, self.job.experiment, state.steps, state.history)
         self._save(metrics=asdict(record))
+        if self.port.rank == 0 and self.job.tracking is not None:
+            track(self.job.tracking, self.job.experiment, state.steps, state.history)
 
     def _should_save(self) -> bool:
         """Ask, together with all workers, whether the time has come or this node is about to go."""
         every, step = self.job.checkpoint_every_s, self.state.step
-        if every is None or not self.job.plan.is_training(self.state.slot - 1) or step % _STEPS_BETWEEN_QUESTIONS:
+        if not self.job.plan.is_training(self.state.slot - 1) or step % _STEPS_BETWEEN_QUESTIONS:
             return False
-        is_due = self.port.rank == 0 and time.monotonic() - self.saved_at >= every
+        is_due = self.port.rank == 0 and every is not None and time.monotonic() - self.saved_at >= every
         return bool(sum_over_workers(np.array([float(is_due)]), self.port)[0]) or self.port.is_leaving()
 
     def _save(self, metrics: dict[str, float]) -> None:
@@ -171,19 +172,6 @@ def describe(record: EpochRecord, num_epochs: int) -> str:
         f"  balanced {record.val_balanced_accuracy:.3f}  |  {record.images_per_s:.0f} images/s"
         f"  {record.waiting_fraction:.0%} waiting"
     )
-
-
-def _to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pixels, metadata and targets.
-
-    Copied once: the arrays live read-only in the object store, and torch refuses to promise not to write. For a
-    GPU the copy is into pinned memory, from which the transfer runs beside the network.
-    """
-    tensors = [torch.from_numpy(np.array(batch[name])) for name in ("pixels", "metadata", "target")]
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    pixels, metadata, target = tensors
-    return pixels, metadata, target
 
 
 def _share_buffers(network: nn.Module, port: RunPort) -> None:

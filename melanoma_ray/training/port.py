@@ -1,4 +1,4 @@
-"""Where a training loop runs: what it needs of the world, in six names.
+"""Where a training loop runs: what it needs of the world, in seven names.
 
 Two implementations: a worker of Ray Train, and one process on its own (a Ray Tune trial, or a test).
 Inside a trial Ray Train's own functions can't be called, and a worker group takes half a minute to

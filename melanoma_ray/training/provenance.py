@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ def describe_provenance() -> dict[str, Any]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else []
     return {
         "code_version": _code_version(),
+        "code_sha256": _code_digest(),
         "versions": library_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -41,6 +43,14 @@ def _code_version() -> str:
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return __version__
+
+
+def _code_digest() -> str:
+    """Return a SHA-256 over the package's source: a job's working directory on a cluster has no git to ask."""
+    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _processor() -> str:

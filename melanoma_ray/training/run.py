@@ -1,6 +1,6 @@
 """A run's directory: what lies where, and which settings it was begun with.
 
-run.json            experiment and data; the same command goes on, another one is refused
+run.json            experiment, data, and code and machines of each start; another command is refused
 checkpoint_…/       Ray Train's: the newest and the best progress
 history.json        one record an epoch
 curves.png          the same as a picture
@@ -56,16 +56,20 @@ class RunDirectory:
             "data_fingerprint": dataset.info.fingerprint,
             "fold": dataset.fold,
         }
+        provenance = describe_provenance()
         if not storage.exists(name):
-            storage.write_json(name, settings | {"data": dataset.uri, "provenance": describe_provenance()})
+            storage.write_json(name, settings | {"data": dataset.uri, "provenance": [provenance]})
             return
-        differing = _differences(storage.read_json(name), settings)
+        old = storage.read_json(name)
+        differing = _differences(old, settings)
         if differing:
             msg = (
                 f"run {self.uri}: was begun with {', '.join(differing)}; "
                 "give the same settings to go on with it, or another --name"
             )
             raise ConfigError(msg)
+        if not self.is_finished and old["provenance"][-1] != provenance:
+            storage.write_json(name, old | {"provenance": [*old["provenance"], provenance]})
 
     def newest_progress(self) -> str | None:
         """Return the newest complete progress directory."""

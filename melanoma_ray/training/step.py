@@ -59,7 +59,7 @@ class Stepper:
         self.network.train()
         state.optimizer.zero_grad(set_to_none=True)
         figures = self._backward(pixels, metadata, target)
-        nn.utils.clip_grad_norm_(state.classifier.parameters(), config.optimizer.max_gradient_norm)
+        self._clip()
         state.optimizer.step()
         state.step += 1
         if state.average is not None:
@@ -70,7 +70,8 @@ class Stepper:
         num_parts = self.experiment.num_accumulations
         loss_sum = torch.zeros((), device=self.device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        chunks = (whole.chunk(num_parts) for whole in (pixels, metadata, target))
+        size = len(target) // num_parts  # check_batch_size has seen to it that nothing is left
+        chunks = (torch.split(whole, size) for whole in (pixels, metadata, target))
         for part, (some_pixels, some_metadata, some_target) in enumerate(zip(*chunks, strict=True)):
             is_last = part == num_parts - 1
             with nullcontext() if is_last else self._without_averaging():
@@ -81,6 +82,13 @@ class Stepper:
             loss_sum += losses.detach().sum()
             num_correct += (logits.argmax(dim=1) == some_target).sum()
         return StepFigures(loss_sum=float(loss_sum), num_correct=int(num_correct), num_images=len(target))
+
+    def _clip(self) -> None:
+        """Shorten a gradient that is too long; a CPU doesn't rewrite one that isn't (a GPU would wait to know)."""
+        limit, parameters = self.experiment.optimizer.max_gradient_norm, list(self.state.classifier.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.device.type != "cpu" or norm > limit:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
 
     def _without_averaging(self) -> nullcontext[None]:
         """Return a context in which workers keep their gradients to themselves."""

@@ -26,7 +26,7 @@ from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.port import STREAM, TrainPort
 from melanoma_ray.training.process import WORKER_ENVIRONMENT, prepare_process
 from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.tracking import TrackingConfig
+from melanoma_ray.training.tracking import TrackingConfig, absolute_mlflow_uri, end_tracking
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class Supervision:
     """How a run is watched and secured; nothing of it changes the weights."""
 
     checkpoint_every_s: float | None = None
-    """Seconds between checkpoints within an epoch; none: only at its end."""
+    """Seconds between checkpoints within an epoch; none: only at its end, and when a node is about to go."""
     mlflow_uri: str | None = None
-    """Tracking server or directory of MLflow; none: MLflow isn't used."""
+    """Tracking server of MLflow (http://…), or sqlite:///FILE; none: MLflow isn't used."""
     is_live: bool = False
     """Show a bar on this process's terminal."""
 
@@ -66,7 +66,7 @@ def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
     return TrainingJob(
         experiment=experiment,
         plan=build_plan(dataset, experiment),
-        num_train_images=tuple(int(counts[name]) for name in dataset.info.diagnoses),
+        num_train_images=tuple(int(counts.get(name, 0)) for name in dataset.info.diagnoses),
     )
 
 
@@ -92,14 +92,15 @@ def train(
         TrainingFailedError: More failures than ``max_failures``.
     """
     job = build_job(experiment, dataset)
-    for num_workers in range(scaling.min_workers, scaling.max_workers + 1):
-        check_batch_size(experiment.global_batch_size, num_workers)
+    possible = range(scaling.min_workers, scaling.max_workers + 1)
+    check_batch_size(experiment.global_batch_size, *possible, num_parts=experiment.num_accumulations)
     run = RunDirectory(uri=storage.join(str(run_config.storage_path), str(run_config.name)))
     watch = supervision or Supervision()
+    tracking = TrackingConfig(run_uri=run.uri, mlflow_uri=absolute_mlflow_uri(watch.mlflow_uri))
     job = replace(
         job,
         checkpoint_every_s=watch.checkpoint_every_s,
-        tracking=TrackingConfig(run_uri=run.uri, mlflow_uri=watch.mlflow_uri),
+        tracking=tracking,
         is_live=watch.is_live,
     )
     run.claim(experiment, dataset)
@@ -109,6 +110,7 @@ def train(
     if run.slot() < job.plan.num_slots:
         fit(job, dataset, scaling=scaling, run_config=run_config)
     finish_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
+    end_tracking(tracking)
     return run
 
 

@@ -132,7 +132,7 @@ def test_bad_input_ends_at_once_with_one_clear_line(data: str, tmp_path: Path) -
     assert_refused("jobs.prepare", "--images", str(tmp_path / "warts"), *output, message="'warts' is unknown")
     train = ["--data", data, "--storage", str(tmp_path), "--name", "x", "--num-workers", "3"]
     assert_refused(
-        "jobs.train", "baseline", *SMALL, *train, message="global_batch_size=16: not a multiple of 3 workers"
+        "jobs.train", "baseline", *SMALL, *train, message="global_batch_size=16: 3 workers can't share it evenly"
     )
     assert_refused("jobs.train", str(tmp_path / "no.json"), *train, message="no such file")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ray.train import ScalingConfig
+from scipy.special import softmax
 
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
@@ -15,11 +17,12 @@ from melanoma_ray.data.layouts import read_collection
 from melanoma_ray.data.preparation import prepare
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.model.calibration import energy
 from melanoma_ray.model.explanation import attribute
 from melanoma_ray.model.predictor import Predictor
 from melanoma_ray.training.folds import train_folds
 from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.trainer import Supervision, build_run_config
+from melanoma_ray.training.trainer import Supervision, build_job, build_run_config
 
 NUM_FOLDS = 2
 
@@ -57,7 +60,9 @@ def test_the_ensemble_answers_with_the_mean_of_its_members_logits(
     for member, fold in zip(logits, folds, strict=True):
         np.testing.assert_array_equal(member, fold.scorer.score(pixels))
     assert (logits[0] != logits[1]).any()
-    np.testing.assert_allclose(whole.scorer.score(pixels), np.mean(logits, axis=0), rtol=1e-5, atol=1e-6)
+    answer, mean = whole.scorer.score(pixels), np.mean(logits, axis=0)
+    np.testing.assert_allclose(softmax(answer, axis=1), softmax(mean, axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(energy(answer), np.mean([energy(one) for one in logits], axis=0), rtol=1e-5)
     assert whole.manifest.calibration.num_validation_images == int(folded.index["fold"].notna().sum())
     assert attribute(whole, pixels[0], whole.manifest.diagnoses[0]).shape == (64, 64)
 
@@ -75,6 +80,29 @@ def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that
     assert report["figures"]["accuracy"]["numerator"] == correct
     assert report["figures"]["num_images"] == int(folded.index["fold"].notna().sum())
     assert "cross-validation" in (tmp_path / "report.html").read_text()
+
+
+def test_a_diagnosis_of_a_single_lesion_is_in_one_fold_and_known_to_every_network(
+    folded: PreparedDataset, small_experiment: Experiment, tmp_path: Path
+) -> None:
+    for diagnosis, number in (("melanoma", 8), ("nevus", 8), ("dermatofibroma", 1)):
+        (tmp_path / "images" / diagnosis).mkdir(parents=True)
+        for path in folded.index.loc[folded.index["diagnosis"] == diagnosis, "path"].iloc[:number]:
+            shutil.copy(path, tmp_path / "images" / diagnosis)
+    split = SplitConfig(num_folds=NUM_FOLDS, test_fraction=0.0)
+    prepare(
+        read_collection(str(tmp_path / "images")),
+        str(tmp_path / "data"),
+        PrepareConfig(image=ImageConfig(side=64), split=split, near_duplicates="ignore"),
+    )
+    dataset = open_dataset(str(tmp_path / "data"))
+    assert "dermatofibroma" in dataset.info.diagnoses
+    counts = []
+    for fold in range(NUM_FOLDS):
+        one = dataset.with_fold(fold)
+        assert (one.targets(one.index) >= 0).all()
+        counts.append(build_job(small_experiment, one).num_train_images[dataset.info.diagnoses.index("dermatofibroma")])
+    assert sorted(counts) == [0, 1]
 
 
 def test_folds_are_refused_where_there_are_none(

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mlflow.tracking import MlflowClient
 from ray.train import ScalingConfig
 from safetensors.numpy import load_file
 from tensorboardX.proto.event_pb2 import Event
@@ -27,9 +26,8 @@ from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.training.history import EpochRecord
 from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.tracking import EVENTS, TrackingConfig, track
+from melanoma_ray.training.tracking import EVENTS
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
 SIDE = 64
@@ -201,7 +199,7 @@ def test_a_finished_run_is_returned_and_other_settings_are_refused(
 def test_a_batch_that_the_workers_can_t_share_is_refused_before_anything_starts(
     small_experiment: Experiment, prepared: str, storage: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="global_batch_size=16: not a multiple of 3 workers"):
+    with pytest.raises(ConfigError, match="global_batch_size=16: 3 workers can't share it evenly"):
         run_training(small_experiment, prepared, storage, "three", num_workers=3)
     assert not (storage / "three").exists()
 
@@ -236,13 +234,15 @@ def test_a_growing_input_reaches_the_network_in_each_size(small_experiment: Expe
 
 
 def test_a_run_s_curves_are_a_tensorboard_file_and_its_origin_is_noted(undisturbed: RunDirectory) -> None:
-    events = read_events((Path(undisturbed.uri) / EVENTS).read_bytes())
+    files = sorted((Path(undisturbed.uri) / EVENTS).iterdir())
+    assert len(files) == len(undisturbed.history())
+    events = read_events(b"".join(file.read_bytes() for file in files))
     history = undisturbed.history()
     for name in ("train_loss", "val_balanced_accuracy", "images_per_s"):
         expected = {record["epoch"]: record[name] for record in history}
         assert events[f"epoch/{name}"] == pytest.approx(expected)
     assert list(events["step/loss"]) == list(range(1, history[-1]["step"] + 1))
-    provenance = json.loads((Path(undisturbed.uri) / "run.json").read_text())["provenance"]
+    (provenance,) = json.loads((Path(undisturbed.uri) / "run.json").read_text())["provenance"]
     assert torch.__version__.startswith(provenance["versions"]["torch"])
     assert provenance["nodes"][0]["num_cpus"] == 2
 
@@ -260,13 +260,15 @@ def read_events(content: bytes) -> dict[str, dict[int, float]]:
     return found
 
 
-def test_a_run_is_told_to_mlflow_once(undisturbed: RunDirectory, small_experiment: Experiment, tmp_path: Path) -> None:
-    history = [EpochRecord(**record) for record in undisturbed.history()]
-    config = TrackingConfig(run_uri=str(tmp_path / "run"), mlflow_uri=f"sqlite:///{tmp_path}/mlflow.db")
-    for end in (1, 2, 2, 3):  # the second epoch is told twice, as after an interruption
-        track(config, small_experiment, [], history[:end])
-    client = MlflowClient(tracking_uri=config.mlflow_uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("melanoma_ray").experiment_id])
-    assert run.data.params["model.network"] == "baseline"
-    told = {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, "val_accuracy")}
-    assert told == {record.epoch: record.val_accuracy for record in history}
+def test_a_start_by_other_code_is_noted(small_experiment: Experiment, prepared: str, tmp_path: Path) -> None:
+    run, dataset, note = RunDirectory(uri=str(tmp_path)), open_dataset(prepared), tmp_path / "run.json"
+    for _ in range(2):
+        run.claim(small_experiment, dataset)
+    noted = json.loads(note.read_text())
+    (provenance,) = noted["provenance"]
+    note.write_text(json.dumps(noted | {"provenance": [provenance | {"code_sha256": "older"}]}))
+    run.claim(small_experiment, dataset)
+    assert [start["code_sha256"] for start in json.loads(note.read_text())["provenance"]] == [
+        "older",
+        provenance["code_sha256"],
+    ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from melanoma_ray.experiments import convnext
+from melanoma_ray.model.metadata import nothing_known
 from melanoma_ray.model.precision import autocast_dtype
 from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.training.feeding import feed
+from melanoma_ray.training.state import build_state
+from melanoma_ray.training.step import Stepper
 from tests.checkpoints import build_checkpoint
 
 pytestmark = [
@@ -35,3 +42,37 @@ def test_an_answer_on_a_gpu_doesn_t_depend_on_who_else_is_asked_about(tmp_path: 
 def test_bf16_is_taken_where_the_gpu_has_it() -> None:
     expected = torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float32
     assert autocast_dtype("auto", torch.device("cuda")) == expected
+
+
+def test_batches_arrive_whole_and_in_order_while_the_network_works() -> None:
+    device, random = torch.device("cuda"), np.random.default_rng(0)
+    sent = [
+        {
+            "slot": np.full(8, slot),
+            "pixels": random.integers(0, 256, (8, 256, 256, 3), np.uint8),
+            "metadata": nothing_known(8),
+            "target": random.integers(0, 9, 8),
+        }
+        for slot in range(12)
+    ]
+    work = torch.randn(2048, 2048, device=device)
+    for batch, expected in zip(feed(sent, device), sent, strict=True):
+        work = work @ work / work.norm()
+        assert batch.pixels.device.type == "cuda"
+        for name in ("slot", "pixels", "metadata", "target"):
+            found = getattr(batch, name)
+            np.testing.assert_array_equal(found if name == "slot" else found.cpu().numpy(), expected[name])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_gpu_recipe_learns_a_batch_by_heart(*, compiled: bool) -> None:
+    model = replace(convnext().model, pretrained=False, image_side=64, dropout=0.0, compile=compiled)
+    experiment = replace(convnext(), model=model)
+    port = SimpleNamespace(rank=0, num_workers=1, device=torch.device("cuda"))
+    state = build_state(experiment, 9, port.device)
+    stepper = Stepper(state, experiment, (4,) * 9, port)
+    pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8, device=port.device)
+    target, metadata = torch.arange(8, device=port.device), torch.from_numpy(nothing_known(8)).to(port.device)
+    losses = [stepper.train(pixels, metadata, target, 40).loss_sum for _ in range(40)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])

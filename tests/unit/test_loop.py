@@ -55,8 +55,12 @@ class LocalPort:
 
     rank, num_workers, device = 0, 1, torch.device("cpu")
 
-    def __init__(self, job: TrainingJob, directory: Path, *, fail_at_step: int | None = None) -> None:
+    def __init__(
+        self, job: TrainingJob, directory: Path, *, fail_at_step: int | None = None, leaves_at: int = 0
+    ) -> None:
         self.job, self.directory, self.fail_at_step = job, directory, fail_at_step
+        self.leaves_at = leaves_at
+        """Which question whether the node leaves is answered by yes, from 1."""
         self.reports: list[dict[str, Any]] = []
         self.steps_saved: list[int] = []
 
@@ -80,7 +84,8 @@ class LocalPort:
             raise InterruptionError
 
     def is_leaving(self) -> bool:
-        return False
+        self.leaves_at -= 1
+        return self.leaves_at == 0
 
 
 def build_job(experiment: Experiment, checkpoint_every_s: float | None = None) -> TrainingJob:
@@ -120,6 +125,12 @@ def test_an_interruption_within_an_epoch_leaves_no_trace(tmp_path: Path, fail_at
         assert replace(ours, **timeless) == replace(theirs, **timeless)
     for name in ("progress.safetensors", "model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_a_node_that_leaves_is_reason_to_save_even_where_checkpoints_within_epochs_are_off(tmp_path: Path) -> None:
+    port = LocalPort(build_job(EXPERIMENT), tmp_path / "run", leaves_at=2)
+    Worker(port.job, port).run()
+    assert port.steps_saved == [15, 20, 30, 45, 60]
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:

@@ -101,8 +101,14 @@ def test_a_batch_larger_than_the_run_is_refused() -> None:
 
 
 def test_a_batch_that_the_workers_can_t_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match="not a multiple of 3 workers"):
+    with pytest.raises(ConfigError, match=r"3 workers can't share it evenly; choose a multiple of 3, such as 33$"):
         check_batch_size(32, 3)
+    with pytest.raises(ConfigError, match=r"3 workers can't share it evenly; choose a multiple of 12, such as 36$"):
+        check_batch_size(32, 1, 2, 3, 4)
+    with pytest.raises(ConfigError, match=r"2 workers .* each in 8 parts; choose a multiple of 16, such as 32$"):
+        check_batch_size(24, 2, num_parts=8)
+    check_batch_size(24, 1, 2, 3, 4)
+    check_batch_size(24, 2, num_parts=6)
 
 
 @given(st.integers(0, 2**31), st.integers(0, 2))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from melanoma_ray.config import Experiment, ModelConfig
-from melanoma_ray.experiments import baseline, lite0
+from melanoma_ray.experiments import baseline, convnext, lite0
 from melanoma_ray.model.metadata import NUM_FEATURES
 from melanoma_ray.training.state import TrainingState, build_state
 from melanoma_ray.training.step import Stepper
@@ -39,8 +39,9 @@ def advance(state: TrainingState, experiment: Experiment, start: int, stop: int)
         replace(lite0(), model=ModelConfig(network="tf_efficientnet_lite0", dropout=0.3)),
         replace(lite0(), num_accumulations=2),
         replace(lite0(), model=replace(lite0().model, uses_metadata=True)),
+        replace(convnext(), model=replace(convnext().model, pretrained=False, compile=False)),
     ],
-    ids=["baseline", "lite0", "frozen, in two parts", "with metadata"],
+    ids=["baseline", "lite0", "frozen, in two parts", "with metadata", "convnext, random weights"],
 )
 def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experiment: Experiment, tmp_path: Path) -> None:
     small = replace(
