@@ -155,9 +155,10 @@ def check_batch_size(global_batch_size: int, *worker_counts: int, num_parts: int
     Raises:
         ConfigError: It is not a multiple of one of the numbers of workers, times the parts.
     """
-    uneven = [number for number in worker_counts if global_batch_size % (number * num_parts)]
+    counts = [max(1, number) for number in worker_counts]  # what is below is refused by those who start them
+    uneven = [number for number in counts if global_batch_size % (number * num_parts)]
     if uneven:
-        unit = num_parts * math.lcm(*worker_counts)
+        unit = num_parts * math.lcm(*counts)
         parts = f", each in {num_parts} parts" if num_parts > 1 else ""
         msg = (
             f"global_batch_size={global_batch_size}: {uneven[0]} workers can't share it evenly{parts}; "

@@ -40,6 +40,9 @@ from melanoma_ray.schema import INDEX, QUARANTINE, SPLITS
 
 logger = logging.getLogger(__name__)
 
+_RULES = 2
+"""Raised when the same images and settings come to another result, so that an older one isn't taken for it."""
+
 Tracker = Callable[[Iterator[int], int, str], Iterator[int]]
 """Shows progress: counts as they come, how many there will be, and of what."""
 
@@ -97,7 +100,7 @@ def _read_old(uri: str) -> DatasetInfo | None:
 
 def _digest(source: pa.Table, config: PrepareConfig) -> str:
     """Return a SHA-256 of everything that decides a prepared dataset."""
-    digest = hashlib.sha256(repr(to_dict(config)).encode())
+    digest = hashlib.sha256(repr((_RULES, to_dict(config))).encode())
     rows = pd.util.hash_pandas_object(source.to_pandas().astype(str), index=False)
     digest.update(rows.to_numpy().tobytes())
     return digest.hexdigest()

@@ -39,7 +39,6 @@ _GROWING_FRACTION = 0.75
 """Of the epochs, in which progressive resizing reaches the whole side."""
 _TASK_CPUS = 0.3
 """Of a task that loads and augments: it shares the cores with the network, which has precedence."""
-_MAX_WARM_PROCESSES = 64
 _MEMORY_SHARE = 0.3
 """Of the smallest node's object store, that the decoded images may take: blocks in flight need the rest."""
 
@@ -153,21 +152,6 @@ def build_stream(
         num_cpus=_TASK_CPUS,
         fn_kwargs={"images": images, "config": experiment.augmentation},
     )
-
-
-def warm_up() -> None:
-    """Have processes import what they will need, while Ray Train starts: they then run loading tasks, or its actors.
-
-    It doesn't wait. An import takes one to two seconds of a core, and the first batch waits for it.
-    """
-    number = min(_MAX_WARM_PROCESSES, int(ray.cluster_resources().get("CPU", 1)))
-    for _ in range(number):
-        _import_this_module.remote()
-
-
-@ray.remote(num_cpus=0, scheduling_strategy="SPREAD")
-def _import_this_module() -> None:
-    """Do nothing: to find it, Ray imports its module."""
 
 
 def input_side(plan: SamplingPlan, experiment: Experiment, slot: int) -> int:

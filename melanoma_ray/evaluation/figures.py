@@ -56,7 +56,7 @@ class Figures:
     recall: dict[str, Estimate]
     """Of each diagnosis among the images, the share that is recognised."""
     apart: tuple[str, ...]
-    """Diagnoses of too few images to count in the balanced accuracy."""
+    """Diagnoses of too few groups to count in the balanced accuracy."""
     calibration: dict[str, float]
     """brier_score and expected_calibration_error of the melanoma probability."""
     confusion: Int[np.ndarray, "actual predicted"]
@@ -80,12 +80,12 @@ class Figures:
         }
 
 
-def measure(scored: Scored, *, min_images: int = 1) -> Figures:
+def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
     """Return every figure that is defined for these images.
 
     Args:
         scored: Truth and answers.
-        min_images: A diagnosis of fewer images is told apart and doesn't count in the balanced accuracy, in which
+        min_groups: A diagnosis of fewer groups is told apart and doesn't count in the balanced accuracy, in which
             a single image of it would weigh as much as hundreds of another. In all other figures its images count.
     """
     melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
@@ -93,7 +93,8 @@ def measure(scored: Scored, *, min_images: int = 1) -> Figures:
     num_diagnoses = len(scored.diagnoses)
     confusion = confusion_matrix(scored.predicted[known], scored.actual[known], num_diagnoses)
     num_images = confusion.sum(axis=1)
-    balanced = known & (num_images >= min_images)[scored.actual]
+    num_groups = np.array([len(np.unique(scored.group[scored.actual == i])) for i in range(num_diagnoses)])
+    balanced = known & (num_groups >= min_groups)[scored.actual]
     undefined: dict[str, str] = {}
 
     def attempt(name: str, compute: Callable[[], Any]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def measure(scored: Scored, *, min_images: int = 1) -> Figures:
             scored.diagnoses[i]: estimate_share(int(confusion[i, i]), int(num_images[i]))
             for i in np.flatnonzero(num_images)
         },
-        apart=tuple(scored.diagnoses[i] for i in np.flatnonzero((num_images > 0) & (num_images < min_images))),
+        apart=tuple(scored.diagnoses[i] for i in np.flatnonzero((num_groups > 0) & (num_groups < min_groups))),
         calibration=calibration,
         confusion=confusion,
         roc=attempt("roc", lambda: roc_curve(score, melanoma)).get("roc"),

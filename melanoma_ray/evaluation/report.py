@@ -90,7 +90,7 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         group=pd.factorize(images["group_id"])[0],
         diagnoses=manifest.diagnoses,
     )
-    figures = measure(scored, min_images=manifest.num_members if split == "folds" else 1)  # one in each fold
+    figures = measure(scored, min_groups=manifest.num_members if split == "folds" else 1)  # one in each fold
     report = {
         "split": split,
         "data": dataset.uri,
@@ -198,7 +198,7 @@ def _metric_rows(figures: Figures) -> list[MetricRow]:
     rows += [
         build_metric_row(
             f"Recall of {name}",
-            "Told apart: it has fewer images than there are folds, so the balanced accuracy leaves it out.",
+            "Told apart: it has fewer lesions than there are folds, so the balanced accuracy leaves it out.",
             figures.recall[name],
             unit="images of it",
         )

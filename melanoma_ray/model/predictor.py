@@ -44,7 +44,7 @@ class Predictions:
 
 
 class Scorer:
-    """Networks in evaluation mode: pixels to the mean of their logits, in fp32, on the device they were given."""
+    """Networks in evaluation mode: pixels to logits, the mean over views and networks, in fp32, on their device."""
 
     def __init__(
         self, members: Sequence[Classifier], config: ModelConfig, num_diagnoses: int, device: torch.device
@@ -97,8 +97,8 @@ def _mean(logits: list[Tensor]) -> Tensor:
 def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:
     """Return logits with the mean's probabilities and the members' mean energy.
 
-    Averaged logits have a lower log-sum-exp than their members (it is convex), so by the energy threshold, which was
-    chosen on single members, too many images would be unlike those of training. A constant a row mends it.
+    The log-sum-exp of averaged logits is never above the mean of their members' (it is convex), so by the energy
+    threshold, chosen on single members, too many images would be unlike those of training. A constant a row mends it.
     """
     mean = logits.mean(dim=0)
     lost = logits.logsumexp(dim=-1).mean(dim=0) - mean.logsumexp(dim=-1)

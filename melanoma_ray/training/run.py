@@ -20,7 +20,7 @@ from melanoma_ray.config import Experiment, to_dict
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import BEST, MANIFEST
-from melanoma_ray.training.history import BEST_METRIC
+from melanoma_ray.training.history import BEST_METRIC, EpochRecord, StepRecord
 from melanoma_ray.training.provenance import describe_provenance
 
 _RUN = "run.json"
@@ -97,6 +97,13 @@ class RunDirectory:
             return list(storage.read_json(storage.join(self.uri, _HISTORY))["epochs"])
         progress = self.newest_progress()
         return [] if progress is None else list(storage.read_json(storage.join(progress, _PROGRESS))["history"])
+
+    def records(self) -> tuple[list[StepRecord], list[EpochRecord]]:
+        """Return the steps and epochs that the newest progress remembers."""
+        progress = self.newest_progress()
+        known = {} if progress is None else storage.read_json(storage.join(progress, _PROGRESS))
+        steps = [StepRecord(**step) for step in known.get("steps", [])]
+        return steps, [EpochRecord(**epoch) for epoch in known.get("history", [])]
 
     def write_history(self) -> list[dict[str, Any]]:
         """Write history.json when training is over."""

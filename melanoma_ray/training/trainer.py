@@ -18,7 +18,7 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.plan import check_batch_size
-from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images, warm_up
+from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images
 from melanoma_ray.errors import MelanomaRayError
 from melanoma_ray.training.finishing import finish_run
 from melanoma_ray.training.history import BEST_METRIC
@@ -109,8 +109,8 @@ def train(
         return run
     if run.slot() < job.plan.num_slots:
         fit(job, dataset, scaling=scaling, run_config=run_config)
+    end_tracking(tracking, experiment, *run.records())
     finish_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
-    end_tracking(tracking)
     return run
 
 
@@ -121,7 +121,6 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         MelanomaRayError: What a worker raised.
         TrainingFailedError: More failures than the run may have.
     """
-    warm_up()
     run_uri = storage.join(str(run_config.storage_path), str(run_config.name))
     trainer = TorchTrainer(
         train_worker,

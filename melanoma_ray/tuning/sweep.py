@@ -147,8 +147,9 @@ def _build_trainable(
 
 def _describe(result: tune.Result, num_epochs: int) -> dict[str, Any]:
     """Return a trial as plain values, as the report takes them, with its best progress directory."""
-    frame = result.metrics_dataframe
-    if frame is None or BEST_METRIC not in frame:
+    told = result.metrics_dataframe
+    frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # nan: within an epoch
+    if frame is None or frame.empty:
         reason = str(result.error).splitlines()[0] if result.error else "no epoch was finished"
         return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
     num_done = int(frame["epoch"].max())

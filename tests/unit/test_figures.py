@@ -11,20 +11,23 @@ from melanoma_ray.model.predictor import Predictions
 DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
 
 
-def figures_of(actual: list[int], predicted: list[int], **kwargs: int) -> Figures:
+def figures_of(
+    actual: list[int], predicted: list[int], *, group: list[int] | None = None, min_groups: int = 1
+) -> Figures:
     probability = np.eye(len(DIAGNOSES), dtype=np.float32)[predicted]
     predictions = Predictions(
         probability=probability, melanoma_probability=probability[:, 0], decision=("refer",) * len(actual)
     )
-    number = np.arange(len(actual))
+    groups = np.arange(len(actual)) if group is None else np.array(group)
     return measure(
-        Scored(predictions=predictions, actual=np.array(actual), group=number, diagnoses=DIAGNOSES), **kwargs
+        Scored(predictions=predictions, actual=np.array(actual), group=groups, diagnoses=DIAGNOSES),
+        min_groups=min_groups,
     )
 
 
-def test_a_diagnosis_of_too_few_images_is_told_apart_and_counts_in_every_other_figure() -> None:
+def test_a_diagnosis_of_too_few_groups_is_told_apart_and_counts_in_every_other_figure() -> None:
     actual, predicted = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 0, 0, 2, 0]
-    figures = figures_of(actual, predicted, min_images=3)
+    figures = figures_of(actual, predicted, min_groups=3)
     assert figures.apart == ("seborrheic keratosis",)
     assert figures.estimates["balanced_accuracy"].value == pytest.approx((3 / 4 + 2 / 4) / 2)
     assert figures.estimates["balanced_accuracy"].denominator == 8
@@ -46,8 +49,14 @@ def test_every_diagnosis_counts_where_nothing_is_asked_and_one_without_images_is
 
 
 def test_images_of_a_diagnosis_that_the_model_doesn_t_know_are_wrong_and_in_no_recall() -> None:
-    figures = figures_of([0, 1, -1, -1], [0, 1, 2, 2], min_images=1)
+    figures = figures_of([0, 1, -1, -1], [0, 1, 2, 2], min_groups=1)
     assert figures.num_unknown == 2
     assert figures.estimates["accuracy"].value == 0.5
     assert figures.estimates["balanced_accuracy"].value == 1.0
     assert "seborrheic keratosis" not in figures.recall
+
+
+def test_many_images_of_one_lesion_are_one_group() -> None:
+    figures = figures_of([0, 0, 1, 1, 2, 2, 2], [0, 1, 1, 1, 0, 0, 0], group=[0, 1, 2, 3, 4, 4, 4], min_groups=2)
+    assert figures.apart == ("seborrheic keratosis",)
+    assert figures.estimates["balanced_accuracy"].value == pytest.approx(3 / 4)

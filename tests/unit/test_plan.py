@@ -108,6 +108,7 @@ def test_a_batch_that_the_workers_can_t_share_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"2 workers .* each in 8 parts; choose a multiple of 16, such as 32$"):
         check_batch_size(24, 2, num_parts=8)
     check_batch_size(24, 1, 2, 3, 4)
+    check_batch_size(24, 0)
     check_batch_size(24, 2, num_parts=6)
 
 

@@ -40,9 +40,9 @@ def test_a_run_is_told_to_mlflow_once_with_its_origin(tmp_path: Path) -> None:
     storage.write_json(f"{run_uri}/run.json", {"data_fingerprint": "f" * 64, "provenance": provenance})
     config = TrackingConfig(run_uri=run_uri, mlflow_uri=f"sqlite:///{tmp_path}/mlflow.db")
     done_again = [HISTORY[0], replace(HISTORY[1], ended_at=HISTORY[1].ended_at + 5)]
-    for known in (HISTORY[:2], done_again, HISTORY):  # the third was never told by itself
+    for known in (HISTORY[:2], done_again):  # the others are told at the end
         track(config, Experiment(), STEPS, known)
-    end_tracking(config)
+    end_tracking(config, Experiment(), STEPS, HISTORY)
     client = MlflowClient(tracking_uri=config.mlflow_uri)
     (run,) = client.search_runs([client.get_experiment_by_name("melanoma_ray").experiment_id])
     assert run.info.status == "FINISHED"
@@ -69,7 +69,7 @@ def test_an_mlflow_that_is_not_there_ends_no_training(tmp_path: Path, caplog: py
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
     track(TrackingConfig(run_uri=str(tmp_path), mlflow_uri=nowhere), Experiment(), [], HISTORY)
-    assert f"MLflow at {nowhere} isn't told" in caplog.text
+    assert f"curves of {tmp_path} aren't told now" in caplog.text
     assert len(list((tmp_path / EVENTS).iterdir())) == len(HISTORY)
 
 
@@ -86,3 +86,5 @@ def test_a_relative_sqlite_file_lies_where_the_command_was_given(
     assert absolute_mlflow_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
     assert absolute_mlflow_uri("http://tracker:5000") == "http://tracker:5000"
     assert absolute_mlflow_uri(None) is None
+    with pytest.raises(ConfigError, match=rf"no directory {tmp_path}/nowhere; make it"):
+        absolute_mlflow_uri("sqlite:///nowhere/mlflow.db")
