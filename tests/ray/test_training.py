@@ -153,6 +153,16 @@ def test_a_worker_killed_within_an_epoch_changes_nothing_in_the_weights(
         assert {name: ours[name] for name in EXACT} == {name: theirs[name] for name in EXACT}
 
 
+def test_a_run_that_gets_no_better_ends_early_and_is_finished(
+    small_experiment: Experiment, prepared: str, storage: Path
+) -> None:
+    optimizer = replace(small_experiment.optimizer, learning_rate=1e-12)
+    still = replace(small_experiment, optimizer=optimizer, num_epochs=8, patience_epochs=1)
+    run = run_training(still, prepared, storage, "still")
+    assert len(run.history()) == 2
+    assert run.is_finished
+
+
 def test_two_workers_see_the_same_batches_and_learn_the_same(
     undisturbed: RunDirectory, small_experiment: Experiment, prepared: str, storage: Path
 ) -> None:

@@ -62,6 +62,23 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experimen
             assert torch.equal(tensor, theirs[name]), name
 
 
+@pytest.mark.parametrize("limit", [1e-3, 1e6], ids=["too long", "short enough"])
+def test_a_gradient_is_shortened_as_torch_does_it(limit: float) -> None:
+    optimizer = replace(baseline().optimizer, max_gradient_norm=limit)
+    experiment = replace(baseline(), model=ModelConfig(image_side=64), optimizer=optimizer, precision="fp32")
+    state = advance(build_state(experiment, 9, PORT.device), experiment, 0, 1)
+    parameters = list(state.classifier.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    expected = [torch.nn.Parameter(parameter.detach().clone()) for parameter in parameters]
+    for ours, theirs in zip(parameters, expected, strict=True):
+        theirs.grad = ours.grad.clone()
+    torch.nn.utils.clip_grad_norm_(expected, limit)
+    Stepper(state, experiment, (4,) * 9, PORT)._clip()
+    for ours, theirs in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
+
+
 def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
     experiment = replace(baseline(), model=ModelConfig(image_side=64), precision="fp32")
     one = advance(build_state(experiment, 9, PORT.device), experiment, 0, 2)

@@ -21,6 +21,7 @@ from melanoma_ray.model.calibration import calibrated_probability, fit_calibrati
 from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.model.predictor import views
+from melanoma_ray.training.feeding import feed
 from melanoma_ray.training.schedule import build_optimizer, learning_rate
 from melanoma_ray.training.state import build_state
 
@@ -162,3 +163,24 @@ def test_eight_views_are_the_eight_ways_to_lay_a_square() -> None:
         found = list(views(pixels, num_views))
         assert len(found) == num_views
         assert torch.equal(found[0], pixels)
+
+
+def test_the_network_gets_arrays_of_its_own_in_order() -> None:
+    sent = [
+        {
+            "slot": np.full(2, slot),
+            "pixels": np.full((2, 4, 4, 3), slot, np.uint8),
+            "metadata": np.zeros((2, 3), np.float32),
+            "target": np.array([slot, -1]),
+        }
+        for slot in range(3)
+    ]
+    for array in (array for batch in sent for array in batch.values()):
+        array.flags.writeable = False  # as in the object store
+    for slot, batch in enumerate(feed(sent, torch.device("cpu"))):
+        assert batch.slot.tolist() == [slot, slot]
+        assert batch.target.tolist() == [slot, -1]
+        assert (batch.pixels == slot).all()
+        batch.pixels.add_(1)
+    assert slot == 2
+    assert (sent[1]["pixels"] == 1).all()
