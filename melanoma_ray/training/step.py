@@ -112,11 +112,17 @@ class Stepper:
 
 
 def _distribute(state: TrainingState, port: RunPort) -> nn.Module:
-    """Wrap for gradient averaging where there are several workers."""
+    """Wrap for gradient averaging where there are several workers.
+
+    Batch norm's statistics stay each worker's own: training doesn't read them, and those that count are worker 0's,
+    which all are given before they validate.
+    """
     if port.num_workers == 1:
         return state.classifier
     devices = [port.device] if port.device.type == "cuda" else None
-    return DistributedDataParallel(state.classifier, device_ids=devices)
+    return DistributedDataParallel(
+        state.classifier, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
