@@ -50,7 +50,10 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
 
 def describe_run(run: RunDirectory) -> str:
     """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
-    best = max(reversed(run.history()), key=lambda record: float(record[BEST_METRIC]))
+    history = run.history()
+    if not history:  # of cross-validation, whose folds' runs lie in the run's directory
+        return f"checkpoint: {run.best}\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+    best = max(reversed(history), key=lambda record: float(record[BEST_METRIC]))
     return "\n".join(
         [
             f"best epoch {best['epoch']}: validation accuracy {best['val_accuracy']:.3f}, "

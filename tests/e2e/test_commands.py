@@ -96,6 +96,20 @@ def test_evaluate_and_predict_write_what_the_readme_says(
     assert (tmp_path / "out" / "predictions.parquet").exists()
 
 
+def test_cross_validation_is_one_command_and_its_figures_another(collection: str, tmp_path: Path) -> None:
+    data, storage = str(tmp_path / "data"), str(tmp_path / "runs")
+    folds = ["--split.num-folds", "2", "--split.test-fraction", "0"]
+    run_well("jobs.prepare", "--images", collection, "--output", data, "--image.side", "64", *folds)
+    train = ["jobs.train", "baseline", *SMALL, "--num-epochs", "1", "--folds"]
+    printed = run_well(*train, "--data", data, "--storage", storage, "--name", "both")
+    assert f"jobs.evaluate --checkpoint {storage}/both --split folds" in printed
+    report = str(tmp_path / "report")
+    printed = run_well(
+        "jobs.evaluate", "--checkpoint", f"{storage}/both", "--data", data, "--split", "folds", "--output", report
+    )
+    assert "balanced_accuracy" in printed
+
+
 def test_deploy_answers_query_until_it_is_ended(trained: str, collection: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
