@@ -204,7 +204,8 @@ def _row(result: Result, reports: list[dict[str, Any]]) -> str:
         for name, found in figures["recall"].items()
         if name in figures["apart"]
     )
-    return f"| {result.title} | {figures['num_images']} ({result.split}){apart} | {' | '.join(cells)} |"
+    missing = f"; {len(reports)} of {len(result.seeds)} seeds run" if len(reports) < len(result.seeds) else ""
+    return f"| {result.title} | {figures['num_images']} ({result.split}){missing}{apart} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
