@@ -79,7 +79,10 @@ def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that
         correct += int((found == folded.targets(held_out)).sum())
     assert report["figures"]["accuracy"]["numerator"] == correct
     assert report["figures"]["num_images"] == int(folded.index["fold"].notna().sum())
-    assert "cross-validation" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "cross-validation" in page
+    assert "on the same answers that are judged here" in page
+    assert "had no say" not in page
 
 
 def test_a_diagnosis_of_a_single_lesion_is_in_one_fold_and_known_to_every_network(
