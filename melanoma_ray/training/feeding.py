@@ -11,6 +11,9 @@ from torch import Tensor
 
 from melanoma_ray.training.port import Batch
 
+_NAMES = ("pixels", "metadata", "target")
+"""Of a batch's arrays, those that the network gets."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceBatch:
@@ -37,9 +40,6 @@ def feed(batches: Iterable[Batch], device: torch.device) -> Iterator[DeviceBatch
         return
     for batch in batches:
         yield DeviceBatch(slot=batch["slot"], **{name: torch.from_numpy(np.array(batch[name])) for name in _NAMES})
-
-
-_NAMES = ("pixels", "metadata", "target")
 
 
 def _transfer_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[DeviceBatch]:
