@@ -50,7 +50,7 @@ class Result:
         return self.title.lower().replace(" ", "-").replace(",", "").replace(":", "")
 
 
-_ISIC9 = f"--images DATA/isic9/Train {_SQUASHED} {_SEEDS_PROTOCOL}"
+_ISIC9 = f"--images DATA/isic9/Train --image.side 180 {_SQUASHED} {_SEEDS_PROTOCOL}"
 _ISIC9_HONEST = "--images DATA/isic9/Train --metadata DATA/ham10000/HAM10000_metadata.csv --split.num-folds 5"
 _HAM = "--images DATA/ham10000/images --metadata DATA/ham10000/HAM10000_metadata.csv --image.side 224"
 RESULTS = (

@@ -165,29 +165,33 @@ def input_side(plan: SamplingPlan, experiment: Experiment, slot: int) -> int:
 
 
 def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_slot: int, num_workers: int) -> list[pa.Table]:
-    """Return the plan's rows from a slot on as blocks: worker 0's, worker 1's and so on, then worker 0's next."""
+    """Return the plan's rows from a slot on as blocks: worker 0's, worker 1's and so on, then worker 0's next.
+
+    A block holds slots of one side. The first one holds a single slot, so that training begins when one batch is ready.
+    """
     share = plan.global_batch_size // num_workers
     slots_per_block = max(1, min(_MAX_SLOTS_PER_BLOCK, _BLOCK_BYTES // (share * 3 * experiment.model.image_side**2)))
-    sides = [input_side(plan, experiment, slot) for slot in range(start_slot, plan.num_slots)]
+
+    def side_and_place(slot: int) -> tuple[int, int]:
+        return input_side(plan, experiment, slot), -(-(slot - start_slot) // slots_per_block)
+
     blocks = []
-    for side, same in groupby(range(start_slot, plan.num_slots), key=lambda slot: sides[slot - start_slot]):
-        all_slots = list(same)
-        for first in range(0, len(all_slots), slots_per_block):
-            slots = all_slots[first : first + slots_per_block]
-            rows = [plan.images(slot) for slot in slots]
-            for worker in range(num_workers):
-                mine = slice(worker * share, (worker + 1) * share)
-                blocks.append(
-                    pa.table(
-                        {
-                            "image": np.concatenate([numbers[mine] for numbers, _ in rows]),
-                            "augmentation_seed": np.concatenate([seeds[mine] for _, seeds in rows]),
-                            "slot": np.repeat(np.asarray(slots, np.int64), share),
-                            "is_training": np.repeat([plan.is_training(slot) for slot in slots], share),
-                            "side": np.full(len(slots) * share, side, np.int64),
-                        }
-                    )
+    for (side, _), same in groupby(range(start_slot, plan.num_slots), key=side_and_place):
+        slots = list(same)
+        rows = [plan.images(slot) for slot in slots]
+        for worker in range(num_workers):
+            mine = slice(worker * share, (worker + 1) * share)
+            blocks.append(
+                pa.table(
+                    {
+                        "image": np.concatenate([numbers[mine] for numbers, _ in rows]),
+                        "augmentation_seed": np.concatenate([seeds[mine] for _, seeds in rows]),
+                        "slot": np.repeat(np.asarray(slots, np.int64), share),
+                        "is_training": np.repeat([plan.is_training(slot) for slot in slots], share),
+                        "side": np.full(len(slots) * share, side, np.int64),
+                    }
                 )
+            )
     return blocks
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import running_cluster
+from tests.cluster import running_cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 400
@@ -32,14 +32,23 @@ class Driver:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
-    def steps_saved(self):
-        found = set()
+    def saved(self):
+        """Return the progress of each checkpoint, by its step."""
+        found = {}
         for name in self.run.glob("checkpoint_*/progress.json"):
             try:
-                found.add(json.loads(name.read_text())["step"])
+                progress = json.loads(name.read_text())
             except (OSError, ValueError):  # it is being written, or deleted
                 continue
+            found[progress["step"]] = progress
         return found
+
+    def steps_saved(self):
+        return set(self.saved())
+
+    def newest_history(self):
+        saved = self.saved()
+        return saved[max(saved)]["history"]
 
     def wait_for_step(self, step):
         deadline = time.monotonic() + RUN_TIMEOUT_S
@@ -92,8 +101,7 @@ EVERY_TEN_STEPS = ("--checkpoint-every-minutes", "1e-6")
 def test_two_workers_on_two_nodes_train_to_the_end(cluster, two_nodes, prepared, storage, undisturbed):
     driver = Driver(cluster, prepared, storage, "alone", *EVERY_TEN_STEPS)
     driver.wait_for_step(MID_EPOCH_STEP)
-    actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
-    workers = {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}
+    workers = training_nodes(cluster)
     undisturbed["weights"], undisturbed["history"] = driver.finish()
     assert workers == set(two_nodes.values())
     assert undisturbed["history"][-1]["train_loss"] < undisturbed["history"][0]["train_loss"]
@@ -126,16 +134,30 @@ def test_a_driver_that_is_killed_and_the_same_command_again_give_the_same_weight
 
 
 @pytest.mark.slow
-def test_an_elastic_run_goes_on_with_the_node_that_is_left_and_learns_the_same(
+def test_an_elastic_run_shrinks_and_grows_with_the_cluster_and_learns_the_same(
     cluster, two_nodes, prepared, storage, undisturbed
 ):
-    driver = Driver(cluster, prepared, storage, "elastic", *EVERY_TEN_STEPS, "--min-workers", "1")
-    driver.wait_for_step(MID_EPOCH_STEP)
-    cluster.kill_raylet(next(iter(two_nodes)))
-    _, history = driver.finish()
-    for ours, theirs in zip(history, undisturbed["history"], strict=True):
+    """Its epochs are many, since Ray asks once a minute whether a run could grow; the first ones are compared."""
+    driver = Driver(cluster, prepared, storage, "elastic", *EVERY_TEN_STEPS, "--min-workers", "1", "--num-epochs", "60")
+    try:
+        driver.wait_for_step(MID_EPOCH_STEP)
+        lost, left = two_nodes
+        cluster.kill_raylet(lost)
+        wait_for(lambda: training_nodes(cluster) == {two_nodes[left]}, RUN_TIMEOUT_S, cluster)
+        driver.wait_for_step(max(driver.steps_saved()) + MID_EPOCH_STEP)  # it goes on with one
+        returned = cluster.add_worker("returned", CPUS)
+        wait_for(lambda: training_nodes(cluster) == {two_nodes[left], returned}, RUN_TIMEOUT_S, cluster)
+        grown_at = max(driver.steps_saved())
+        driver.wait_for_step(max(grown_at, undisturbed["history"][-1]["step"]) + MID_EPOCH_STEP)  # and with both
+        history = driver.newest_history()
+    finally:
+        driver.process.terminate()
+        driver.process.wait(60)
+    assert [record["epoch"] for record in history] == list(range(1, len(history) + 1))
+    for ours, theirs in zip(history, undisturbed["history"], strict=False):
         assert ours["step"] == theirs["step"]
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.1)  # dropout draws by worker
+    assert len(history) >= NUM_EPOCHS
 
 
 @pytest.mark.slow
@@ -159,10 +181,10 @@ def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(cluster, two_nodes, pr
 
 def epoch_ends(driver):
     """Return the steps at which the epochs done so far ended, as the checkpoints' histories tell them."""
-    ends = set()
-    for name in driver.run.glob("checkpoint_*/progress.json"):
-        try:
-            ends |= {record["step"] for record in json.loads(name.read_text())["history"]}
-        except (OSError, ValueError):
-            continue
-    return ends
+    return {record["step"] for progress in driver.saved().values() for record in progress["history"]}
+
+
+def training_nodes(cluster):
+    """Return the ids of the nodes on which a worker trains."""
+    actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
+    return {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}

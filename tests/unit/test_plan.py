@@ -80,6 +80,13 @@ def test_workers_shares_of_a_slot_have_equal_rows_so_that_the_splitter_takes_tur
     assert all(len(set(rows[i : i + 4])) == 1 for i in range(0, len(rows), 4))
 
 
+def test_the_first_block_holds_a_single_slot_so_that_training_needn_t_wait_for_more() -> None:
+    plan = SamplingPlan(num_train=50, num_val=7, global_batch_size=8, num_epochs=3, seed=1)
+    slots_of = [sorted(set(b["slot"].to_pylist())) for b in plan_blocks(plan, EXPERIMENT, start_slot=3, num_workers=2)]
+    assert slots_of[:2] == [[3], [3]]
+    assert slots_of[2] == slots_of[3] == list(range(4, 12))
+
+
 def test_epochs_differ_in_order_and_in_augmentation_and_a_seed_repeats_both() -> None:
     plan = SamplingPlan(num_train=16, num_val=1, global_batch_size=16, num_epochs=2, seed=3)
     first, second = plan.images(0), plan.images(2)
