@@ -1,4 +1,4 @@
-"""Random reads of stored squares from Parquet and from Lance: what the prepared format rests on.
+"""Random reads of stored squares from Parquet, Arrow and Lance: what the prepared format rests on.
 
 pip install pylance && python -m benchmarks.formats
 """
@@ -33,6 +33,9 @@ def main() -> None:
         squares = [decode_image(path.read_bytes(), ImageConfig(side=180)).pixels.tobytes() for path in files]
         table = pa.table({"pixels": pa.array([squares[i % len(squares)] for i in range(_NUM_IMAGES)], pa.binary())})
         readers = {f"Parquet, {size} rows a group": _write_parquet(table, folder, size) for size in (1, 8, 64)}
+        readers |= {
+            f"Arrow, a square a batch, {codec}": _write_arrow(table, folder, codec) for codec in ("zstd", "lz4")
+        }
         readers["Lance"] = _write_lance(table, folder)
         random = np.random.default_rng(0)
         wanted = [random.choice(_NUM_IMAGES, _BATCH, replace=False) for _ in range(_NUM_BATCHES)]
@@ -74,6 +77,19 @@ def _write_parquet(table: pa.Table, folder: Path, rows_per_group: int) -> tuple[
                 len(column[int(row % rows_per_group)].as_py()) for row in rows[rows // rows_per_group == group]
             )
         return total
+
+    return read, path.stat().st_size
+
+
+def _write_arrow(table: pa.Table, folder: Path, codec: str) -> tuple[Reader, int]:
+    path = folder / f"{codec}.arrow"
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table, max_chunksize=1)
+
+    def read(rows: np.ndarray) -> int:
+        with pa.OSFile(str(path)) as file:
+            reader = pa.ipc.open_file(file)
+            return sum(len(reader.get_batch(int(row)).column(0)[0].as_py()) for row in rows)
 
     return read, path.stat().st_size
 

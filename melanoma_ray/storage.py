@@ -162,16 +162,10 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns, filesystem=filesystem)
 
 
-def write_table(uri: str, table: pa.Table, *, rows_per_group: int | None = None) -> None:
-    """Write one Parquet file in one piece.
-
-    Args:
-        uri: Of the file.
-        table: What to write.
-        rows_per_group: A reader of one row reads so many; by default all.
-    """
+def write_table(uri: str, table: pa.Table) -> None:
+    """Write one Parquet file in one piece."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=rows_per_group)
+    pq.write_table(table, sink, compression="zstd")
     write_bytes(uri, memoryview(sink.getvalue()))
 
 

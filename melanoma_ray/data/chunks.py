@@ -1,7 +1,7 @@
 """Decoded images on disk: chunks of some hundred rows, each written whole, and never written again.
 
-A chunk is two files: the squares of pixels, and after them what was found out about each image, so
-that a reader who sees the second has both.
+A chunk is two files: the squares of pixels, an Arrow file with one record batch a square, and after it
+what was found out about each image, in Parquet, so that a reader who sees the second has both.
 
 A row is known by (path, bytes, time of change) of its file, so a second run decodes only what is
 new, an interrupted one goes on, and no row is ever taken for a file that has changed since.
@@ -34,16 +34,16 @@ from melanoma_ray.schema import CHUNK
 
 KEY = ["path", "num_bytes", "modified_ns"]
 _UNREADABLE = "unreadable"
-_FORMAT = "2"
+_FORMAT = "3"
 """Of a row: raise it when the same file and settings would give another row."""
 _CHUNK_BYTES = 48 * 1024 * 1024
 """Of squares in one file: a task holds three times this, and loses no more work than this when it is ended."""
 _MAX_IMAGES_PER_CHUNK = 512
 """A core waits a fifth of a second for its next task, and decodes this many photographs in one."""
-_SQUARES = ".squares"
-"""Ending of the squares' file, itself Parquet, in place of ``.parquet``."""
-_SQUARES_PER_GROUP = 1
-"""A reader decompresses no square but the one it wants (benchmarks/formats.py)."""
+_SQUARES = ".arrow"
+"""Ending of the squares' file, in place of ``.parquet``."""
+_SQUARES_ASKED_FOR_SINGLY = 16
+"""Of a remote chunk; the whole of it takes no longer to come than the answers to so many requests."""
 
 
 def chunks_name(config: ImageConfig) -> str:
@@ -92,8 +92,7 @@ def write_chunk(batch: pa.Table, chunks_uri: str, config: ImageConfig) -> pa.Tab
     rows = decode_rows(batch, config)
     digest = hashlib.sha256("\n".join(map(str, batch.to_pylist())).encode()).hexdigest()[:16]
     findings, squares = files_of(f"{digest}.parquet")
-    pixels = pa.table({"pixels": pa.array([row.pop("pixels", None) for row in rows], pa.binary())})
-    storage.write_table(storage.join(chunks_uri, squares), pixels, rows_per_group=_SQUARES_PER_GROUP)
+    write_squares(storage.join(chunks_uri, squares), [row.pop("pixels", None) for row in rows])
     storage.write_table(storage.join(chunks_uri, findings), pa.Table.from_pylist(rows, schema=CHUNK))
     return pa.table({"num_images": [len(rows)]})
 
@@ -174,22 +173,35 @@ def read_thumbnails(chunks_uri: str, chunk: Sequence[str], row: Sequence[int]) -
     return thumbnails
 
 
+def write_squares(uri: str, squares: Sequence[bytes | None]) -> None:
+    """Write a file from which any square is read alone, and decompressed by LZ4 (benchmarks/formats.py)."""
+    table = pa.table({"pixels": pa.array(squares, pa.binary())})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=1)
+    storage.write_bytes(uri, memoryview(sink.getvalue()))
+
+
 def read_squares(
     chunks_uri: str, chunk: Sequence[str], row: Sequence[int], side: int
 ) -> UInt8[np.ndarray, "image side side 3"]:
-    """Return the squares of some rows, in the order asked for; no others are read.
+    """Return the squares of some rows, in the order asked for; no others are decompressed.
 
     Raises:
         OSError: A chunk isn't there.
+        ArrowInvalid: A chunk is damaged.
     """
     filesystem, root = storage.resolve(chunks_uri)
     squares = np.empty((len(chunk), side, side, 3), np.uint8)
     for name, places in _places_by_chunk(chunk):
-        file = pq.ParquetFile(storage.join(root, files_of(name)[1]), filesystem=filesystem)
-        wanted, order = np.unique(np.asarray(row)[places], return_inverse=True)
-        found = file.read_row_groups(wanted.tolist(), use_threads=False).column(0)
-        for place, index in zip(places, order, strict=True):
-            squares[place] = np.frombuffer(found[int(index)].as_buffer(), np.uint8).reshape(side, side, 3)
+        with filesystem.open_input_file(storage.join(root, files_of(name)[1])) as file:
+            is_whole = not storage.is_local(chunks_uri) and len(places) > _SQUARES_ASKED_FOR_SINGLY
+            source = file.read_buffer() if is_whole else file
+            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+            for place in places:
+                square = reader.get_batch(int(row[place])).column(0)[0].as_buffer()
+                squares[place] = np.frombuffer(square, np.uint8).reshape(side, side, 3)
     return squares
 
 

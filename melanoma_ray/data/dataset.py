@@ -2,7 +2,7 @@
 
 dataset.json          written last: without it there is no dataset; it names the two below
 index-….parquet       one row a readable image: who it is, its split, or why it was dropped
-pixels-…/             Parquet files with the stored squares, without loss
+pixels-…/             Arrow files with the stored squares, without loss; beside each what was found out about them
 quarantine.parquet    one row an unreadable image, with its reason
 audit.html, .json     what was found, with thumbnails; and the same as figures
 """
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import UInt8
 from pydantic import TypeAdapter, ValidationError
 
@@ -102,7 +103,7 @@ class PreparedDataset:
 
     @property
     def pixels_uri(self) -> str:
-        """Directory of the Parquet files with the squares."""
+        """Directory of the files with the squares."""
         return storage.join(self.uri, self.info.pixels)
 
     def load_pixels(self, paths: Sequence[str]) -> UInt8[np.ndarray, "image side side 3"]:
@@ -120,7 +121,7 @@ class PreparedDataset:
             return read_squares(
                 self.pixels_uri, list(images["chunk"]), list(images["row"]), self.info.config.image.side
             )
-        except OSError as error:
+        except (OSError, pa.ArrowInvalid) as error:
             msg = f"{self.uri}: its pixels can't be read ({error}); prepare again"
             raise DataError(msg) from error
 
