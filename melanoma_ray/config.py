@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from melanoma_ray.errors import ConfigError
 
 Aspect = Literal["crop", "pad", "squash"]
+SAMPLING_EXPONENTS = {"uniform": 0.0, "sqrt": -0.5, "balanced": -1.0}
+"""An image of a diagnosis of n training images is shown in proportion to n to this power."""
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001
@@ -184,9 +186,13 @@ class LossConfig:
     """Of focal loss, which multiplies by (1 - p)^γ (arXiv:1708.02002); 0: cross-entropy."""
     label_smoothing: float = 0.0
     """In [0, 1)."""
+    logit_adjustment: float = 0.0
+    """Times the logarithm of a diagnosis's share of the images shown, added to its logit while training: with 1 the
+    network answers as if all diagnoses were equally frequent (arXiv:2007.07314); 0 or more."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        _require(self.logit_adjustment >= 0, "loss.logit_adjustment", self.logit_adjustment, "0 or more")
         _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "a share in [0, 1)")
         _require(self.focal_gamma >= 0, "loss.focal_gamma", self.focal_gamma, "0 or more")
 

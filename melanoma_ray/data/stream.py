@@ -20,7 +20,7 @@ import ray
 import ray.data
 from jaxtyping import Float32, Float64, Int64, UInt8, UInt64
 
-from melanoma_ray.config import AugmentationConfig, Experiment
+from melanoma_ray.config import SAMPLING_EXPONENTS, AugmentationConfig, Experiment
 from melanoma_ray.data.chunks import read_squares
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.data.pacing import PacedLoop
@@ -96,7 +96,7 @@ def build_plan(dataset: PreparedDataset, experiment: Experiment) -> SamplingPlan
     weights = None
     if experiment.sampling != "uniform":
         num_images = train.groupby("diagnosis")["diagnosis"].transform("size").to_numpy(np.float64)
-        weights = num_images ** {"sqrt": -0.5, "balanced": -1.0}[experiment.sampling]
+        weights = num_images ** SAMPLING_EXPONENTS[experiment.sampling]
     return SamplingPlan(
         num_train=len(train),
         num_val=len(dataset.split("val")),

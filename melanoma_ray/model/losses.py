@@ -1,4 +1,4 @@
-"""Cross-entropy, weighted by how rare a diagnosis is."""
+"""Cross-entropy, weighted or shifted by how rare a diagnosis is."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def class_weights(num_images: Int[np.ndarray, " diagnosis"], config: LossConfig)
     }[config.class_weighting]
     weights = np.where(counts > 0, 1 / inverse, 0.0)
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), np.float64)
+
+
+def logit_offsets(
+    num_images: Int[np.ndarray, " diagnosis"], sampling_exponent: float, config: LossConfig
+) -> Float[np.ndarray, " diagnosis"]:
+    """Return what is added to each logit before the loss is taken.
+
+    Args:
+        num_images: Of the train split, by diagnosis; one without any counts as one of a single image.
+        sampling_exponent: One of ``SAMPLING_EXPONENTS``.
+        config: Its logit_adjustment.
+    """
+    num_shown = np.maximum(num_images, 1.0) ** (1.0 + sampling_exponent)
+    return np.asarray(config.logit_adjustment * np.log(num_shown / num_shown.sum()), np.float64)
 
 
 def weighted_cross_entropy(

@@ -12,9 +12,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from melanoma_ray.config import Experiment
+from melanoma_ray.config import SAMPLING_EXPONENTS, Experiment
 from melanoma_ray.model.depthwise import speed_up_depthwise
-from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
+from melanoma_ray.model.losses import class_weights, logit_offsets, weighted_cross_entropy
 from melanoma_ray.model.mixing import Mixture, draw_mixture
 from melanoma_ray.model.precision import autocast_dtype
 from melanoma_ray.training.history import StepFigures
@@ -38,9 +38,11 @@ class Stepper:
             port: Who this worker is.
         """
         self.state, self.experiment, self.rank = state, experiment, port.rank
-        weights = class_weights(np.array(num_images), experiment.loss)
-        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=port.device)
         self.device = port.device
+        weights = class_weights(np.array(num_images), experiment.loss)
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        offsets = logit_offsets(np.array(num_images), SAMPLING_EXPONENTS[experiment.sampling], experiment.loss)
+        self.logit_offsets = torch.tensor(offsets, dtype=torch.float32, device=self.device)
         self.dtype = autocast_dtype(experiment.precision, port.device)
         if self.device.type == "cpu" and self.dtype == torch.bfloat16:
             speed_up_depthwise(state.classifier)
@@ -97,7 +99,7 @@ class Stepper:
         return nullcontext()
 
     def _losses(self, logits: Tensor, target: Tensor, mixture: Mixture) -> Tensor:
-        config = self.experiment.loss
+        config, logits = self.experiment.loss, logits + self.logit_offsets
         losses = weighted_cross_entropy(logits, target, self.class_weights, config)
         if mixture.share == 1:
             return losses

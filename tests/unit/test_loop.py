@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from melanoma_ray.config import AugmentationConfig, Experiment, ModelConfig, OptimizerConfig
+from melanoma_ray.config import AugmentationConfig, Experiment, LossConfig, ModelConfig, OptimizerConfig
 from melanoma_ray.data.plan import SamplingPlan
 from melanoma_ray.data.stream import load_and_augment, plan_blocks
 from melanoma_ray.model.metadata import nothing_known
@@ -138,3 +138,16 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
     port = LocalPort(build_job(still), tmp_path / "run")
     assert len(Worker(port.job, port).run()) == 3
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["slot"] == port.job.plan.num_slots
+
+
+def test_a_step_s_loss_is_that_of_the_shifted_logits(tmp_path: Path) -> None:
+    plain = replace(EXPERIMENT, model=ModelConfig(image_side=SIDE, dropout=0.0), augmentation=AugmentationConfig())
+    shifted = replace(plain, loss=LossConfig(logit_adjustment=1.0))
+    job = replace(build_job(shifted), num_train_images=(90, 9, 1))
+    worker = Worker(job, LocalPort(job, tmp_path / "run"))
+    pixels, target = torch.from_numpy(Images().pixels[:6]), torch.from_numpy(Images().targets[:6])
+    metadata = torch.from_numpy(nothing_known(6))
+    with torch.inference_mode():
+        logits = worker.state.classifier(pixels) + torch.log(torch.tensor([0.9, 0.09, 0.01]))
+        expected = torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+    assert worker.stepper.train(pixels, metadata, target, 1).loss_sum == pytest.approx(float(expected), rel=1e-5)

@@ -18,7 +18,7 @@ from melanoma_ray.config import DecisionConfig, LossConfig, ModelConfig, Optimiz
 from melanoma_ray.errors import DataError, DecodeError
 from melanoma_ray.experiments import baseline
 from melanoma_ray.model.calibration import calibrated_probability, fit_calibration, fit_temperature
-from melanoma_ray.model.losses import class_weights, weighted_cross_entropy
+from melanoma_ray.model.losses import class_weights, logit_offsets, weighted_cross_entropy
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.model.predictor import views
 from melanoma_ray.training.feeding import feed
@@ -140,6 +140,33 @@ def test_focal_loss_of_nothing_is_cross_entropy_and_more_of_it_looks_away_from_e
 def test_effective_numbers_weigh_as_their_paper_says() -> None:
     weights = class_weights(np.array([10, 1000]), LossConfig(class_weighting="effective"))
     assert weights[0] / weights[1] == pytest.approx((1 - 0.999**1000) / (1 - 0.999**10))
+
+
+def test_logits_shifted_by_what_is_shown_leave_the_network_to_answer_as_if_all_were_as_frequent() -> None:
+    counts = np.array([30, 10, 0])
+    offsets = logit_offsets(counts, 0.0, LossConfig(logit_adjustment=1.0))
+    np.testing.assert_allclose(np.exp(offsets), [30 / 41, 10 / 41, 1 / 41])
+    np.testing.assert_allclose(logit_offsets(counts, -1.0, LossConfig(logit_adjustment=1.0)), np.log([1 / 3] * 3))
+    assert not logit_offsets(counts, 0.0, LossConfig()).any()
+
+
+def test_training_with_shifted_logits_frees_the_answer_of_how_often_a_diagnosis_is_shown() -> None:
+    """Nothing is in the pictures, and one diagnosis has three times the images of the other."""
+    target = torch.tensor([0, 0, 0, 1])
+    counts, odds = np.array([3, 1]), {}
+    for adjustment in (0.0, 1.0):
+        config = LossConfig(logit_adjustment=adjustment)
+        logits = torch.zeros(2, requires_grad=True)
+        optimizer = torch.optim.SGD([logits], lr=0.3)
+        offsets = torch.from_numpy(logit_offsets(counts, 0.0, config)).float()
+        for _ in range(200):
+            optimizer.zero_grad()
+            shifted = (logits + offsets).expand(4, 2)
+            torch.autograd.backward(weighted_cross_entropy(shifted, target, torch.ones(2), config).mean())
+            optimizer.step()
+        odds[adjustment] = float((logits[0] - logits[1]).detach().exp())
+    assert odds[0.0] == pytest.approx(3, rel=0.01)
+    assert odds[1.0] == pytest.approx(1, rel=0.01)
 
 
 def test_layer_decay_slows_each_layer_by_the_same_factor() -> None:
