@@ -50,14 +50,26 @@ def weighted_cross_entropy(
     logits: Float[Tensor, "image diagnosis"],
     target: Int[Tensor, " image"],
     weights: Float[Tensor, " diagnosis"],
+    offsets: Float[Tensor, " diagnosis"],
     config: LossConfig,
 ) -> Float[Tensor, " image"]:
     """Return the loss of each image: its weight times its cross-entropy, or its focal loss.
 
     Unlike torch's weighted mean, the scale doesn't depend on who else is in the batch, so gradients
     averaged over workers equal those of one worker with the whole batch.
+
+    Args:
+        logits: Of the network.
+        target: Index of the diagnosis.
+        weights: From ``class_weights``.
+        offsets: From ``logit_offsets``. Label smoothing spreads its share as they do: spread evenly, it would teach
+            that the rarest diagnoses are likelier than their share, and adjusted logits would answer with these.
+        config: Its label_smoothing and focal_gamma.
     """
-    losses = functional.cross_entropy(logits, target, reduction="none", label_smoothing=config.label_smoothing)
+    logits = logits + offsets
+    wanted = functional.one_hot(target, len(offsets)) * (1 - config.label_smoothing)
+    wanted = wanted + config.label_smoothing * offsets.softmax(dim=0)
+    losses = functional.cross_entropy(logits, wanted, reduction="none")
     if config.focal_gamma:
         missing = 1 - logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
         losses = missing.clamp_min(1e-6) ** config.focal_gamma * losses  # the root of 0 has no gradient

@@ -99,11 +99,11 @@ class Stepper:
         return nullcontext()
 
     def _losses(self, logits: Tensor, target: Tensor, mixture: Mixture) -> Tensor:
-        config, logits = self.experiment.loss, logits + self.logit_offsets
-        losses = weighted_cross_entropy(logits, target, self.class_weights, config)
+        scales = self.class_weights, self.logit_offsets, self.experiment.loss
+        losses = weighted_cross_entropy(logits, target, *scales)
         if mixture.share == 1:
             return losses
-        partner = weighted_cross_entropy(logits, target[mixture.partner], self.class_weights, config)
+        partner = weighted_cross_entropy(logits, target[mixture.partner], *scales)
         return mixture.share * losses + (1 - mixture.share) * partner
 
     def forward(self, network: Callable[[Tensor, Tensor], Tensor], pixels: Tensor, metadata: Tensor) -> Tensor:

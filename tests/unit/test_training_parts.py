@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from melanoma_ray import storage
 from melanoma_ray.config import DecisionConfig, LossConfig, ModelConfig, OptimizerConfig
@@ -41,13 +42,12 @@ def test_balanced_weights_give_each_diagnosis_the_same_say() -> None:
 
 def test_the_loss_of_an_image_doesn_t_depend_on_its_batch() -> None:
     logits, target = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    weights = torch.tensor([0.5, 1.0, 2.0])
-    whole = weighted_cross_entropy(logits, target, weights, LossConfig(label_smoothing=0.1))
-    parts = [
-        weighted_cross_entropy(logits[i : i + 2], target[i : i + 2], weights, LossConfig(label_smoothing=0.1))
-        for i in (0, 2, 4)
-    ]
+    scales = torch.tensor([0.5, 1.0, 2.0]), torch.zeros(3), LossConfig(label_smoothing=0.1)
+    whole = weighted_cross_entropy(logits, target, *scales)
+    parts = [weighted_cross_entropy(logits[i : i + 2], target[i : i + 2], *scales) for i in (0, 2, 4)]
     torch.testing.assert_close(torch.cat(parts), whole)
+    by_torch = functional.cross_entropy(logits, target, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(whole, by_torch * scales[0][target])
 
 
 def test_the_learning_rate_warms_up_to_its_peak_and_decays_to_nothing() -> None:
@@ -130,7 +130,8 @@ def test_an_error_with_fields_survives_pickling() -> None:
 def test_focal_loss_of_nothing_is_cross_entropy_and_more_of_it_looks_away_from_easy_images() -> None:
     logits, target = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.tensor([0, 0])
     plain, focal = (
-        weighted_cross_entropy(logits, target, torch.ones(2), LossConfig(focal_gamma=gamma)) for gamma in (0.0, 2.0)
+        weighted_cross_entropy(logits, target, torch.ones(2), torch.zeros(2), LossConfig(focal_gamma=gamma))
+        for gamma in (0.0, 2.0)
     )
     probability = logits.softmax(dim=1)[:, 0]
     torch.testing.assert_close(plain, -probability.log())
@@ -150,23 +151,28 @@ def test_logits_shifted_by_what_is_shown_leave_the_network_to_answer_as_if_all_w
     assert not logit_offsets(counts, 0.0, LossConfig()).any()
 
 
-def test_training_with_shifted_logits_frees_the_answer_of_how_often_a_diagnosis_is_shown() -> None:
+@pytest.mark.parametrize(
+    ("config", "odds"),
+    [
+        (LossConfig(), 3.0),
+        (LossConfig(logit_adjustment=1.0), 1.0),
+        (LossConfig(logit_adjustment=1.0, label_smoothing=0.2), 1.0),  # spread evenly it would come to 0.78
+    ],
+)
+def test_training_with_shifted_logits_frees_the_answer_of_how_often_a_diagnosis_is_shown(
+    config: LossConfig, odds: float
+) -> None:
     """Nothing is in the pictures, and one diagnosis has three times the images of the other."""
     target = torch.tensor([0, 0, 0, 1])
-    counts, odds = np.array([3, 1]), {}
-    for adjustment in (0.0, 1.0):
-        config = LossConfig(logit_adjustment=adjustment)
-        logits = torch.zeros(2, requires_grad=True)
-        optimizer = torch.optim.SGD([logits], lr=0.3)
-        offsets = torch.from_numpy(logit_offsets(counts, 0.0, config)).float()
-        for _ in range(200):
-            optimizer.zero_grad()
-            shifted = (logits + offsets).expand(4, 2)
-            torch.autograd.backward(weighted_cross_entropy(shifted, target, torch.ones(2), config).mean())
-            optimizer.step()
-        odds[adjustment] = float((logits[0] - logits[1]).detach().exp())
-    assert odds[0.0] == pytest.approx(3, rel=0.01)
-    assert odds[1.0] == pytest.approx(1, rel=0.01)
+    logits = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=0.3)
+    offsets = torch.from_numpy(logit_offsets(np.array([3, 1]), 0.0, config)).float()
+    for _ in range(200):
+        optimizer.zero_grad()
+        losses = weighted_cross_entropy(logits.expand(4, 2), target, torch.ones(2), offsets, config)
+        torch.autograd.backward(losses.mean())
+        optimizer.step()
+    assert float((logits[0] - logits[1]).detach().exp()) == pytest.approx(odds, rel=0.01)
 
 
 def test_layer_decay_slows_each_layer_by_the_same_factor() -> None:
