@@ -188,7 +188,8 @@ class LossConfig:
     """In [0, 1)."""
     logit_adjustment: float = 0.0
     """Times the logarithm of a diagnosis's share of the images shown, added to its logit while training: with 1 the
-    network answers as if all diagnoses were equally frequent (arXiv:2007.07314); 0 or more."""
+    network answers as if all diagnoses were equally frequent (arXiv:2007.07314), and its probabilities of rare ones
+    are those of such a collection; 0 or more."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -89,6 +89,6 @@ def score_folds(
 
 
 def num_actors(*, use_gpu: bool) -> int:
-    """Return how many networks the cluster has room for, leaving one CPU to read and decode."""
+    """Return how many networks the cluster has room for; an actor reads what it scores itself."""
     resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 1)) if use_gpu else int(resources.get("CPU", 1)) - 1)
+    return max(1, int(resources.get("GPU" if use_gpu else "CPU", 1)))
