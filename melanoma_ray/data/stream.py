@@ -85,7 +85,7 @@ class StoredImages:
     metadata: Float32[np.ndarray, "image feature"]
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> UInt8[np.ndarray, "image side side 3"]:
-        """Read the row groups that hold them."""
+        """Read their record batches."""
         chunk, row = ray.get(self.places)
         return read_squares(self.pixels_uri, chunk[numbers], row[numbers], self.side)
 
