@@ -17,6 +17,7 @@ RUN_TIMEOUT_S = 400
 NUM_EPOCHS = 4
 CPUS = 1  # of a node: room for one worker of 0.6, and for one task that loads
 MID_EPOCH_STEP = 10
+EVERY_TEN_STEPS = ("--checkpoint-every-minutes", "1e-6")
 
 
 class Driver:
@@ -79,6 +80,10 @@ def cluster():
 @pytest.fixture
 def two_nodes(cluster):
     """See that two worker nodes are there; return their names and ids."""
+    return add_two_nodes(cluster)
+
+
+def add_two_nodes(cluster):
     for name in [name for name in cluster.nodes if name != "head"]:
         cluster.kill_raylet(name)
     return {name: cluster.add_worker(name, CPUS) for name in (f"a-{os.urandom(2).hex()}", f"b-{os.urandom(2).hex()}")}
@@ -90,20 +95,18 @@ def storage(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed():
-    """The result of the first run, for those after it."""
-    return {}
-
-
-EVERY_TEN_STEPS = ("--checkpoint-every-minutes", "1e-6")
-
-
-def test_two_workers_on_two_nodes_train_to_the_end(cluster, two_nodes, prepared, storage, undisturbed):
+def undisturbed(cluster, prepared, storage):
+    """A run that is left alone: where it was to train, where it did, and its result."""
+    nodes = set(add_two_nodes(cluster).values())
     driver = Driver(cluster, prepared, storage, "alone", *EVERY_TEN_STEPS)
     driver.wait_for_step(MID_EPOCH_STEP)
-    workers = training_nodes(cluster)
-    undisturbed["weights"], undisturbed["history"] = driver.finish()
-    assert workers == set(two_nodes.values())
+    trained_on = training_nodes(cluster)
+    weights, history = driver.finish()
+    return {"nodes": nodes, "trained_on": trained_on, "weights": weights, "history": history}
+
+
+def test_two_workers_on_two_nodes_train_to_the_end(undisturbed):
+    assert undisturbed["trained_on"] == undisturbed["nodes"]
     assert undisturbed["history"][-1]["train_loss"] < undisturbed["history"][0]["train_loss"]
 
 
