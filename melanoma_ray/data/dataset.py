@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
-from melanoma_ray.data.chunks import read_squares
+from melanoma_ray.data.chunks import chunks_name, read_squares
 from melanoma_ray.diagnoses import sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
@@ -145,10 +145,13 @@ def open_dataset(uri: str) -> PreparedDataset:
     """Open a prepared dataset.
 
     Raises:
-        DataError: There is none, or it has another format version.
+        DataError: There is none, or another version prepared it, whose squares this one can't read.
     """
     root = storage.absolute(uri)
     info = read_info(root)
+    if info.pixels != chunks_name(info.config.image):
+        msg = f"prepared dataset {root}: its squares are of another version; run the same jobs.prepare again"
+        raise DataError(msg)
     index = storage.read_table(storage.join(root, info.index)).to_pandas()
     kept = index[index["split"].notna()].sort_values("path").reset_index(drop=True)
     return PreparedDataset(uri=root, info=info, index=kept)

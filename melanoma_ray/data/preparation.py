@@ -65,10 +65,10 @@ def prepare(collection: Collection, output: str, config: PrepareConfig, *, track
     uri = storage.absolute(output)
     old = _read_old(uri)
     inputs = _digest(collection.table, config)
-    if old is not None and old.inputs == inputs:
+    pixels = chunks_name(config.image)
+    if old is not None and (old.inputs, old.pixels) == (inputs, pixels):
         logger.info("%s: nothing has changed since it was prepared", uri)
         return old
-    pixels = chunks_name(config.image)
     _decode_new(collection.table, storage.join(uri, pixels), config, track)
     index, quarantine = _collect(collection.table, storage.join(uri, pixels))
     _check_share(quarantine, collection.table.num_rows, config)
@@ -144,7 +144,7 @@ def _recorded(uri: str, old: DatasetInfo | None, config: PrepareConfig) -> pd.Da
     """Return the earlier assignment to splits, where it was made by the same rule."""
     if old is None or old.config.split != config.split:
         return None
-    names = ["content_sha256", "split", "fold"]
+    names = ["content_sha256", "claimed_diagnosis", "path", "split", "fold"]
     recorded: pd.DataFrame = storage.read_table(storage.join(uri, old.index), names).to_pandas()
     return recorded.dropna(subset=["split"])
 

@@ -40,11 +40,12 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
     and images of the rest that share a group with the test images are dropped.
 
     Args:
-        index: Kept images, with diagnosis, group_id, content_sha256, given_split and path.
+        index: Kept images, with diagnosis, claimed_diagnosis, group_id, content_sha256, given_split and path.
         config: Method, fractions or folds, and seed.
-        recorded: content_sha256, split and fold of an earlier preparation by the same settings. Its images stay
-            where they are, and new ones of their groups join them; where a new image ties groups of several
-            sides, test is stronger than val and val than train, and the weaker side's images are dropped.
+        recorded: content_sha256, claimed_diagnosis, path, split and fold of an earlier preparation by the same
+            settings. Its images stay where they are, and new ones of their groups join them; where a new image ties
+            groups of several sides, test is stronger than val and val than train, and the weaker side's images
+            are dropped.
     """
     sides = _list_sides(config, has_test=bool((index["given_split"] == "test").any()))
     side, dropped = _known_sides(index, config, recorded)
@@ -73,10 +74,11 @@ def _known_sides(
     side = pd.Series([None] * len(index), index=index.index, dtype=object)
     dropped = side.copy()
     if recorded is not None:
-        before = recorded.drop_duplicates("content_sha256").set_index("content_sha256")
-        side = index["content_sha256"].map(before["split"]).astype(object)
+        key = _record_keys(index, config)
+        before = recorded.assign(key=_record_keys(recorded, config)).drop_duplicates("key").set_index("key")
+        side = key.map(before["split"]).astype(object)
         if config.num_folds:
-            fold = index["content_sha256"].map(before["fold"])
+            fold = key.map(before["fold"])
             side = side.mask(fold.notna(), fold.map("{:.0f}".format, na_action="ignore"))
         side = side.where(side.notna(), None)
     is_test = index["given_split"] == "test"
@@ -89,6 +91,15 @@ def _known_sides(
         dropped[crossing] = CROSSES
         side[weaker | crossing] = None
     return side, dropped
+
+
+def _record_keys(images: pd.DataFrame, config: SplitConfig) -> pd.Series:
+    """Return by what an image is found again: its bytes, and where copies may part, which of the copies it is."""
+    content = images["content_sha256"]
+    if config.method == "grouped":
+        return content
+    copy = images.sort_values("path").groupby(["content_sha256", "claimed_diagnosis"]).cumcount()
+    return content + ":" + images["claimed_diagnosis"] + ":" + copy.astype(str)
 
 
 def _strongest_sides(group: pd.Series, side: pd.Series) -> pd.Series:

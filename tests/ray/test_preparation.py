@@ -166,6 +166,19 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(collection: str, tmp_pa
     assert len(now) > len(left)
 
 
+def test_squares_of_another_version_are_refused_and_preparing_again_decodes_them_anew(
+    collection: str, tmp_path: Path
+) -> None:
+    info = prepare(read_collection(collection), str(tmp_path), CONFIG)
+    (tmp_path / info.pixels).rename(tmp_path / "pixels-000000000000")
+    older = json.loads((tmp_path / "dataset.json").read_text()) | {"pixels": "pixels-000000000000"}
+    (tmp_path / "dataset.json").write_text(json.dumps(older))
+    with pytest.raises(DataError, match=r"squares are of another version; run the same jobs\.prepare again"):
+        open_dataset(str(tmp_path))
+    assert prepare(read_collection(collection), str(tmp_path), CONFIG) == info
+    assert len(open_dataset(str(tmp_path)).load_pixels([open_dataset(str(tmp_path)).index["path"].iloc[0]])) == 1
+
+
 def test_folds_are_written_and_each_can_be_the_val_split(collection: str, tmp_path: Path) -> None:
     split = SplitConfig(num_folds=3, test_fraction=0.2)
     prepare(read_collection(collection), str(tmp_path), PrepareConfig(image=CONFIG.image, split=split))
