@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from jobs import console, wording
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.plan import check_batch_size
-from melanoma_ray.training.folds import train_folds
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
@@ -37,6 +40,8 @@ class TrainArguments:
     Every number in between must divide the global batch."""
     folds: bool = False
     """Train once for each fold of the data, without it, and write one checkpoint of all networks."""
+    num_seeds: int = 1
+    """Train as often, with the experiment's seed and those after it, and write one checkpoint of all networks."""
     checkpoint_every_minutes: float = 10.0
     """Between checkpoints within an epoch; 0: only at its end, and when a node is about to go."""
     mlflow_uri: str | None = None
@@ -46,6 +51,9 @@ class TrainArguments:
 
 def main(arguments: TrainArguments) -> RunDirectory:
     """Train and print where the checkpoint is."""
+    if arguments.folds and arguments.num_seeds != 1:
+        msg = f"folds, num_seeds={arguments.num_seeds}: an ensemble is over folds or over seeds; give one of them"
+        raise ConfigError(msg)
     fewest = arguments.min_workers or arguments.num_workers
     possible, experiment = range(fewest, arguments.num_workers + 1), arguments.experiment
     check_batch_size(experiment.global_batch_size, *possible, num_parts=experiment.num_accumulations)
@@ -60,7 +68,11 @@ def main(arguments: TrainArguments) -> RunDirectory:
         mlflow_uri=arguments.mlflow_uri,
         is_live=sys.stderr.isatty(),
     )
-    fit = train_folds if arguments.folds else train
+    fit: Callable[..., RunDirectory] = train
+    if arguments.folds:
+        fit = train_folds
+    elif arguments.num_seeds != 1:
+        fit = partial(train_seeds, num_seeds=arguments.num_seeds)
     run = fit(experiment, dataset, scaling=scaling, run_config=run_config, supervision=supervision)
     print(wording.describe_run(run))
     return run

@@ -10,6 +10,7 @@ from melanoma_ray.client import NOTICE, Prediction
 from melanoma_ray.data.audit import AUDIT
 from melanoma_ray.data.dataset import DatasetInfo
 from melanoma_ray.errors import DataError
+from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.training.history import BEST_METRIC
 from melanoma_ray.training.run import RunDirectory
@@ -51,8 +52,9 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
 def describe_run(run: RunDirectory) -> str:
     """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
     history = run.history()
-    if not history:  # of cross-validation, whose folds' runs lie in the run's directory
-        return f"checkpoint: {run.best}\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+    if not history:  # of an ensemble, whose members' runs lie in the run's directory
+        split = "folds" if read_manifest(run.best).ensemble_over == "folds" else "test"
+        return f"checkpoint: {run.best}\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split {split} …"
     best = max(reversed(history), key=lambda record: float(record[BEST_METRIC]))
     return "\n".join(
         [

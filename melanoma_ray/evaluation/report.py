@@ -66,7 +66,8 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     Raises:
         CheckpointError: The checkpoint can't be used.
         DataError: The dataset can't be used, has no such images, or was prepared otherwise than the model's.
-        ConfigError: Folds are asked for, and the checkpoint isn't an ensemble of just this dataset's folds.
+        ConfigError: Folds are asked for, and the checkpoint isn't an ensemble of just this dataset's folds; or val
+            of one that is, since most of its networks learnt from it.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
@@ -78,8 +79,8 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         )
         raise DataError(msg)
     manifest = predictor.manifest
+    _check_scope(manifest, dataset, split)
     if split == "folds":
-        _check_folds(manifest, dataset)
         builds = [partial(_load_scorer, uri, use_gpu=use_gpu, member=fold) for fold in range(manifest.num_members)]
         images, logits = score_folds(dataset, builds, use_gpu=use_gpu)
     else:
@@ -123,11 +124,18 @@ def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -
     return Predictor.load(checkpoint, "cuda" if use_gpu else "cpu", member=member).scorer
 
 
-def _check_folds(manifest: Manifest, dataset: PreparedDataset) -> None:
+def _check_scope(manifest: Manifest, dataset: PreparedDataset, split: Scope) -> None:
+    """Refuse images that some of an ensemble's networks learnt from."""
+    is_over_folds = manifest.num_members > 1 and manifest.ensemble_over != "seeds"  # the first ensembles don't say
+    knows_folds = is_over_folds and dataset.info.fingerprint == manifest.data_fingerprint
+    if split == "val" and knows_folds:
+        msg = "split='val': all but one of the checkpoint's networks learnt from these images; give folds or test"
+        raise ConfigError(msg)
     num_folds = dataset.info.config.split.num_folds
-    if manifest.num_members != num_folds or dataset.info.fingerprint != manifest.data_fingerprint:
+    if split == "folds" and not (knows_folds and manifest.num_members == num_folds):
+        runs = f"{manifest.num_members} {manifest.ensemble_over}" if manifest.ensemble_over else "a single run"
         msg = (
-            f"split='folds': the checkpoint has {manifest.num_members} networks and {dataset.uri} {num_folds} folds; "
+            f"split='folds': the checkpoint is of {runs}, and {dataset.uri} has {num_folds} folds; "
             "give the checkpoint that jobs.train --folds wrote, and the dataset that it was trained on"
         )
         raise ConfigError(msg)

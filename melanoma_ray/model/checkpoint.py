@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +27,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 BEST = "best"
 """The checkpoint directory inside a run's directory."""
+EnsembleOver = Literal["folds", "seeds"]
+"""What the networks of an ensemble differ by."""
 _PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pillow")
 
 
@@ -51,7 +53,9 @@ class Manifest:
     files: dict[str, str]
     """SHA-256 of each file, hexadecimal."""
     num_members: int = 1
-    """Networks whose logits are averaged, such as one a fold; ``model.safetensors`` has all of their weights."""
+    """Networks whose logits are averaged; ``model.safetensors`` has all of their weights."""
+    ensemble_over: EnsembleOver | None = None
+    """What the networks differ by; none: there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +87,7 @@ def write_checkpoint(
     experiment: Experiment,
     calibration: Calibration,
     origin: DataOrigin,
+    over: EnsembleOver | None = None,
 ) -> None:
     """Write a checkpoint directory of one or more networks' weights; one that is there is replaced."""
     prefixes = [""] if len(members) == 1 else [f"members.{number}." for number in range(len(members))]
@@ -106,6 +111,7 @@ def write_checkpoint(
         versions=library_versions(),
         files={WEIGHTS: hashlib.sha256(content).hexdigest()},
         num_members=len(members),
+        ensemble_over=over,
     )
     storage.write_json(storage.join(uri, MANIFEST), asdict(manifest))
 

@@ -207,6 +207,7 @@ class Predictor:
             "checkpoint_id": self.checkpoint_id,
             "network": manifest.experiment.model.network,
             "num_members": manifest.num_members,
+            "ensemble_over": manifest.ensemble_over,
             "image_side_px": manifest.experiment.model.image_side,
             "uses_metadata": manifest.experiment.model.uses_metadata,
             "diagnoses": list(manifest.diagnoses),

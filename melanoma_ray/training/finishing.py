@@ -18,7 +18,7 @@ from melanoma_ray.data.scoring import score_folds, score_split
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import DataError
 from melanoma_ray.model.calibration import fit_calibration
-from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
+from melanoma_ray.model.checkpoint import DataOrigin, EnsembleOver, write_checkpoint
 from melanoma_ray.model.predictor import Scorer, build_scorer
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
@@ -28,24 +28,29 @@ from melanoma_ray.training.state import WEIGHTS
 
 def finish_run(run: RunDirectory, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool) -> None:
     """Write history, curves and the checkpoint of a run that has seen its whole plan."""
-    progress = run.best_progress()
-    if progress is None:
-        msg = f"run {run.uri}: no epoch was finished, so there are no weights; run the same command again"
-        raise DataError(msg)
+    progress = _best_progress([run])
     run.write_picture("curves.png", figure_to_png(plot_curves(run.write_history())))
     finish_checkpoint(progress, run.best, experiment, dataset, use_gpu=use_gpu)
 
 
-def finish_checkpoint(
-    progress: str, target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+def finish_runs(
+    runs: Sequence[RunDirectory], target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
-    """Calibrate a progress directory's weights on the validation split and write them as a checkpoint."""
+    """Write one checkpoint of the networks of all runs, which had the same data and other seeds."""
+    finish_checkpoint(_best_progress(runs), target, experiment, dataset, use_gpu=use_gpu)
+
+
+def finish_checkpoint(
+    progress: Sequence[str], target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+) -> None:
+    """Calibrate the mean of progress directories' networks on the validation split and write them as a checkpoint."""
     build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses), use_gpu=use_gpu)
-    images, logits = score_split(dataset, "val", build, use_gpu=use_gpu)
-    _write(target, [_read_weights(progress)], experiment, dataset, (images, logits))
+    scored = score_split(dataset, "val", build, use_gpu=use_gpu)
+    over: EnsembleOver | None = "seeds" if len(progress) > 1 else None
+    _write(target, progress, experiment, dataset, scored, over=over)
 
 
-def finish_ensemble(
+def finish_folds(
     runs: Sequence[RunDirectory], target: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
     """Write one checkpoint of all folds' networks.
@@ -54,24 +59,31 @@ def finish_ensemble(
     mean of all networks is surer than one of them, so the probabilities err on the side of doubt. Energies of the
     ensemble are means over its members, so their threshold holds.
     """
-    uris = [run.uri for run in runs]
-    progress = [run.best_progress() for run in runs]
-    complete = [uri for uri in progress if uri is not None]
-    if len(complete) < len(progress):
-        msg = f"run {uris[progress.index(None)]}: no epoch was finished; run the same command again"
-        raise DataError(msg)
+    progress = _best_progress(runs)
     num_diagnoses = len(dataset.info.diagnoses)
-    builds = [partial(_load_scorer, uri, experiment, num_diagnoses, use_gpu=use_gpu) for uri in complete]
-    scored = score_folds(dataset, builds, use_gpu=use_gpu)
-    _write(target, [_read_weights(uri) for uri in complete], experiment, dataset, scored)
+    builds = [partial(_load_scorer, [uri], experiment, num_diagnoses, use_gpu=use_gpu) for uri in progress]
+    _write(target, progress, experiment, dataset, score_folds(dataset, builds, use_gpu=use_gpu), over="folds")
+
+
+def _best_progress(runs: Sequence[RunDirectory]) -> list[str]:
+    found = []
+    for run in runs:
+        progress = run.best_progress()
+        if progress is None:
+            msg = f"run {run.uri}: no epoch was finished, so there are no weights; run the same command again"
+            raise DataError(msg)
+        found.append(progress)
+    return found
 
 
 def _write(
     target: str,
-    members: Sequence[dict[str, Tensor]],
+    progress: Sequence[str],
     experiment: Experiment,
     dataset: PreparedDataset,
     scored: tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]],
+    *,
+    over: EnsembleOver | None,
 ) -> None:
     info = dataset.info
     images, logits = scored
@@ -82,11 +94,13 @@ def _write(
     origin = DataOrigin(
         fingerprint=info.fingerprint, is_synthetic=info.is_synthetic, diagnoses=info.diagnoses, image=info.config.image
     )
-    write_checkpoint(target, members, experiment=experiment, calibration=calibration, origin=origin)
+    members = [_read_weights(uri) for uri in progress]
+    write_checkpoint(target, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
 
 
-def _load_scorer(progress: str, experiment: Experiment, num_diagnoses: int, *, use_gpu: bool) -> Scorer:
-    return build_scorer([_read_weights(progress)], experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
+def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int, *, use_gpu: bool) -> Scorer:
+    members = [_read_weights(uri) for uri in progress]
+    return build_scorer(members, experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
 
 
 def _read_weights(progress: str) -> dict[str, Tensor]:

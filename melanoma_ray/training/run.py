@@ -16,10 +16,10 @@ from typing import Any
 import ray.train
 
 from melanoma_ray import storage
-from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.config import Experiment, experiment_from_dict, to_dict
 from melanoma_ray.data.dataset import PreparedDataset
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.model.checkpoint import BEST, MANIFEST
+from melanoma_ray.model.checkpoint import BEST, MANIFEST, EnsembleOver
 from melanoma_ray.training.history import BEST_METRIC, EpochRecord, StepRecord
 from melanoma_ray.training.provenance import describe_provenance
 
@@ -44,8 +44,10 @@ class RunDirectory:
         """Tell whether the checkpoint is complete."""
         return storage.exists(storage.join(self.best, MANIFEST))
 
-    def claim(self, experiment: Experiment, dataset: PreparedDataset) -> None:
+    def claim(self, experiment: Experiment, dataset: PreparedDataset, *, over: EnsembleOver | None = None) -> None:
         """Note the settings of a new run, or check that they are those of the run that is there.
+
+        A setting that the run was begun without, since it didn't exist yet, had its default's effect.
 
         Raises:
             ConfigError: The run was begun with other settings or other data.
@@ -55,12 +57,15 @@ class RunDirectory:
             "experiment": to_dict(experiment),
             "data_fingerprint": dataset.info.fingerprint,
             "fold": dataset.fold,
+            "ensemble_over": over,
         }
         provenance = describe_provenance()
         if not storage.exists(name):
             storage.write_json(name, settings | {"data": dataset.uri, "provenance": [provenance]})
             return
         old = storage.read_json(name)
+        old["experiment"] = to_dict(experiment_from_dict(old["experiment"]))
+        old.setdefault("ensemble_over", over)
         differing = _differences(old, settings)
         if differing:
             msg = (

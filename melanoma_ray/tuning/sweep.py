@@ -82,7 +82,7 @@ def sweep(
         raise ConfigError(msg)
     best = apply_settings(experiment, trials[0]["settings"])
     use_gpu = bool(scaling and scaling.use_gpu)
-    finish_checkpoint(trials[0]["progress"], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
+    finish_checkpoint([trials[0]["progress"]], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
     _write(uri, trials, best, dataset, origin)
     return SweepResult(uri=uri, trials=trials)
 

@@ -108,6 +108,9 @@ def test_cross_validation_is_one_command_and_its_figures_another(collection: str
         "jobs.evaluate", "--checkpoint", f"{storage}/both", "--data", data, "--split", "folds", "--output", report
     )
     assert "balanced_accuracy" in printed
+    assert_refused(
+        *train, "--num-seeds", "2", "--data", data, "--storage", storage, "--name", "both", message="over folds or over"
+    )
 
 
 def test_deploy_answers_query_until_it_is_ended(trained: str, collection: str) -> None:

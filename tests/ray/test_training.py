@@ -21,7 +21,7 @@ from ray.train import ScalingConfig
 from safetensors.numpy import load_file
 from tensorboardX.proto.event_pb2 import Event
 
-from melanoma_ray.config import Experiment, ModelConfig
+from melanoma_ray.config import Experiment, ModelConfig, with_setting
 from melanoma_ray.data.dataset import open_dataset
 from melanoma_ray.data.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
 from melanoma_ray.errors import ConfigError
@@ -204,6 +204,20 @@ def test_a_finished_run_is_returned_and_other_settings_are_refused(
     assert run_training(small_experiment, prepared, storage, "undisturbed") == undisturbed
     with pytest.raises(ConfigError, match=r"was begun with num_epochs=3 \(now 4\); .* another --name"):
         run_training(replace(small_experiment, num_epochs=4), prepared, storage, "undisturbed")
+
+
+def test_a_run_that_was_begun_before_a_setting_existed_goes_on_with_its_default(
+    small_experiment: Experiment, prepared: str, tmp_path: Path
+) -> None:
+    run, dataset = RunDirectory(uri=str(tmp_path / "old")), open_dataset(prepared)
+    run.claim(small_experiment, dataset)
+    begun = json.loads((tmp_path / "old" / "run.json").read_text())
+    del begun["experiment"]["loss"]["logit_adjustment"], begun["ensemble_over"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(begun))
+    run.claim(small_experiment, dataset)
+    adjusted = with_setting(small_experiment, "loss.logit_adjustment", 1.0)
+    with pytest.raises(ConfigError, match=r"begun with loss.logit_adjustment=0.0 \(now 1.0\)"):
+        run.claim(adjusted, dataset)
 
 
 def test_a_batch_that_the_workers_can_t_share_is_refused_before_anything_starts(

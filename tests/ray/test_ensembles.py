@@ -1,16 +1,18 @@
-"""Cross-validation: one network a fold, one checkpoint of all, figures by networks that didn't see the image."""
+"""Ensembles over folds and seeds: one checkpoint of all networks, figures by networks that didn't see the image."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ray.train import ScalingConfig
 from scipy.special import softmax
 
+from jobs import wording
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.data.dataset import PreparedDataset, open_dataset
 from melanoma_ray.data.layouts import read_collection
@@ -20,7 +22,7 @@ from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.model.calibration import energy
 from melanoma_ray.model.explanation import attribute
 from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.training.folds import train_folds
+from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import Supervision, build_job, build_run_config
 
@@ -40,31 +42,80 @@ def ensemble(
     folded: PreparedDataset, small_experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
 ) -> RunDirectory:
     storage = str(tmp_path_factory.mktemp("runs"))
-    return train_folds(
-        replace(small_experiment, num_epochs=1),
-        folded,
-        scaling=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
-        run_config=build_run_config(storage, "folds", max_failures=0),
-        supervision=Supervision(),
-    )
+    return train_folds(replace(small_experiment, num_epochs=1), folded, **arguments(storage, "folds"))
 
 
+@pytest.fixture(scope="module")
+def seeds(
+    folded: PreparedDataset, small_experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> RunDirectory:
+    """An ensemble over one seed that became one over two."""
+    storage, experiment = str(tmp_path_factory.mktemp("runs")), replace(small_experiment, num_epochs=1, seed=7)
+    train_seeds(experiment, folded, num_seeds=1, **arguments(storage, "seeds"))
+    manifest = (Path(storage) / "seeds" / "seed-7" / "best" / "manifest.json").read_bytes()
+    run = train_seeds(experiment, folded, num_seeds=2, **arguments(storage, "seeds"))
+    assert (Path(storage) / "seeds" / "seed-7" / "best" / "manifest.json").read_bytes() == manifest
+    return run
+
+
+def arguments(storage: str, name: str) -> dict[str, Any]:
+    return {
+        "scaling": ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        "run_config": build_run_config(storage, name, max_failures=0),
+        "supervision": Supervision(),
+    }
+
+
+@pytest.mark.parametrize(("fixture", "names"), [("ensemble", ("fold-0", "fold-1")), ("seeds", ("seed-7", "seed-8"))])
 def test_the_ensemble_answers_with_the_mean_of_its_members_logits(
-    ensemble: RunDirectory, folded: PreparedDataset
+    fixture: str, names: tuple[str, str], folded: PreparedDataset, request: pytest.FixtureRequest
 ) -> None:
+    ensemble = request.getfixturevalue(fixture)
     pixels = folded.load_pixels(list(folded.split("test")["path"][:3]))
     whole = Predictor.load(ensemble.uri, "cpu")
-    members = [Predictor.load(ensemble.uri, "cpu", member=number) for number in range(NUM_FOLDS)]
-    folds = [Predictor.load(f"{ensemble.uri}/fold-{number}", "cpu") for number in range(NUM_FOLDS)]
+    members = [Predictor.load(ensemble.uri, "cpu", member=number) for number in range(2)]
+    runs = [Predictor.load(f"{ensemble.uri}/{name}", "cpu") for name in names]
     logits = [member.scorer.score(pixels) for member in members]
-    for member, fold in zip(logits, folds, strict=True):
-        np.testing.assert_array_equal(member, fold.scorer.score(pixels))
+    for member, run in zip(logits, runs, strict=True):
+        np.testing.assert_array_equal(member, run.scorer.score(pixels))
     assert (logits[0] != logits[1]).any()
     answer, mean = whole.scorer.score(pixels), np.mean(logits, axis=0)
     np.testing.assert_allclose(softmax(answer, axis=1), softmax(mean, axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(energy(answer), np.mean([energy(one) for one in logits], axis=0), rtol=1e-5)
-    assert whole.manifest.calibration.num_validation_images == int(folded.index["fold"].notna().sum())
     assert attribute(whole, pixels[0], whole.manifest.diagnoses[0]).shape == (64, 64)
+
+
+def test_an_ensemble_is_calibrated_on_images_by_networks_that_did_n_t_learn_from_them(
+    ensemble: RunDirectory, seeds: RunDirectory, folded: PreparedDataset
+) -> None:
+    by_folds, by_seeds = (Predictor.load(run.uri, "cpu").manifest for run in (ensemble, seeds))
+    assert by_folds.calibration.num_validation_images == int(folded.index["fold"].notna().sum())
+    assert by_seeds.calibration.num_validation_images == len(folded.split("val"))
+    assert (by_folds.ensemble_over, by_seeds.ensemble_over) == ("folds", "seeds")
+    assert "--split folds" in wording.describe_run(ensemble)
+    assert "--split test" in wording.describe_run(seeds)
+
+
+def test_images_that_an_ensemble_s_networks_learnt_from_are_refused(
+    ensemble: RunDirectory, seeds: RunDirectory, folded: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"the checkpoint is of 2 seeds, and .* has 2 folds; give the checkpoint"):
+        evaluate(seeds.uri, folded.uri, str(tmp_path), split="folds")
+    with pytest.raises(ConfigError, match="all but one of the checkpoint's networks learnt from these images"):
+        evaluate(ensemble.uri, folded.uri, str(tmp_path), split="val")
+    assert evaluate(seeds.uri, folded.uri, str(tmp_path), split="val")["figures"]["num_images"] == len(
+        folded.split("val")
+    )
+
+
+def test_a_run_stays_what_it_was_begun_as(
+    seeds: RunDirectory, folded: PreparedDataset, small_experiment: Experiment
+) -> None:
+    storage, experiment = str(Path(seeds.uri).parent), replace(small_experiment, num_epochs=1, seed=7)
+    with pytest.raises(ConfigError, match=r"begun with ensemble_over='seeds' \(now 'folds'\)"):
+        train_folds(experiment, folded, **arguments(storage, "seeds"))
+    with pytest.raises(ConfigError, match="num_seeds=0: expected 1 or more"):
+        train_seeds(experiment, folded, num_seeds=0, **arguments(storage, "none"))
 
 
 def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that_didn_t_see_it(
@@ -111,13 +162,7 @@ def test_a_diagnosis_of_a_single_lesion_is_in_one_fold_and_known_to_every_networ
 def test_folds_are_refused_where_there_are_none(
     ensemble: RunDirectory, prepared: str, small_experiment: Experiment, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"the checkpoint has 2 networks and .* 0 folds"):
+    with pytest.raises(ConfigError, match=r"the checkpoint is of 2 folds, and .* has 0 folds"):
         evaluate(ensemble.uri, prepared, str(tmp_path), split="folds")
     with pytest.raises(ConfigError, match="has none; prepare it"):
-        train_folds(
-            small_experiment,
-            open_dataset(prepared),
-            scaling=ScalingConfig(num_workers=1),
-            run_config=build_run_config(str(tmp_path), "none", max_failures=0),
-            supervision=Supervision(),
-        )
+        train_folds(small_experiment, open_dataset(prepared), **arguments(str(tmp_path), "none"))

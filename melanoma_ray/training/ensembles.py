@@ -1,0 +1,97 @@
+"""Several runs, one checkpoint of all of their networks: one run a fold, or one a seed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from ray.train import RunConfig, ScalingConfig
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment
+from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.model.checkpoint import EnsembleOver, read_manifest
+from melanoma_ray.training.finishing import finish_folds, finish_runs
+from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.training.trainer import Supervision, train
+
+logger = logging.getLogger(__name__)
+
+
+def train_folds(
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    *,
+    scaling: ScalingConfig,
+    run_config: RunConfig,
+    supervision: Supervision,
+) -> RunDirectory:
+    """Train on all but each fold in turn and write the ensemble; what is finished isn't done again.
+
+    The folds' runs lie in the run's directory, as ``fold-0`` and so on.
+
+    Raises:
+        ConfigError: The dataset has no folds, or the run was begun with other settings.
+    """
+    num_folds = dataset.info.config.split.num_folds
+    if not num_folds:
+        msg = f"folds: {dataset.uri} has none; prepare it with --split.num-folds 5"
+        raise ConfigError(msg)
+    group = _Group(over="folds", scaling=scaling, run_config=run_config, supervision=supervision)
+    group.whole.claim(experiment, dataset, over=group.over)
+    runs = [group.train(f"fold-{fold}", experiment, dataset.with_fold(fold)) for fold in range(num_folds)]
+    if not group.is_finished(num_folds):
+        finish_folds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+    return group.whole
+
+
+def train_seeds(
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    *,
+    num_seeds: int,
+    scaling: ScalingConfig,
+    run_config: RunConfig,
+    supervision: Supervision,
+) -> RunDirectory:
+    """Train with several seeds, from the experiment's on, and write the ensemble; what is finished isn't done again.
+
+    The seeds' runs lie in the run's directory, as ``seed-0`` and so on; with a larger number, those
+    that are missing are trained.
+
+    Raises:
+        ConfigError: The number is below 1, or the run was begun with other settings.
+    """
+    if num_seeds < 1:
+        msg = f"num_seeds={num_seeds}: expected 1 or more"
+        raise ConfigError(msg)
+    group = _Group(over="seeds", scaling=scaling, run_config=run_config, supervision=supervision)
+    group.whole.claim(experiment, dataset, over=group.over)
+    seeds = range(experiment.seed, experiment.seed + num_seeds)
+    runs = [group.train(f"seed-{seed}", replace(experiment, seed=seed), dataset) for seed in seeds]
+    if not group.is_finished(num_seeds):
+        finish_runs(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+    return group.whole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Group:
+    """Runs in the directory of the run that they are members of."""
+
+    over: EnsembleOver
+    scaling: ScalingConfig
+    run_config: RunConfig
+    supervision: Supervision
+
+    @property
+    def whole(self) -> RunDirectory:
+        return RunDirectory(uri=storage.join(str(self.run_config.storage_path), str(self.run_config.name)))
+
+    def train(self, name: str, experiment: Experiment, dataset: PreparedDataset) -> RunDirectory:
+        logger.info("%s of %s", name, self.whole.uri)
+        config = replace(self.run_config, storage_path=self.whole.uri, name=name)
+        return train(experiment, dataset, scaling=self.scaling, run_config=config, supervision=self.supervision)
+
+    def is_finished(self, num_members: int) -> bool:
+        return self.whole.is_finished and read_manifest(self.whole.best).num_members == num_members
