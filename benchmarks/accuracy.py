@@ -40,7 +40,7 @@ class Result:
     title: str
     prepare: str
     train: str
-    seeds: tuple[int, ...]
+    num_seeds: int = 1
     split: str
     """val, test or folds."""
 
@@ -49,25 +49,28 @@ class Result:
         """Return a name for directories."""
         return self.title.lower().replace(" ", "-").replace(",", "").replace(":", "")
 
+    @property
+    def members(self) -> list[str]:
+        """Return the runs that are scored one by one: one a seed, which lie in the run's directory if they are many."""
+        return [self.name] if self.num_seeds == 1 else [f"{self.name}/seed-{seed}" for seed in range(self.num_seeds)]
+
 
 _ISIC9 = f"--images DATA/isic9/Train --image.side 180 {_SQUASHED} {_SEEDS_PROTOCOL}"
 _ISIC9_HONEST = "--images DATA/isic9/Train --metadata DATA/ham10000/HAM10000_metadata.csv --split.num-folds 5"
 _HAM = "--images DATA/ham10000/images --metadata DATA/ham10000/HAM10000_metadata.csv --image.side 224"
 RESULTS = (
-    Result(title="isic9 as the seed: baseline", prepare=_ISIC9, train="baseline", seeds=(0, 1, 2), split="val"),
-    Result(title="isic9 as the seed: lite2", prepare=_ISIC9, train="lite2", seeds=(0, 1, 2), split="val"),
+    Result(title="isic9 as the seed: baseline", prepare=_ISIC9, train="baseline", num_seeds=3, split="val"),
+    Result(title="isic9 as the seed: lite2", prepare=_ISIC9, train="lite2", num_seeds=3, split="val"),
     Result(
         title="isic9 honest, five folds: lite0",
         prepare=f"{_ISIC9_HONEST} --split.test-fraction 0",
         train="lite0 --folds --model.num-views 8",
-        seeds=(0,),
         split="folds",
     ),
     Result(
         title="ham10000, grouped by lesion: lite2",
         prepare=_HAM,
         train="lite2 --sampling sqrt --loss.logit-adjustment 1 --num-epochs 20 --model.num-views 8",
-        seeds=(0,),
         split="test",
     ),
 )
@@ -95,10 +98,10 @@ def commands(result: Result, data: str, work: Path) -> Iterator[tuple[str, Path]
     prepared, runs = work / f"{result.name}-data", work / "runs"
     prepare = result.prepare.replace("DATA", data)
     yield f"python -m jobs.prepare {prepare} --output {prepared}", prepared / "dataset.json"
-    for seed in result.seeds:
-        name = f"{result.name}-{seed}"
-        what = f"{result.train} --seed {seed} --data {prepared} --storage {runs} --name {name}"
-        yield f"python -m jobs.train {what}", runs / name / "best" / "manifest.json"
+    seeds = f" --num-seeds {result.num_seeds}" if result.num_seeds > 1 else ""
+    what = f"{result.train}{seeds} --data {prepared} --storage {runs} --name {result.name}"
+    yield f"python -m jobs.train {what}", runs / result.name / "best" / "manifest.json"
+    for name in dict.fromkeys([*result.members, result.name]):
         report = work / "reports" / name
         scored = f"--checkpoint {runs / name} --data {prepared} --split {result.split} --output {report}"
         yield f"python -m jobs.evaluate {scored}", report / "report.json"
@@ -120,24 +123,25 @@ def render(data: str, work: Path) -> str:
         "",
         "Written by `make accuracy DATA=DIR WORK=DIR` (benchmarks/accuracy.py), which runs the commands below.",
         "Figures are on real images; square brackets hold 95 % intervals over groups of images (one lesion is one",
-        "group), and ± is the standard deviation over seeds. The epoch that is kept is the one of the best balanced",
-        "accuracy on val, in cross-validation on the fold itself, so figures on val and folds flatter a little; the",
-        "test split decides nothing.",
+        "group), and ± is the standard deviation over seeds; a mean of networks is one checkpoint of all seeds' runs.",
+        "The epoch that is kept is the one of the best balanced accuracy on val, in cross-validation on the fold",
+        "itself, so figures on val and folds flatter a little; the test split decides nothing.",
         "",
         f"| what | images | {' | '.join(_FIGURES.values())} |",
         "|---|---|---|---|---|",
     ]
     for result in RESULTS:
-        reports = [work / "reports" / f"{result.name}-{seed}" / "report.json" for seed in result.seeds]
-        found = [json.loads(path.read_text()) for path in reports if path.exists()]
-        lines.append(_row(result, found))
+        lines.append(_row(result.title, result, _read_reports(work, result.members)))
+        if result.num_seeds > 1:
+            title = f"{result.title}, mean of {result.num_seeds} networks"
+            lines.append(_row(title, result, _read_reports(work, [result.name])))
     for result in RESULTS:
         lines += ["", f"## {result.title[0].upper()}{result.title[1:]}", "", "```"]
         lines += [
             command.replace(str(work), "WORK").replace(data, "DATA") for command, _ in commands(result, data, work)
         ]
         lines.append("```")
-        reports = [work / "reports" / f"{result.name}-{seed}" for seed in result.seeds]
+        reports = [work / "reports" / name for name in result.members]
         finished = [directory for directory in reports if (directory / "report.json").exists()]
         if finished:
             lines += [
@@ -185,9 +189,14 @@ def _describe_recall(reports: list[Path]) -> list[str]:
     return lines
 
 
-def _row(result: Result, reports: list[dict[str, Any]]) -> str:
+def _read_reports(work: Path, names: list[str]) -> list[dict[str, Any]]:
+    paths = [work / "reports" / name / "report.json" for name in names]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+
+def _row(title: str, result: Result, reports: list[dict[str, Any]]) -> str:
     if not reports:
-        return f"| {result.title} | not run yet | | | |"
+        return f"| {title} | not run yet | | | |"
     cells = []
     for name in _FIGURES:
         estimates = [report["figures"][name] for report in reports]
@@ -203,8 +212,7 @@ def _row(result: Result, reports: list[dict[str, Any]]) -> str:
         for name, found in figures["recall"].items()
         if name in figures["apart"]
     )
-    missing = f"; {len(reports)} of {len(result.seeds)} seeds run" if len(reports) < len(result.seeds) else ""
-    return f"| {result.title} | {figures['num_images']} ({result.split}){missing}{apart} | {' | '.join(cells)} |"
+    return f"| {title} | {figures['num_images']} ({result.split}){apart} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
