@@ -112,7 +112,7 @@ def triage(
         num_cpus=1,
         num_gpus=1 if use_gpu else 0,
     )
-    table = pa.concat_tables(ray.get(predicted.to_arrow_refs())).sort_by("path")
+    table = pa.concat_tables(predicted.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by("path")
     target = storage.join(output, "predictions.parquet")
     storage.write_table(target, table.drop_columns(["thumbnail"]))
     page = render_worklist(
