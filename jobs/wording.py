@@ -53,8 +53,8 @@ def describe_run(run: RunDirectory) -> str:
     """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
     history = run.history()
     if not history:  # of an ensemble, whose members' runs lie in the run's directory
-        split = "folds" if read_manifest(run.best).ensemble_over == "folds" else "test"
-        return f"checkpoint: {run.best}\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split {split} …"
+        hint = f"\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+        return f"checkpoint: {run.best}" + (hint if read_manifest(run.best).ensemble_over == "folds" else "")
     best = max(reversed(history), key=lambda record: float(record[BEST_METRIC]))
     return "\n".join(
         [

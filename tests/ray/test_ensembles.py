@@ -93,7 +93,7 @@ def test_an_ensemble_is_calibrated_on_images_by_networks_that_did_n_t_learn_from
     assert by_seeds.calibration.num_validation_images == len(folded.split("val"))
     assert (by_folds.ensemble_over, by_seeds.ensemble_over) == ("folds", "seeds")
     assert "--split folds" in wording.describe_run(ensemble)
-    assert "--split test" in wording.describe_run(seeds)
+    assert wording.describe_run(seeds) == f"checkpoint: {seeds.best}"
 
 
 def test_images_that_an_ensemble_s_networks_learnt_from_are_refused(
