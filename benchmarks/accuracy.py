@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.diagnoses import column_name
+from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.inference.predictions import column_name
 
 _FIGURES = {
     "accuracy": "accuracy",

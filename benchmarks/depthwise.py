@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from benchmarks.measuring import median, print_table
+from melanoma_ray.cluster.process import keep_freed_memory
 from melanoma_ray.config import ModelConfig
-from melanoma_ray.experiments import baseline, lite0, lite2
 from melanoma_ray.model.depthwise import speed_up_depthwise
 from melanoma_ray.model.networks import build_classifier
-from melanoma_ray.training.process import keep_freed_memory
+from melanoma_ray.recipes import baseline, lite0, lite2
 
 _ROUNDS = 3
 _STEPS = 12
@@ -70,13 +70,13 @@ def measure(model: ModelConfig, ours: bool, kept: bool) -> float:  # noqa: FBT00
     optimizer = torch.optim.AdamW(trained, fused=True)
     side = model.image_side
     pixels = torch.randint(0, 256, (_BATCH, side, side, 3), dtype=torch.uint8)
-    targets = torch.randint(0, 9, (_BATCH,))
+    target = torch.randint(0, 9, (_BATCH,))
     seconds = []
     for _ in range(_STEPS):
         started = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = nn.functional.cross_entropy(classifier(pixels), targets)
+            loss = nn.functional.cross_entropy(classifier(pixels), target)
         loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - started)

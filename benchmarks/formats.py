@@ -1,4 +1,4 @@
-"""Random reads of stored squares from Parquet, Arrow and Lance: what the prepared format rests on.
+"""Random reads of stored crops from Parquet, Arrow and Lance: what the prepared format rests on.
 
 pip install pylance && python -m benchmarks.formats
 """
@@ -26,16 +26,14 @@ _ROUNDS = 3
 
 
 def main() -> None:
-    """Write the same squares in each format and read the same random batches from each."""
+    """Write the same crops in each format and read the same random batches from each."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         files = sorted(write_lesions(folder / "images", num_images=256, width=600, height=450).glob("*/*.jpg"))
-        squares = [decode_image(path.read_bytes(), ImageConfig(side=180)).pixels.tobytes() for path in files]
-        table = pa.table({"pixels": pa.array([squares[i % len(squares)] for i in range(_NUM_IMAGES)], pa.binary())})
+        crops = [decode_image(path.read_bytes(), ImageConfig(side=180)).pixels.tobytes() for path in files]
+        table = pa.table({"pixels": pa.array([crops[i % len(crops)] for i in range(_NUM_IMAGES)], pa.binary())})
         readers = {f"Parquet, {size} rows a group": _write_parquet(table, folder, size) for size in (1, 8, 64)}
-        readers |= {
-            f"Arrow, a square a batch, {codec}": _write_arrow(table, folder, codec) for codec in ("zstd", "lz4")
-        }
+        readers |= {f"Arrow, a crop a batch, {codec}": _write_arrow(table, folder, codec) for codec in ("zstd", "lz4")}
         readers["Lance"] = _write_lance(table, folder)
         random = np.random.default_rng(0)
         wanted = [random.choice(_NUM_IMAGES, _BATCH, replace=False) for _ in range(_NUM_BATCHES)]
@@ -48,8 +46,8 @@ def main() -> None:
             for kind, (_, size) in readers.items()
         ]
         print_table(
-            f"Random reads of {_BATCH} of {_NUM_IMAGES} squares of 180×180 (synthetic), files in the page cache",
-            ["format", "squares/s", "MiB on disk"],
+            f"Random reads of {_BATCH} of {_NUM_IMAGES} crops of 180×180 (synthetic), files in the page cache",
+            ["format", "crops/s", "MiB on disk"],
             rows,
         )
 
@@ -95,7 +93,7 @@ def _write_arrow(table: pa.Table, folder: Path, codec: str) -> tuple[Reader, int
 
 
 def _write_lance(table: pa.Table, folder: Path) -> tuple[Reader, int]:
-    path = folder / "squares.lance"
+    path = folder / "crops.lance"
     dataset = lance.write_dataset(table, str(path))
 
     def read(rows: np.ndarray) -> int:

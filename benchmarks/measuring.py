@@ -17,7 +17,7 @@ import ray
 from ray.data import DataContext
 
 from melanoma_ray.diagnoses import DIAGNOSES
-from melanoma_ray.imaging.synthetic import draw_lesion
+from melanoma_ray.synthetic.plan import draw_lesion
 
 _EVERY_S = 0.5
 _NUM_DRAWN = 24

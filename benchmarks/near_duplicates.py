@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from benchmarks.measuring import print_table
-from melanoma_ray.data.near_duplicates import find_candidates, find_near_duplicates
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.imaging.perceptual import build_thumbnail, perceptual_hash
-from melanoma_ray.imaging.synthetic import draw_lesion
+from melanoma_ray.preparation.near_duplicates import find_candidates, find_near_duplicates
+from melanoma_ray.synthetic.plan import draw_lesion
 
 _NUM_HASHES = 400_000
 _NUM_PLANTED = 1_000

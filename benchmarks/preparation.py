@@ -18,9 +18,9 @@ import ray
 
 from benchmarks.measuring import connect, median, print_table, watch_memory, write_lesions
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.chunks import decode_chunks, images_per_chunk, write_chunk
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
+from melanoma_ray.dataset.shards import decode_shards, images_per_shard, write_shard
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.sources.layouts import read_collection
 
 _ROUNDS = 3
 _SIDE = 180
@@ -39,7 +39,7 @@ def compare_speed(folder: Path) -> None:
     started = time.perf_counter()
     connect()
     warm = read_collection(str(write_lesions(folder / "warm", num_images=32, width=600, height=450))).table
-    list(decode_chunks(warm, str(folder / "out-warm"), ImageConfig(side=_SIDE)))
+    list(decode_shards(warm, str(folder / "out-warm"), ImageConfig(side=_SIDE)))
     start_up_s = time.perf_counter() - started
     rows = []
     for name, (width, height, num_images) in _SIZES.items():
@@ -72,18 +72,18 @@ def compare_speed(folder: Path) -> None:
 
 def _time_prepare(table: pa.Table, output: str) -> float:
     started = time.perf_counter()
-    list(decode_chunks(table, output, ImageConfig(side=_SIDE)))
+    list(decode_shards(table, output, ImageConfig(side=_SIDE)))
     return time.perf_counter() - started
 
 
 def _time_processes(table: pa.Table, output: str) -> float:
     """The same function on the same pieces, by as many processes as there are cores."""
-    size = images_per_chunk(table.num_rows, _SIDE, os.cpu_count() or 1)
+    size = images_per_shard(table.num_rows, _SIDE, os.cpu_count() or 1)
     pieces = [table.slice(start, size) for start in range(0, table.num_rows, size)]
     with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
-        pool.starmap(write_chunk, [(pieces[0].slice(0, 1), output + "-warm", ImageConfig(side=_SIDE))] * 4)
+        pool.starmap(write_shard, [(pieces[0].slice(0, 1), output + "-warm", ImageConfig(side=_SIDE))] * 4)
         started = time.perf_counter()
-        pool.starmap(write_chunk, [(piece, output, ImageConfig(side=_SIDE)) for piece in pieces], chunksize=1)
+        pool.starmap(write_shard, [(piece, output, ImageConfig(side=_SIDE)) for piece in pieces], chunksize=1)
         return time.perf_counter() - started
 
 
@@ -121,7 +121,7 @@ def _prepare_small(images: str, output: str) -> tuple[float, float, float]:
 
     def track(counts, total, what):  # noqa: ANN001, ANN202, ARG001
         done, begun = 0, 0.0
-        for count in counts:  # from the first chunk on: workers start before it
+        for count in counts:  # from the first shard on: workers start before it
             done, begun = (done + count, begun) if begun else (0, time.perf_counter())
             yield count
         decoding.append(done / (time.perf_counter() - begun))

@@ -27,14 +27,14 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.measuring import Memory, connect, median, print_table, watch_memory, write_lesions
+from melanoma_ray.cluster.process import keep_freed_memory
 from melanoma_ray.config import ImageConfig, ModelConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
-from melanoma_ray.experiments import baseline
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.model.precision import autocast_dtype
-from melanoma_ray.training.process import keep_freed_memory
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.recipes import baseline
+from melanoma_ray.sources.layouts import read_collection
 from melanoma_ray.training.trainer import build_run_config, train
 
 _ROUNDS = 3
@@ -145,9 +145,9 @@ def _train_ours(way: _Ours) -> dict[str, float]:
     history = run.history()
     measured = history[1:] or history
     return {
-        "rate": median([record["images_per_s"] for record in measured]),
-        "waiting": median([record["waiting_fraction"] for record in measured]),
-        "first_batch_s": history[0]["first_batch_s"],
+        "rate": median([record.images_per_s for record in measured]),
+        "waiting": median([record.waiting_fraction for record in measured]),
+        "first_batch_s": history[0].first_batch_s,
         "peak_gib": memory.peak_gib,
     }
 
@@ -163,13 +163,13 @@ def _train_by_hand(data: str) -> float:
     dataset = open_dataset(data)
     images = dataset.split("train")
     pixels = torch.from_numpy(dataset.load_pixels(list(images["path"])))
-    targets = torch.from_numpy(dataset.targets(images).copy())
+    target = torch.from_numpy(dataset.target(images).copy())
 
     def batches() -> Any:  # noqa: ANN401
         order = torch.randperm(len(pixels))
         for start in range(0, len(order) - _BATCH + 1, _BATCH):
             chosen = order[start : start + _BATCH]
-            yield _warp(pixels[chosen].permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1), targets[chosen]
+            yield _warp(pixels[chosen].permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1), target[chosen]
 
     return _time_epochs(batches, len(dataset.info.diagnoses), autocast_dtype("auto", torch.device("cpu")))
 
@@ -203,8 +203,8 @@ def _train_by_torchvision(images: str) -> float:
     loader = DataLoader(folder, batch_size=_BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
 
     def batches() -> Any:  # noqa: ANN401
-        for pixels, targets in loader:
-            yield pixels.permute(0, 2, 3, 1), targets
+        for pixels, target in loader:
+            yield pixels.permute(0, 2, 3, 1), target
 
     return _time_epochs(batches, len(folder.classes), torch.float32)
 
@@ -218,13 +218,13 @@ def _time_epochs(batches: Callable[[], Any], num_diagnoses: int, dtype: torch.dt
     rates = []
     for _ in range(_EPOCHS):
         number, started = 0, time.perf_counter()
-        for pixels, targets in batches():
+        for pixels, target in batches():
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                loss = nn.functional.cross_entropy(classifier(pixels), targets)
+                loss = nn.functional.cross_entropy(classifier(pixels), target)
             loss.backward()
             optimizer.step()
-            number += len(targets)
+            number += len(target)
         rates.append(number / (time.perf_counter() - started))
     return median(rates[1:])
 

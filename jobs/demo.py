@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from jobs import console, evaluate, predict, prepare, train, tune, wording
+from jobs import console, evaluate, formatting, predict, prepare, train, tune
 from melanoma_ray import storage
 from melanoma_ray.client import Client
 from melanoma_ray.config import AugmentationConfig, Experiment, ImageConfig, PrepareConfig
-from melanoma_ray.data.containers import read_encoded
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.synthetic import write_synthetic_collection
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import MELANOMA
-from melanoma_ray.experiments import lite0
-from melanoma_ray.serving.run import start_service, stop_service
+from melanoma_ray.recipes import lite0
+from melanoma_ray.serving.lifecycle import start_service, stop_service
+from melanoma_ray.sources.containers import read_encoded
+from melanoma_ray.synthetic.collection import write_synthetic_collection
 
 NUM_SYNTHETIC_IMAGES = 360
 IMAGE_SIDE = 128
@@ -110,7 +110,7 @@ def _ask(checkpoint: str, data: str, port: int) -> list[str]:
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             return [
-                wording.describe_answer(
+                formatting.describe_answer(
                     f"{row.image_id} ({row.diagnosis})", client.predict(read_encoded(str(row.path)))
                 )
                 for row in [*test[is_melanoma].head(1).itertuples(), *test[~is_melanoma].head(1).itertuples()]
@@ -120,4 +120,4 @@ def _ask(checkpoint: str, data: str, port: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    console.run(main, DemoArguments)
+    console.run_job(main, DemoArguments)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, wording
-from melanoma_ray.serving.run import check_service, start_service, stop_service
+from jobs import console, formatting
+from melanoma_ray.cluster.resources import is_local
+from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +27,16 @@ class DeployArguments:
 
 def main(arguments: DeployArguments) -> None:
     """Serve; on this machine alone until Ctrl-C."""
-    if console.is_local():
+    if is_local():
         check_service(arguments.checkpoint, host=arguments.host, port=arguments.port)
     console.connect()
     start_service(**vars(arguments))
-    print(wording.describe_service(arguments.host, arguments.port), flush=True)
-    if console.is_local():
+    print(formatting.describe_service(arguments.host, arguments.port), flush=True)
+    if is_local():
         print("Ctrl-C stops it.", flush=True)
         console.wait_for_interrupt()
         stop_service()
 
 
 if __name__ == "__main__":
-    console.run(main, DeployArguments)
+    console.run_job(main, DeployArguments)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import console, wording
-from melanoma_ray.data.dataset import open_dataset
+from jobs import console, formatting
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.schema import Scope
@@ -39,9 +39,9 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
     report = evaluate(
         arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu
     )
-    print(wording.describe_report(report, arguments.output))
+    print(formatting.describe_report(report, arguments.output))
     return report
 
 
 if __name__ == "__main__":
-    console.run(main, EvaluateArguments)
+    console.run_job(main, EvaluateArguments)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, wording
-from melanoma_ray.data.layouts import list_images
+from jobs import console, formatting
 from melanoma_ray.model.checkpoint import find_checkpoint
+from melanoma_ray.sources.layouts import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
 
@@ -38,9 +38,9 @@ def main(arguments: PredictArguments) -> TriageResult:
         metadata=arguments.metadata,
         use_gpu=arguments.use_gpu,
     )
-    print(wording.describe_triage(result))
+    print(formatting.describe_triage(result))
     return result
 
 
 if __name__ == "__main__":
-    console.run(main, PredictArguments)
+    console.run_job(main, PredictArguments)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from jobs import console, wording
-from jobs.progress import track
+from jobs import console, formatting
+from jobs.progress import show_progress
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
-from melanoma_ray.data.dataset import DatasetInfo
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
+from melanoma_ray.dataset.prepared import DatasetInfo
 from melanoma_ray.diagnoses import load_taxonomy
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.sources.layouts import read_collection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ def main(arguments: PrepareArguments) -> DatasetInfo:
     text = None if arguments.taxonomy is None else storage.read_bytes(arguments.taxonomy).decode()
     collection = read_collection(arguments.images, arguments.metadata, load_taxonomy(text))
     console.connect()
-    info = prepare(collection, arguments.output, arguments.config, track=track)
-    print(wording.describe_dataset(info, arguments.output))
+    info = prepare(collection, arguments.output, arguments.config, show_progress=show_progress)
+    print(formatting.describe_dataset(info, arguments.output))
     return info
 
 
 if __name__ == "__main__":
-    console.run(main, PrepareArguments)
+    console.run_job(main, PrepareArguments)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 _LINE_EVERY_S = 30.0
 
 
-def track(counts: Iterator[int], total: int, what: str) -> Iterator[int]:
+def show_progress(counts: Iterator[int], total: int, what: str) -> Iterator[int]:
     """Yield counts as they come and show how far they have got.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from jobs import console, wording
+from jobs import console, formatting
 from melanoma_ray.client import Client
 from melanoma_ray.schema import Sex, Site
 
@@ -32,9 +32,11 @@ def main(arguments: QueryArguments) -> None:
     """Print one line an image."""
     with Client(arguments.url) as client:
         for path in arguments.images:
-            answer = client.predict(wording.read_file(path), age=arguments.age, sex=arguments.sex, site=arguments.site)
-            print(wording.describe_answer(path.name, answer))
+            answer = client.predict(
+                formatting.read_file(path), age=arguments.age, sex=arguments.sex, site=arguments.site
+            )
+            print(formatting.describe_answer(path.name, answer))
 
 
 if __name__ == "__main__":
-    console.run(main, QueryArguments)
+    console.run_job(main, QueryArguments)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from jobs import console, wording
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.plan import check_batch_size
+from jobs import console, formatting
+from melanoma_ray.cluster.resources import build_scaling
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.loading.sampling_plan import check_batch_size
+from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.training.ensembles import train_folds, train_seeds
-from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
 
@@ -59,7 +60,7 @@ def main(arguments: TrainArguments) -> RunDirectory:
     check_batch_size(experiment.global_batch_size, *possible, num_parts=experiment.num_accumulations)
     dataset = open_dataset(arguments.data)
     console.connect()
-    scaling = console.scale(arguments.num_workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
+    scaling = build_scaling(arguments.num_workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
     if arguments.min_workers is not None:
         scaling = replace(scaling, num_workers=(arguments.min_workers, arguments.num_workers))
     run_config = build_run_config(arguments.storage, arguments.name, max_failures=arguments.max_failures)
@@ -74,9 +75,9 @@ def main(arguments: TrainArguments) -> RunDirectory:
     elif arguments.num_seeds != 1:
         fit = partial(train_seeds, num_seeds=arguments.num_seeds)
     run = fit(experiment, dataset, scaling=scaling, run_config=run_config, supervision=supervision)
-    print(wording.describe_run(run))
+    print(formatting.describe_run(run))
     return run
 
 
 if __name__ == "__main__":
-    console.run(main, TrainArguments)
+    console.run_job(main, TrainArguments)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, wording
+from jobs import console, formatting
 from melanoma_ray import storage
-from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.cluster.resources import build_scaling
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.tuning.sweep import SweepResult, sweep
 
 
@@ -37,12 +38,12 @@ def main(arguments: TuneArguments) -> SweepResult:
     console.connect()
     workers = arguments.num_workers
     gpu, cpus = arguments.use_gpu, arguments.cpus_per_worker
-    scaling = console.scale(workers, use_gpu=gpu, cpus_per_worker=cpus) if workers else None
+    scaling = build_scaling(workers, use_gpu=gpu, cpus_per_worker=cpus) if workers else None
     uri = storage.join(storage.absolute(arguments.storage), arguments.name)
     result = sweep(arguments.experiment, dataset, uri, num_trials=arguments.num_trials, scaling=scaling)
-    print(wording.describe_sweep(result))
+    print(formatting.describe_sweep(result))
     return result
 
 
 if __name__ == "__main__":
-    console.run(main, TuneArguments)
+    console.run_job(main, TuneArguments)

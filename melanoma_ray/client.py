@@ -1,85 +1,22 @@
-"""The service as Python sees it: the messages of its HTTP interface, and a client that speaks them.
-
-The service builds its answers from these same classes, so the two can't drift apart.
-"""
+"""A typed HTTP client of the service; the messages it speaks are in ``api``."""
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from melanoma_ray.api import PROBLEM_JSON, Message, ModelCard, Prediction, Problem, Status
 from melanoma_ray.errors import ServiceError
-from melanoma_ray.schema import Decision, Sex, Site
+from melanoma_ray.schema import Sex, Site
 
-NOTICE = "Research and triage tool, not a medical device."
-PROBLEM_JSON = "application/problem+json"
 DEFAULT_URL = "http://127.0.0.1:8000"
 _POLL_S = 0.5
 _START_IT = "start the service with: python -m jobs.deploy --checkpoint DIR"
-
-
-class _Message(BaseModel):
-    """Frozen; a field that a newer service adds is no error."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Prediction(_Message):
-    """Answer of POST /v1/predict: one image."""
-
-    image_id: str | None = Field(description="File name without its ending, where the form gave one.")
-    probabilities: dict[str, float] = Field(description="Calibrated, one a diagnosis, together 1.")
-    melanoma_probability: float = Field(description="The one that is compared with the threshold, in [0, 1].")
-    decision: Decision = Field(
-        description="refer: show it to a dermatologist first; routine: in its turn; "
-        "unassessable: unlike the training images, a person must look."
-    )
-    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
-    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
-    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
-    notice: str = NOTICE
-
-
-class ModelCard(_Message):
-    """Answer of GET /v1/model: what is being served."""
-
-    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
-    network: str
-    diagnoses: list[str] = Field(description="In the order of the network's outputs.")
-    image_side_px: int = Field(description="Width and height of the network's input, pixels.")
-    temperature: float = Field(description="Logits are divided by it; fitted on the validation split.")
-    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
-    target_sensitivity: float = Field(description="Share of validation melanomas that the threshold had to refer.")
-    out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
-    data_fingerprint: str = Field(description="Of the prepared dataset.")
-    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
-    uses_metadata: bool = Field(description="Age, sex and site, where they are given, have a say in its answers.")
-    max_image_bytes: int = Field(description="Largest encoded image that the service takes, bytes.")
-    versions: dict[str, str] = Field(description="Of the libraries it was trained with.")
-    notice: str = NOTICE
-
-
-class Status(_Message):
-    """Answer of GET /healthz and GET /readyz."""
-
-    status: Literal["ok", "ready"]
-
-
-class Problem(_Message):
-    """Every error's body (RFC 9457), as application/problem+json."""
-
-    type: str = Field(description="Stable, such as urn:melanoma-ray:problem:not-an-image.")
-    title: str = Field(description="The same for every error of this type.")
-    status: int = Field(description="HTTP status.")
-    detail: str = Field(description="What was met this time, and what is allowed.")
-    instance: str = Field(description="Path of the request.")
-
-
-MessageT = TypeVar("MessageT", bound=_Message)
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Client:

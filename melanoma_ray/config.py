@@ -6,12 +6,13 @@ search space are made from these classes, under the same dotted names.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.ranges import Range, check_ranges, field_types
 
 Aspect = Literal["crop", "pad", "squash"]
 SAMPLING_EXPONENTS = {"uniform": 0.0, "sqrt": -0.5, "balanced": -1.0}
@@ -28,22 +29,20 @@ def _require(condition: bool, name: str, value: object, allowed: str) -> None:  
 class ImageConfig:
     """From encoded bytes to the stored square of pixels."""
 
-    side: int = 256
+    side: Annotated[int, Range(32, 2048)] = 256
     """Stored width and height, pixels, in [32, 2048]; no network sees finer detail than this."""
     aspect: Aspect = "crop"
     """crop: the centred square; pad: black bars; squash: stretch (as the seed's Keras loader does)."""
     crop_border: bool = False
     """Cut off the dark surroundings of a microscope's round field of view before that."""
-    max_bytes: int = 64 * 1024 * 1024
+    max_bytes: Annotated[int, Range(1)] = 64 * 1024 * 1024
     """Largest encoded image, bytes; a larger one is quarantined unread."""
-    max_pixels: int = 100_000_000
+    max_pixels: Annotated[int, Range(1)] = 100_000_000
     """Largest width × height, pixels; a larger one is quarantined before anything is decoded."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(32 <= self.side <= 2048, "image.side", self.side, "32 to 2048 pixels")
-        _require(self.max_bytes > 0, "image.max_bytes", self.max_bytes, "more than 0 bytes")
-        _require(self.max_pixels > 0, "image.max_pixels", self.max_pixels, "more than 0 pixels")
+        check_ranges(self, "image.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,20 +52,19 @@ class SplitConfig:
     method: Literal["grouped", "random"] = "grouped"
     """grouped: images of one lesion, patient or content stay together, stratified by diagnosis;
     random: image by image, as the seed did, for comparison only."""
-    val_fraction: float = 0.15
+    val_fraction: Annotated[float, Range(above=0, below=1)] = 0.15
     """Of all kept images, in (0, 1)."""
-    test_fraction: float = 0.15
+    test_fraction: Annotated[float, Range(0, below=1)] = 0.15
     """Of all kept images, in [0, 1)."""
     num_folds: int = 0
     """Of cross-validation over all but the test split, 2 to 20; 0: none. Fold 0 is the val split then, unless
     training is told another, and val_fraction isn't used."""
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
     """Of the assignment."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "a share in (0, 1)")
-        _require(0 <= self.test_fraction < 1, "split.test_fraction", self.test_fraction, "a share in [0, 1)")
+        check_ranges(self, "split.")
         total = self.val_fraction + self.test_fraction
         _require(total < 1, "split.val_fraction + split.test_fraction", total, "less than 1, to leave a train split")
         folds = self.num_folds
@@ -85,13 +83,12 @@ class PrepareConfig:
     near_duplicates: Literal["group", "ignore"] = "group"
     """group: pictures that look the same (resized, re-compressed, turned, mirrored, cropped a little) stay on one
     side of the split, and count as copies where their diagnoses differ; ignore: they aren't looked for."""
-    max_quarantined_fraction: float = 0.1
+    max_quarantined_fraction: Annotated[float, Range(0, 1)] = 0.1
     """Of all images, in [0, 1]; a larger share of unreadable ones ends the job."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        share = self.max_quarantined_fraction
-        _require(0 <= share <= 1, "max_quarantined_fraction", share, "a share in [0, 1]")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +99,11 @@ class ModelConfig:
     """``baseline``, the TensorFlow tutorial's CNN, or any name that timm knows."""
     pretrained: bool = False
     """Start from ImageNet weights; not for ``baseline``."""
-    image_side: int = 180
+    image_side: Annotated[int, Range(32, 2048)] = 180
     """Width and height of the network's input, pixels, in [32, 2048]."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Before the last layer, in [0, 1)."""
-    num_frozen_stages: int = 0
+    num_frozen_stages: Annotated[int, Range(0)] = 0
     """First stages that keep their weights, with pretrained weights only; 0 trains all."""
     num_views: Literal[1, 2, 4, 8] = 1
     """Flips and turns of an image whose logits are averaged when it is judged (test-time augmentation)."""
@@ -117,9 +114,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(32 <= self.image_side <= 2048, "model.image_side", self.image_side, "32 to 2048 pixels")
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share in [0, 1)")
-        _require(self.num_frozen_stages >= 0, "model.num_frozen_stages", self.num_frozen_stages, "0 or more")
+        check_ranges(self, "model.")
         if self.network == "baseline":
             _require(not self.pretrained, "model.pretrained", self.pretrained, "False with network='baseline'")
         if not self.pretrained:
@@ -135,44 +130,33 @@ class AugmentationConfig:
     """With probability one half."""
     vertical_flip: bool = True
     """With probability one half; a lesion has no up."""
-    max_rotation_degrees: float = 180.0
+    max_rotation_degrees: Annotated[float, Range(0, 180)] = 180.0
     """Uniform between minus and plus this, degrees, in [0, 180]."""
-    max_zoom_fraction: float = 0.1
+    max_zoom_fraction: Annotated[float, Range(0, below=1)] = 0.1
     """Side of the visible square is scaled by 1 ± this, in [0, 1)."""
-    min_crop_fraction: float = 1.0
+    min_crop_fraction: Annotated[float, Range(above=0, greatest=1)] = 1.0
     """Of the image's area: a window of this share or more, anywhere, of sides up to 4:3, is what is seen; in (0, 1]."""
-    max_brightness_fraction: float = 0.15
+    max_brightness_fraction: Annotated[float, Range(0, below=1)] = 0.15
     """All channels are scaled by 1 ± this, in [0, 1)."""
-    max_contrast_fraction: float = 0.15
+    max_contrast_fraction: Annotated[float, Range(0, below=1)] = 0.15
     """Distance to the image's mean is scaled by 1 ± this, in [0, 1)."""
-    max_colour_fraction: float = 0.08
+    max_colour_fraction: Annotated[float, Range(0, below=1)] = 0.08
     """Each channel is scaled by 1 ± this on its own (white balance), in [0, 1)."""
-    hair_probability: float = 0.0
+    hair_probability: Annotated[float, Range(0, 1)] = 0.0
     """That one to eight dark hairs are drawn across the image, in [0, 1]."""
-    max_cutout_fraction: float = 0.0
+    max_cutout_fraction: Annotated[float, Range(0, below=1)] = 0.0
     """Of the image's side: that of an erased square, uniform from 0 to this, in [0, 1)."""
-    hidden_metadata_fraction: float = 0.3
+    hidden_metadata_fraction: Annotated[float, Range(0, 1)] = 0.3
     """Share of training images whose age, sex and site are hidden, so that the network learns to do without;
     in [0, 1]. Without model.uses_metadata it means nothing."""
-    mixup_alpha: float = 0.0
+    mixup_alpha: Annotated[float, Range(0)] = 0.0
     """Of the Beta(α, α) distribution that weighs an image against another one of its batch; 0: none are mixed."""
-    cutmix_alpha: float = 0.0
+    cutmix_alpha: Annotated[float, Range(0)] = 0.0
     """As mixup_alpha, for a square of the other image in place of a blend; where both are set, a coin decides."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        degrees = self.max_rotation_degrees
-        _require(0 <= degrees <= 180, "augmentation.max_rotation_degrees", degrees, "0 to 180 degrees")
-        for name in ("zoom", "brightness", "contrast", "colour", "cutout"):
-            value = getattr(self, f"max_{name}_fraction")
-            _require(0 <= value < 1, f"augmentation.max_{name}_fraction", value, "a share in [0, 1)")
-        crop, hair = self.min_crop_fraction, self.hair_probability
-        _require(0 < crop <= 1, "augmentation.min_crop_fraction", crop, "a share in (0, 1]")
-        _require(0 <= hair <= 1, "augmentation.hair_probability", hair, "a probability in [0, 1]")
-        hidden = self.hidden_metadata_fraction
-        _require(0 <= hidden <= 1, "augmentation.hidden_metadata_fraction", hidden, "a share in [0, 1]")
-        _require(self.mixup_alpha >= 0, "augmentation.mixup_alpha", self.mixup_alpha, "0 or more")
-        _require(self.cutmix_alpha >= 0, "augmentation.cutmix_alpha", self.cutmix_alpha, "0 or more")
+        check_ranges(self, "augmentation.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,69 +166,56 @@ class LossConfig:
     class_weighting: Literal["none", "sqrt", "balanced", "effective"] = "none"
     """Weight of a diagnosis of n training images: 1, 1/√n, 1/n, or one over its effective number of images,
     (1 - β)/(1 - βⁿ) with β = 0.999 (arXiv:1901.05555); scaled to a mean of 1 per image."""
-    focal_gamma: float = 0.0
+    focal_gamma: Annotated[float, Range(0)] = 0.0
     """Of focal loss, which multiplies by (1 - p)^γ (arXiv:1708.02002); 0: cross-entropy."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Range(0, below=1)] = 0.0
     """In [0, 1)."""
-    logit_adjustment: float = 0.0
+    logit_adjustment: Annotated[float, Range(0)] = 0.0
     """Times the logarithm of a diagnosis's share of the images shown, added to its logit while training: with 1 the
     network answers as if all diagnoses were equally frequent (arXiv:2007.07314), and its probabilities of rare ones
     are those of such a collection; 0 or more."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self.logit_adjustment >= 0, "loss.logit_adjustment", self.logit_adjustment, "0 or more")
-        _require(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "a share in [0, 1)")
-        _require(self.focal_gamma >= 0, "loss.focal_gamma", self.focal_gamma, "0 or more")
+        check_ranges(self, "loss.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
     """AdamW with linear warm-up, then cosine decay to zero or a constant rate."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(above=0)] = 1e-3
     """Peak, reached at the end of warm-up; more than 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After warm-up."""
-    warmup_fraction: float = 0.05
+    warmup_fraction: Annotated[float, Range(0, below=1)] = 0.05
     """Of all optimizer steps, in [0, 1)."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Range(0)] = 0.0
     """Of matrices and filters, not of biases and norms; 0 or more."""
-    layer_decay: float = 1.0
+    layer_decay: Annotated[float, Range(above=0, greatest=1)] = 1.0
     """Of the learning rate from each layer to the one before it (timm's layers), in (0, 1]; 1: one rate for all."""
-    max_gradient_norm: float = 5.0
+    max_gradient_norm: Annotated[float, Range(above=0)] = 5.0
     """Longer gradients are scaled down to this length; more than 0."""
-    ema_decay: float | None = None
+    ema_decay: Annotated[float | None, Range(above=0, below=1)] = None
     """Of the moving average of the weights that is evaluated and kept, in (0, 1); none: the weights themselves."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "more than 0")
-        warmup = self.warmup_fraction
-        _require(0 <= warmup < 1, "optimizer.warmup_fraction", warmup, "a share in [0, 1)")
-        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
-        _require(0 < self.layer_decay <= 1, "optimizer.layer_decay", self.layer_decay, "a factor in (0, 1]")
-        norm = self.max_gradient_norm
-        _require(norm > 0, "optimizer.max_gradient_norm", norm, "more than 0")
-        decay = self.ema_decay
-        _require(decay is None or 0 < decay < 1, "optimizer.ema_decay", decay, "none or in (0, 1)")
+        check_ranges(self, "optimizer.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionConfig:
     """How the thresholds are chosen, on the validation split and nowhere else."""
 
-    target_sensitivity: float = 0.9
+    target_sensitivity: Annotated[float, Range(above=0, greatest=1)] = 0.9
     """Least share of the validation melanomas that must be referred, in (0, 1]."""
-    assessable_quantile: float = 0.995
+    assessable_quantile: Annotated[float, Range(above=0.5, below=1)] = 0.995
     """Share of validation images that must count as assessable, in (0.5, 1)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        target = self.target_sensitivity
-        _require(0 < target <= 1, "decision.target_sensitivity", target, "a share in (0, 1]")
-        share = self.assessable_quantile
-        _require(0.5 < share < 1, "decision.assessable_quantile", share, "a share in (0.5, 1)")
+        check_ranges(self, "decision.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,35 +227,31 @@ class Experiment:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
-    num_epochs: int = 20
+    num_epochs: Annotated[int, Range(1)] = 20
     """Passes over the train split, 1 or more."""
-    initial_side_fraction: float = 1.0
+    initial_side_fraction: Annotated[float, Range(above=0, greatest=1)] = 1.0
     """Of model.image_side: the input's side in the first epoch; it grows evenly to the whole in the last quarter
     of the epochs (progressive resizing); in (0, 1]."""
-    patience_epochs: int | None = None
+    patience_epochs: Annotated[int | None, Range(1)] = None
     """Training ends when validation balanced accuracy hasn't grown for so many epochs; none: it runs to its end."""
     sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
     """How often an image is seen in an epoch: once; or rare diagnoses more often, by 1/√n or 1/n of their images.
     An epoch shows as many images either way."""
-    global_batch_size: int = 32
+    global_batch_size: Annotated[int, Range(1)] = 32
     """Images an optimizer step, over all workers; a multiple of the number of workers."""
-    num_accumulations: int = 1
+    num_accumulations: Annotated[int, Range(1)] = 1
     """Parts in which a worker takes its share of a batch, to save memory; gradients are added up."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
     """Of initial weights, order of images, augmentation and dropout."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require(self.num_epochs >= 1, "num_epochs", self.num_epochs, "1 or more")
-        _require(self.global_batch_size >= 1, "global_batch_size", self.global_batch_size, "1 or more")
-        share, patience = self.initial_side_fraction, self.patience_epochs
-        _require(0 < share <= 1, "initial_side_fraction", share, "a share in (0, 1]")
-        _require(patience is None or patience >= 1, "patience_epochs", patience, "none, or 1 or more")
+        check_ranges(self)
+        share = self.initial_side_fraction
         parts, batch = self.num_accumulations, self.global_batch_size
-        _require(parts >= 1 and batch % parts == 0, "num_accumulations", parts, f"a divisor of the batch of {batch}")
+        _require(batch % parts == 0, "num_accumulations", parts, f"a divisor of the batch of {batch}")
         if self.model.network == "baseline":
             _require(share == 1, "initial_side_fraction", share, "1 with model.network='baseline', of one input side")
 
@@ -320,18 +287,47 @@ def _refuse_unknown(data: dict[str, Any], known: dict[str, Any], prefix: str) ->
             _refuse_unknown(value, known[name], f"{prefix}{name}.")
 
 
+def get_setting(experiment: Experiment, dotted_name: str) -> Any:  # noqa: ANN401 - as many types as fields
+    """Return the value of one field, named as on the command line (``optimizer.learning_rate``).
+
+    >>> get_setting(Experiment(), "optimizer.learning_rate")
+    0.001
+    """
+    field_annotation(dotted_name)
+    value: Any = experiment
+    for name in dotted_name.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def field_annotation(dotted_name: str) -> object:
+    """Return the annotation of one of an experiment's fields, range included.
+
+    Raises:
+        ConfigError: There is no such field.
+    """
+    annotation: Any = Experiment
+    for name in dotted_name.split("."):
+        known = field_types(annotation) if isinstance(annotation, type) and is_dataclass(annotation) else {}
+        _require(name in known, "setting", dotted_name, f"a field of {', '.join(field_types(Experiment))}")
+        annotation = known[name]
+    return annotation
+
+
 def with_setting(experiment: Experiment, dotted_name: str, value: object) -> Experiment:
-    """Return the experiment with one field changed, named as on the command line (``optimizer.learning_rate``)."""
+    """Return the experiment with one field changed, named as on the command line.
+
+    Raises:
+        ConfigError: There is no such field, or the value has another type or is out of its range.
+
+    >>> with_setting(Experiment(), "loss.label_smoothing", 0.1).loss.label_smoothing
+    0.1
+    """
+    field_annotation(dotted_name)
     data = to_dict(experiment)
-    part = data
     *parents, last = dotted_name.split(".")
+    part = data
     for parent in parents:
-        _require(
-            isinstance(part.get(parent), dict),
-            "setting",
-            dotted_name,
-            f"a field of {[f.name for f in fields(Experiment)]}",
-        )
         part = part[parent]
     part[last] = value
     return experiment_from_dict(data)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+
+import numpy as np
+from jaxtyping import Int64
 
 from melanoma_ray.errors import DataError
 
@@ -134,6 +137,11 @@ def sort_diagnoses(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(diagnosis for diagnosis in DIAGNOSES if diagnosis in present)
 
 
-def column_name(diagnosis: str) -> str:
-    """Return the column of a diagnosis in predictions.parquet: ``probability_basal_cell_carcinoma``."""
-    return "probability_" + diagnosis.replace(" ", "_")
+def class_numbers(names: Iterable[str], diagnoses: Sequence[str]) -> Int64[np.ndarray, " image"]:
+    """Return the class number of each diagnosis: its place among a model's, or -1 for one that it doesn't know.
+
+    >>> class_numbers(["nevus", "melanoma", "dermatofibroma"], ("melanoma", "nevus")).tolist()
+    [1, 0, -1]
+    """
+    number_of = {diagnosis: number for number, diagnosis in enumerate(diagnoses)}
+    return np.array([number_of.get(name, -1) for name in names], np.int64)

@@ -4,6 +4,7 @@
     ├── ConfigError         a setting out of its range, or two that contradict each other
     ├── DataError           a collection or a prepared dataset that can't be used
     │   └── DecodeError     one image that can't be used: it goes to quarantine
+    ├── TrainingError       a run or a sweep that came to no weights
     ├── CheckpointError     a checkpoint of another format, damaged, or not there
     ├── MetricError         a figure that isn't defined for these images
     └── ServiceError        the service can't start, or doesn't answer
@@ -45,6 +46,10 @@ class DecodeError(DataError):
     def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
         """Rebuild from the two fields, not from the joined text."""
         return type(self), (self.fault, self.detail)
+
+
+class TrainingError(MelanomaRayError):
+    """A run, or all trials of a sweep, ended without weights."""
 
 
 class CheckpointError(MelanomaRayError):

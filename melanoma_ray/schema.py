@@ -11,11 +11,6 @@ Scope = Literal["train", "val", "test", "folds"]
 """What a checkpoint is scored on; folds: all of cross-validation, each image by the network trained without it."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-Decision = Literal["refer", "routine", "unassessable"]
-DECISIONS: tuple[Decision, ...] = ("refer", "routine", "unassessable")
-"""refer: show it to a dermatologist first; routine: in its turn; unassessable: unlike anything the
-network was trained on, so a person must look."""
-
 Sex = Literal["female", "male"]
 SEXES: tuple[Sex, ...] = ("female", "male")
 Site = Literal["head/neck", "upper extremity", "lower extremity", "torso", "palms/soles", "oral/genital"]
@@ -57,7 +52,7 @@ SOURCE = pa.schema(
 )
 """What every reader of a layout produces: one row an image."""
 
-FINDINGS = pa.schema(
+MEASUREMENTS = pa.schema(
     [
         ("content_sha256", pa.string()),  # of the decoded pixels and their size, before resizing
         ("width", pa.int32()),  # of the original, upright, pixels
@@ -74,12 +69,12 @@ FINDINGS = pa.schema(
 )
 """What decoding finds out about a readable image."""
 
-CHUNK = pa.schema(
+SHARD = pa.schema(
     [
         pa.field("path", pa.string()),
         pa.field("num_bytes", pa.int64()),
         pa.field("modified_ns", pa.int64()),
-        *FINDINGS,
+        *MEASUREMENTS,
         pa.field("thumbnail", pa.binary(1024)),  # imaging/perceptual
         pa.field("fault", pa.string()),  # null: good
         pa.field("detail", pa.string()),
@@ -93,11 +88,11 @@ The file beside each of them has one column ``pixels`` with the same rows: side 
 INDEX = pa.schema(
     [
         *SOURCE,
-        *FINDINGS,
-        pa.field("chunk", pa.string()),  # file below pixels-…/, and the row in it
+        *MEASUREMENTS,
+        pa.field("shard", pa.string()),  # file below pixels-…/, and the row in it
         pa.field("row", pa.int32()),
-        pa.field("claimed_diagnosis", pa.string()),  # what ``diagnosis`` was before conflicts were settled
-        pa.field("settled", pa.string()),  # how a conflict of diagnoses was settled; null: there was none
+        pa.field("claimed_diagnosis", pa.string()),  # what ``diagnosis`` was before conflicts were resolved
+        pa.field("resolution", pa.string()),  # how a conflict of diagnoses was resolved; null: there was none
         pa.field("group_id", pa.string()),  # images that must stay on one side of a split
         pa.field("fold", pa.int8()),  # of cross-validation; null: none, or test
         pa.field("split", pa.string()),  # null: dropped

@@ -8,10 +8,10 @@ import torch
 
 from melanoma_ray.config import ImageConfig
 from melanoma_ray.diagnoses import DIAGNOSES
-from melanoma_ray.experiments import baseline
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
 from melanoma_ray.model.networks import build_classifier
+from melanoma_ray.recipes import baseline
 
 
 def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 64, uses_metadata: bool = False) -> str:

@@ -11,10 +11,10 @@ import ray
 from hypothesis import settings
 
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
-from melanoma_ray.data.synthetic import write_synthetic_collection
-from melanoma_ray.experiments import baseline
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.recipes import baseline
+from melanoma_ray.sources.layouts import read_collection
+from melanoma_ray.synthetic.collection import write_synthetic_collection
 
 SIDE = 64
 settings.register_profile("unhurried", deadline=None)  # a test machine may be busy

@@ -11,12 +11,12 @@ from jaxtyping import Int
 
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import MetricError
+from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
 from melanoma_ray.metrics.intervals import Estimate, estimate_share
 from melanoma_ray.metrics.multiclass import confusion_matrix, estimate_balanced_accuracy
 from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
 from melanoma_ray.metrics.ranking import RocCurve, estimate_auroc, roc_curve
-from melanoma_ray.model.predictor import Predictions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class Scored:
     """A split's images with the truth and the model's answers."""
 
     predictions: Predictions
-    actual: Int[np.ndarray, " image"]
+    target: Int[np.ndarray, " image"]
     """Class of each image; -1 for a diagnosis that the model doesn't know."""
     group: Int[np.ndarray, " image"]
     """Number of each image's group: images of one lesion are not independent."""
@@ -39,7 +39,7 @@ class Scored:
     def is_melanoma(self) -> np.ndarray:
         """The truth of the question that the decision answers."""
         melanoma = self.diagnoses.index(MELANOMA) if MELANOMA in self.diagnoses else -2
-        return np.asarray(self.actual == melanoma)
+        return np.asarray(self.target == melanoma)
 
     @property
     def is_referred(self) -> np.ndarray:
@@ -59,7 +59,7 @@ class Figures:
     """Diagnoses of too few groups to count in the balanced accuracy."""
     calibration: dict[str, float]
     """brier_score and expected_calibration_error of the melanoma probability."""
-    confusion: Int[np.ndarray, "actual predicted"]
+    confusion: Int[np.ndarray, "target predicted"]
     roc: RocCurve | None
     num_images: int
     num_unknown: int
@@ -89,12 +89,12 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
             a single image of it would weigh as much as hundreds of another. In all other figures its images count.
     """
     melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
-    known = scored.actual >= 0
+    known = scored.target >= 0
     num_diagnoses = len(scored.diagnoses)
-    confusion = confusion_matrix(scored.predicted[known], scored.actual[known], num_diagnoses)
+    confusion = confusion_matrix(scored.predicted[known], scored.target[known], num_diagnoses)
     num_images = confusion.sum(axis=1)
-    num_groups = np.array([len(np.unique(scored.group[scored.actual == i])) for i in range(num_diagnoses)])
-    balanced = known & (num_groups >= min_groups)[scored.actual]
+    num_groups = np.array([len(np.unique(scored.group[scored.target == i])) for i in range(num_diagnoses)])
+    balanced = known & (num_groups >= min_groups)[scored.target]
     undefined: dict[str, str] = {}
 
     def attempt(name: str, compute: Callable[[], Any]) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
             return {}
 
     estimates = (
-        attempt("accuracy", lambda: estimate_accuracy(scored.predicted, scored.actual))
+        attempt("accuracy", lambda: estimate_accuracy(scored.predicted, scored.target))
         | attempt(
             "balanced_accuracy",
             lambda: estimate_balanced_accuracy(
-                scored.predicted[balanced], scored.actual[balanced], scored.group[balanced], num_diagnoses
+                scored.predicted[balanced], scored.target[balanced], scored.group[balanced], num_diagnoses
             ),
         )
         | attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma))
@@ -129,7 +129,7 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
         calibration=calibration,
         confusion=confusion,
         roc=attempt("roc", lambda: roc_curve(score, melanoma)).get("roc"),
-        num_images=len(scored.actual),
+        num_images=len(scored.target),
         num_unknown=int((~known).sum()),
         undefined=undefined,
     )

@@ -1,7 +1,7 @@
 """From a checkpoint and a prepared dataset to report.json, report.html and predictions.parquet.
 
-predictions.parquet has one row an image, whose first columns are those of ``triage`` (without an error: these images
-were read before), then what it was compared with: diagnosis, group_id and content_sha256.
+predictions.parquet has the columns of ``inference/predictions.py`` (without error: these images were read before),
+then what the answers are compared with: diagnosis, group_id and content_sha256.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import pandas as pd
 import pyarrow as pa
 
 from melanoma_ray import storage
-from melanoma_ray.data.dataset import PreparedDataset, open_dataset
-from melanoma_ray.data.scoring import score_folds, score_split
-from melanoma_ray.diagnoses import column_name
+from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
+from melanoma_ray.diagnoses import class_numbers
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.figures import Figures, Scored, measure
-from melanoma_ray.model.checkpoint import BEST, Manifest, find_checkpoint
-from melanoma_ray.model.predictor import Predictor, Scorer, decide
+from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
+from melanoma_ray.inference.predictor import Predictor, Scorer, decide
+from melanoma_ray.inference.scoring import score_folds, score_split
+from melanoma_ray.model.checkpoint import Manifest, find_checkpoint
 from melanoma_ray.reports.evaluation import (
     EvaluationPage,
     GalleryImage,
@@ -31,9 +32,13 @@ from melanoma_ray.reports.evaluation import (
     render_evaluation,
 )
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.history import EpochRecord
 from melanoma_ray.schema import Scope
 
 _GALLERY_SIZE = 48
+_COMPARED_WITH = ("diagnosis", "group_id", "content_sha256")
+"""Columns of the index that predictions.parquet has too."""
 _MEANINGS = {
     "accuracy": ("Accuracy", "Share of images whose most probable diagnosis is the true one.", "images"),
     "balanced_accuracy": ("Balanced accuracy", "The same for each diagnosis, then the mean over diagnoses.", "images"),
@@ -87,7 +92,7 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         images, logits = score_split(dataset, split, partial(_load_scorer, uri, use_gpu=use_gpu), use_gpu=use_gpu)
     scored = Scored(
         predictions=decide(logits, manifest.diagnoses, manifest.calibration),
-        actual=_classes(images["diagnosis"], manifest.diagnoses),
+        target=class_numbers(images["diagnosis"], manifest.diagnoses),
         group=pd.factorize(images["group_id"])[0],
         diagnoses=manifest.diagnoses,
     )
@@ -101,23 +106,21 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         "model": predictor.describe(),
         "figures": figures.to_dict(),
     }
-    subject = _Subject(predictor=predictor, dataset=dataset, images=images, split=split, history=_read_history(uri))
+    run = RunDirectory.of_checkpoint(uri)
+    history = [] if run is None else run.history()
+    subject = _Subject(predictor=predictor, dataset=dataset, images=images, split=split, history=history)
     page = _build_page(subject, scored, figures)
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(page).encode())
-    storage.write_table(storage.join(output, "predictions.parquet"), _tabulate(images, scored))
+    storage.write_table(storage.join(output, PREDICTIONS), _tabulate(images, scored))
     storage.write_json(storage.join(output, "report.json"), report)
     return report
 
 
 def _tabulate(images: pd.DataFrame, scored: Scored) -> pa.Table:
-    predictions = scored.predictions
-    columns = {name: pa.array(images[name]) for name in ("image_id", "path")}
-    for name, probability in zip(scored.diagnoses, predictions.probability.T, strict=True):
-        columns[column_name(name)] = pa.array(probability)
-    columns["melanoma_probability"] = pa.array(predictions.melanoma_probability)
-    columns["decision"] = pa.array(predictions.decision)
-    columns |= {name: pa.array(images[name]) for name in ("diagnosis", "group_id", "content_sha256")}
-    return pa.table(columns)
+    table = tabulate_predictions(list(images["image_id"]), list(images["path"]), scored.predictions, scored.diagnoses)
+    for name in _COMPARED_WITH:
+        table = table.append_column(name, pa.array(images[name]))
+    return table.drop_columns(["error"])
 
 
 def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -> Scorer:
@@ -141,17 +144,6 @@ def _check_scope(manifest: Manifest, dataset: PreparedDataset, split: Scope) -> 
         raise ConfigError(msg)
 
 
-def _classes(names: pd.Series, diagnoses: tuple[str, ...]) -> np.ndarray:
-    known = {diagnosis: i for i, diagnosis in enumerate(diagnoses)}
-    return names.map(lambda name: known.get(name, -1)).to_numpy(np.int64)
-
-
-def _read_history(checkpoint: str) -> list[dict[str, Any]]:
-    """Return the epochs of the run that the checkpoint belongs to, if it still lies in it."""
-    name = storage.join(checkpoint.removesuffix("/" + BEST), "history.json")
-    return list(storage.read_json(name)["epochs"]) if storage.exists(name) else []
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Subject:
     """What is evaluated, and on what."""
@@ -160,7 +152,7 @@ class _Subject:
     dataset: PreparedDataset
     images: pd.DataFrame
     split: Scope
-    history: list[dict[str, Any]]
+    history: list[EpochRecord]
 
 
 def _build_page(subject: _Subject, scored: Scored, figures: Figures) -> EvaluationPage:
@@ -245,16 +237,16 @@ def _threshold_rows(predictor: Predictor) -> list[ThresholdRow]:
 def _gallery(dataset: PreparedDataset, images: pd.DataFrame, scored: Scored) -> list[GalleryImage]:
     """Return images spread evenly over the split, which is sorted by path and so by diagnosis."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(_GALLERY_SIZE, len(images))).round().astype(int))
-    squares = dataset.load_pixels(list(images["path"].iloc[rows]))
+    crops = dataset.load_pixels(list(images["path"].iloc[rows]))
     predicted = scored.predicted
     return [
         GalleryImage(
             image_id=str(images["image_id"].iloc[row]),
-            thumbnail=thumbnail_data_uri(square),
-            actual=str(images["diagnosis"].iloc[row]),
+            thumbnail=thumbnail_data_uri(crop),
+            diagnosis=str(images["diagnosis"].iloc[row]),
             predicted=scored.diagnoses[predicted[row]],
             melanoma_probability=float(scored.predictions.melanoma_probability[row]),
             decision=scored.predictions.decision[row],
         )
-        for row, square in zip(rows, squares, strict=True)
+        for row, crop in zip(rows, crops, strict=True)
     ]

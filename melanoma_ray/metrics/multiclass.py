@@ -11,35 +11,35 @@ from melanoma_ray.metrics.intervals import Estimate
 
 
 def confusion_matrix(
-    predicted: Int[np.ndarray, " image"], actual: Int[np.ndarray, " image"], num_diagnoses: int
-) -> Int64[np.ndarray, "actual predicted"]:
-    """Return the number of images by actual (rows) and predicted (columns) diagnosis.
+    predicted: Int[np.ndarray, " image"], target: Int[np.ndarray, " image"], num_diagnoses: int
+) -> Int64[np.ndarray, "target predicted"]:
+    """Return the number of images by true (rows) and predicted (columns) diagnosis.
 
     Raises:
         MetricError: No images, shapes that differ, or an index outside [0, num_diagnoses).
     """
-    require_paired(predicted, actual)
+    require_paired(predicted, target)
     require_diagnosis(predicted, num_diagnoses)
-    require_diagnosis(actual, num_diagnoses)
-    cell = actual.astype(np.int64) * num_diagnoses + predicted
+    require_diagnosis(target, num_diagnoses)
+    cell = target.astype(np.int64) * num_diagnoses + predicted
     return np.bincount(cell, minlength=num_diagnoses**2).reshape(num_diagnoses, num_diagnoses)
 
 
 def balanced_accuracy(
-    predicted: Int[np.ndarray, " image"], actual: Int[np.ndarray, " image"], num_diagnoses: int
+    predicted: Int[np.ndarray, " image"], target: Int[np.ndarray, " image"], num_diagnoses: int
 ) -> float:
     """Return the mean recall over the diagnoses that are present.
 
     Raises:
         MetricError: As ``confusion_matrix``.
     """
-    matrix = confusion_matrix(predicted, actual, num_diagnoses)
+    matrix = confusion_matrix(predicted, target, num_diagnoses)
     return float(_mean_recall(np.diagonal(matrix), matrix.sum(axis=1)))
 
 
 def estimate_balanced_accuracy(
     predicted: Int[np.ndarray, " image"],
-    actual: Int[np.ndarray, " image"],
+    target: Int[np.ndarray, " image"],
     group: Shaped[np.ndarray, " image"],
     num_diagnoses: int,
     seed: int = 0,
@@ -54,7 +54,7 @@ def estimate_balanced_accuracy(
 
     Args:
         predicted: Index of the diagnosis.
-        actual: Index of the diagnosis.
+        target: Index of the diagnosis.
         group: Lesion, patient or other unit of each image; strings or numbers.
         num_diagnoses: Number of diagnoses that the indices count over.
         seed: Of the resampling.
@@ -66,15 +66,15 @@ def estimate_balanced_accuracy(
     References:
         Efron & Tibshirani 1993, doi:10.1201/9780429246593, chapters 13 (percentiles) and 8 (units, strata).
     """
-    value = balanced_accuracy(predicted, actual, num_diagnoses)
-    require_paired(group, actual)
+    value = balanced_accuracy(predicted, target, num_diagnoses)
+    require_paired(group, target)
     if num_resamples < 1:
         msg = f"num_resamples={num_resamples}: expected 1 or more"
         raise MetricError(msg)
-    counts = _count_by_group(predicted, actual, group, num_diagnoses)
+    counts = _count_by_group(predicted, target, group, num_diagnoses)
     right, total = np.split(_resample(counts, np.random.default_rng(seed), num_resamples), 2, axis=1)
     low, high = np.quantile(_mean_recall(right, total), [0.025, 0.975])
-    return Estimate(value=value, low=float(low), high=float(high), numerator=None, denominator=actual.size)
+    return Estimate(value=value, low=float(low), high=float(high), numerator=None, denominator=target.size)
 
 
 def _mean_recall(
@@ -87,15 +87,15 @@ def _mean_recall(
 
 def _count_by_group(
     predicted: Int[np.ndarray, " image"],
-    actual: Int[np.ndarray, " image"],
+    target: Int[np.ndarray, " image"],
     group: Shaped[np.ndarray, " image"],
     num_diagnoses: int,
 ) -> Int64[np.ndarray, "group right_then_total"]:
     """Return a row a group: its right images by diagnosis, then all its images by diagnosis."""
     names, index = np.unique(group, return_inverse=True)
     counts = np.zeros((names.size, 2 * num_diagnoses), dtype=np.int64)
-    np.add.at(counts, (index, actual), predicted == actual)
-    np.add.at(counts, (index, num_diagnoses + actual), 1)
+    np.add.at(counts, (index, target), predicted == target)
+    np.add.at(counts, (index, num_diagnoses + target), 1)
     return counts
 
 

@@ -10,14 +10,14 @@ from melanoma_ray.metrics.inputs import require_paired
 from melanoma_ray.metrics.intervals import Estimate, estimate_share
 
 
-def estimate_accuracy(predicted: Int[np.ndarray, " image"], actual: Int[np.ndarray, " image"]) -> Estimate:
+def estimate_accuracy(predicted: Int[np.ndarray, " image"], target: Int[np.ndarray, " image"]) -> Estimate:
     """Return the share of images whose diagnosis is right.
 
     Raises:
         MetricError: No images, or shapes that differ.
     """
-    require_paired(predicted, actual)
-    return estimate_share(int(np.count_nonzero(predicted == actual)), actual.size)
+    require_paired(predicted, target)
+    return estimate_share(int(np.count_nonzero(predicted == target)), target.size)
 
 
 def estimate_sensitivity(is_referred: Bool[np.ndarray, " image"], is_melanoma: Bool[np.ndarray, " image"]) -> Estimate:

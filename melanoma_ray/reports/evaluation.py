@@ -10,13 +10,14 @@ from jaxtyping import Int
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from melanoma_ray.api import Decision
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.ranking import RocCurve
+from melanoma_ray.reports.formatting import describe_share
 from melanoma_ray.reports.page import render_page
-from melanoma_ray.reports.plots import plot_class_counts, plot_confusion, plot_curves, plot_roc
+from melanoma_ray.reports.plots import CurvePoint, plot_class_counts, plot_confusion, plot_curves, plot_roc
 from melanoma_ray.reports.svg import figure_to_svg
-from melanoma_ray.reports.wording import describe_share
-from melanoma_ray.schema import SPLITS, Decision, Scope
+from melanoma_ray.schema import SPLITS, Scope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,8 @@ class GalleryImage:
     image_id: str
     thumbnail: str
     """A ``data:`` URI."""
-    actual: str
+    diagnosis: str
+    """The true one."""
     predicted: str
     melanoma_probability: float
     """Calibrated, in [0, 1]."""
@@ -70,8 +72,8 @@ class GalleryImage:
 
     @property
     def is_right(self) -> bool:
-        """Whether the most probable diagnosis is the actual one."""
-        return self.predicted == self.actual
+        """Whether the most probable diagnosis is the true one."""
+        return self.predicted == self.diagnosis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,10 +92,10 @@ class EvaluationPage:
     thresholds: Sequence[ThresholdRow]
     class_counts: Mapping[str, Mapping[str, int]]
     """Diagnosis → split → images."""
-    history: Sequence[Mapping[str, float | int]]
-    """A record an epoch, as ``plot_curves`` wants it; empty if it isn't known."""
+    history: Sequence[CurvePoint]
+    """One record for each epoch of the training; empty if they aren't known."""
     diagnoses: Sequence[str]
-    confusion: Int[np.ndarray, "actual predicted"]
+    confusion: Int[np.ndarray, "target predicted"]
     """Images, in the order of ``diagnoses``."""
     roc: RocCurve | None
     """None where the split lacks melanoma, or anything else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +16,34 @@ from melanoma_ray.reports.svg import FIRST, INK, MUTED, SECOND, SHADE, THIRD
 from melanoma_ray.schema import SPLITS
 
 _SPLIT_COLOURS = dict(zip(SPLITS, (FIRST, SECOND, THIRD), strict=True))
+
+
+class CurvePoint(Protocol):
+    """What the curves need to know of an epoch; a run's ``EpochRecord`` is one."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, from 1."""
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss over the training images."""
+
+    @property
+    def val_loss(self) -> float:
+        """Mean loss over the validation images."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Accuracy on the training images, in [0, 1]."""
+
+    @property
+    def val_accuracy(self) -> float:
+        """Accuracy on the validation images, in [0, 1]."""
+
+    @property
+    def val_balanced_accuracy(self) -> float:
+        """Mean recall over the diagnoses of the validation images, in [0, 1]."""
 
 
 def plot_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
@@ -45,12 +73,11 @@ def plot_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     return figure
 
 
-def plot_curves(history: Sequence[Mapping[str, float | int]]) -> Figure:
+def plot_curves(history: Sequence[CurvePoint]) -> Figure:
     """Draw loss, and accuracy, by epoch: training dashed, validation solid.
 
     Args:
-        history: A record an epoch with epoch, train_loss, val_loss, train_accuracy, val_accuracy and
-            val_balanced_accuracy.
+        history: One record for each epoch.
     """
     figure = Figure(figsize=(7.2, 3.0), layout="constrained", facecolor="none")
     figure.set_gid("curves")
@@ -72,11 +99,11 @@ def plot_curves(history: Sequence[Mapping[str, float | int]]) -> Figure:
     return figure
 
 
-def plot_confusion(matrix: Int[np.ndarray, "actual predicted"], diagnoses: Sequence[str]) -> Figure:
-    """Draw the counts, each shaded by its share of the actual diagnosis, so that rare ones are as legible.
+def plot_confusion(matrix: Int[np.ndarray, "target predicted"], diagnoses: Sequence[str]) -> Figure:
+    """Draw the counts, each shaded by its share of the true diagnosis, so that rare ones are as legible.
 
     Args:
-        matrix: Images by actual (rows) and predicted (columns) diagnosis.
+        matrix: Images by true (rows) and predicted (columns) diagnosis.
         diagnoses: Names of rows and columns.
     """
     side = 2.6 + 0.5 * len(diagnoses)
@@ -94,7 +121,7 @@ def plot_confusion(matrix: Int[np.ndarray, "actual predicted"], diagnoses: Seque
     axes.set_xticks(range(len(diagnoses)), diagnoses, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(diagnoses)), diagnoses)
     axes.set_xlabel("predicted")
-    axes.set_ylabel("actual")
+    axes.set_ylabel("true")
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -155,11 +182,11 @@ def _style(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_curve(axes: Axes, history: Sequence[Mapping[str, float | int]], key: str, colour: str) -> None:
+def _draw_curve(axes: Axes, history: Sequence[CurvePoint], key: str, colour: str) -> None:
     style = "--" if key.startswith("train") else "-"
     axes.plot(
-        [record["epoch"] for record in history],
-        [record[key] for record in history],
+        [record.epoch for record in history],
+        [getattr(record, key) for record in history],
         color=colour,
         linestyle=style,
         linewidth=1.8,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from dataclasses import dataclass
+from typing import Literal
 
 from melanoma_ray.reports.page import render_page
 
 
-class SweepTrial(TypedDict):
-    """One trial, as it also stands in a sweep's JSON."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTrial:
+    """One trial, as it also stands in trials.json."""
 
     trial_id: str
     settings: Mapping[str, object]
@@ -21,6 +23,8 @@ class SweepTrial(TypedDict):
     """Finished."""
     status: str
     """Such as finished, stopped early or failed, in words."""
+    progress: str | None = None
+    """Its best progress directory; none if no epoch was finished."""
 
 
 def render_sweep(
@@ -42,19 +46,19 @@ def render_sweep(
         mode: Whether more of it is better, or less.
         facts: Of the sweep, in order.
     """
-    ranked = sorted(trials, key=lambda trial: _rank(trial["value"], mode))
-    names = list(dict.fromkeys(name for trial in ranked for name in trial["settings"]))
+    ranked = sorted(trials, key=lambda trial: _rank(trial.value, mode))
+    names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
     rows = [
         {
-            "trial_id": trial["trial_id"],
-            "settings": [describe_setting(trial["settings"].get(name, "")) for name in names],
-            "value": _describe_value(trial["value"]),
-            "num_epochs": trial["num_epochs"],
-            "status": trial["status"],
+            "trial_id": trial.trial_id,
+            "settings": [describe_setting(trial.settings.get(name, "")) for name in names],
+            "value": _describe_value(trial.value),
+            "num_epochs": trial.num_epochs,
+            "status": trial.status,
         }
         for trial in ranked
     ]
-    has_best = bool(ranked) and _is_usable(ranked[0]["value"])
+    has_best = bool(ranked) and _is_usable(ranked[0].value)
     context = {"rows": rows, "setting_names": names, "metric": metric, "mode": mode, "facts": facts}
     return render_page("sweep.html", title=title, is_synthetic=is_synthetic, context={**context, "has_best": has_best})
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from melanoma_ray.api import Decision
 from melanoma_ray.errors import DataError
 from melanoma_ray.reports.page import render_page
-from melanoma_ray.schema import Decision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

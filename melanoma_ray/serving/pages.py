@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import Any
 
@@ -9,10 +10,10 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment
 
-from melanoma_ray.client import NOTICE
+from melanoma_ray.api import DECISION_MEANINGS, DECISION_WORDS, DECISIONS, NOTICE
 from melanoma_ray.serving.problems import PROBLEMS, TYPE_PREFIX
 
-_FOLDER = files("melanoma_ray.serving")
+_FOLDER = files("melanoma_ray.serving") / "static"
 _ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
@@ -36,7 +37,8 @@ def render_docs(openapi: dict[str, Any]) -> str:
 
 def add_pages(app: FastAPI) -> None:
     """Add ``/``, ``/docs`` and the page's assets; their files are read once, here."""
-    page = _read("page.html").replace("{{ notice }}", NOTICE)
+    words = {decision: [DECISION_WORDS[decision], DECISION_MEANINGS[decision]] for decision in DECISIONS}
+    page = _read("page.html").replace("{{ notice }}", NOTICE).replace("{{ decisions }}", json.dumps(words))
     assets = {name: _read(name) for name in _ASSETS}
 
     async def show_page() -> HTMLResponse:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from melanoma_ray.client import PROBLEM_JSON, Problem
+from melanoma_ray.api import PROBLEM_JSON, Problem
 from melanoma_ray.errors import DecodeError, ServiceError
 
 TYPE_PREFIX = "urn:melanoma-ray:problem:"

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from ray import serve
 
 from melanoma_ray import __version__
-from melanoma_ray.client import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
+from melanoma_ray.api import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
 from melanoma_ray.diagnoses import parse_diagnosis
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import Sex, Site

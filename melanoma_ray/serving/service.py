@@ -17,13 +17,13 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from melanoma_ray.client import ModelCard, Prediction
-from melanoma_ray.model.explanation import explain
-from melanoma_ray.model.metadata import encode_metadata
-from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.api import ModelCard, Prediction
+from melanoma_ray.inference.explanation import explain
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.patients import encode_metadata
 from melanoma_ray.serving.upload import Patient, Upload
 
-Square = UInt8[np.ndarray, "side side 3"]
+Crop = UInt8[np.ndarray, "side side 3"]
 Features = Float32[np.ndarray, " feature"]
 ResultT = TypeVar("ResultT")
 MAX_ONGOING_REQUESTS = 16
@@ -89,7 +89,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         # One thread: the network's own threads share the CPUs already, and two would take turns badly.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._predict: Callable[[Square, Features], Awaitable[Prediction]] = serve.batch(
+        self._predict: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
             max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
         )(self._predict_all)
 
@@ -114,7 +114,7 @@ class Service:
         overlay = await _run(self._network, lambda: explain(self._predictor, pixels, diagnosis))
         return await _run(self._decoders, lambda: _encode_png(overlay))
 
-    async def _predict_all(self, pixels: list[Square], metadata: list[Features]) -> list[Prediction]:
+    async def _predict_all(self, pixels: list[Crop], metadata: list[Features]) -> list[Prediction]:
         return await _run(self._network, lambda: self._predict_batch(np.stack(pixels), np.stack(metadata)))
 
     def _predict_batch(
@@ -141,7 +141,7 @@ async def _run(executor: Executor, work: Callable[[], ResultT]) -> ResultT:
     return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _encode_png(pixels: Square) -> bytes:
+def _encode_png(pixels: Crop) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

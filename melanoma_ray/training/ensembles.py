@@ -9,11 +9,11 @@ from ray.train import RunConfig, ScalingConfig
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.data.dataset import PreparedDataset
+from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import EnsembleOver, read_manifest
-from melanoma_ray.training.finishing import finish_folds, finish_runs
-from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.training.finalization import finalize_folds, finalize_seeds
 from melanoma_ray.training.trainer import Supervision, train
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def train_folds(
     group.whole.claim(experiment, dataset, over=group.over)
     runs = [group.train(f"fold-{fold}", experiment, dataset.with_fold(fold)) for fold in range(num_folds)]
     if not group.is_finished(num_folds):
-        finish_folds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+        finalize_folds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
     return group.whole
 
 
@@ -71,7 +71,7 @@ def train_seeds(
     seeds = range(experiment.seed, experiment.seed + num_seeds)
     runs = [group.train(f"seed-{seed}", replace(experiment, seed=seed), dataset) for seed in seeds]
     if not group.is_finished(num_seeds):
-        finish_runs(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+        finalize_seeds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
     return group.whole
 
 

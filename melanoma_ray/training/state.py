@@ -1,15 +1,13 @@
-"""Everything a run must remember to go on, saved without a pickle.
+"""What training changes (network, average, optimizer, place in the plan), and how it is saved without a pickle.
 
 Random numbers of dropout need no saving: they are seeded anew at each step from (seed, step, worker).
 """
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +16,11 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from melanoma_ray.config import Experiment
+from melanoma_ray.model.checkpoint import WEIGHTS
 from melanoma_ray.model.networks import Classifier, build_classifier
-from melanoma_ray.training.history import EpochRecord, StepFigures, StepRecord
+from melanoma_ray.runs.history import EpochRecord, StepFigures, StepRecord
+from melanoma_ray.runs.progress import TRAINED, Progress, read_progress
 from melanoma_ray.training.schedule import build_optimizer
-
-WEIGHTS = "model.safetensors"
-"""Of the network that is evaluated and kept: the moving average, where there is one."""
-_TRAINED = "progress.safetensors"
-_PROGRESS = "progress.json"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,8 +30,8 @@ class TrainingState:
     classifier: Classifier
     average: ModelEmaV3 | None
     optimizer: torch.optim.Optimizer
-    slot: int = 0
-    """Next slot of the plan."""
+    batch_index: int = 0
+    """Next batch of the plan."""
     step: int = 0
     """Optimizer steps done."""
     history: list[EpochRecord] = field(default_factory=list)
@@ -63,19 +58,18 @@ class TrainingState:
         for index, moments in self.optimizer.state_dict()["state"].items():
             for name, value in moments.items():
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-        save_file(_contiguous(tensors), directory / _TRAINED)
-        progress = {
-            "slot": self.slot,
-            "step": self.step,
-            "tally": self.tally.tolist(),
-            "history": [asdict(record) for record in self.history],
-            "steps": [asdict(record) for record in self.steps],
-        }
-        (directory / _PROGRESS).write_text(json.dumps(progress))
+        save_file(_contiguous(tensors), directory / TRAINED)
+        Progress(
+            batch_index=self.batch_index,
+            step=self.step,
+            tally=self.tally.tolist(),
+            history=self.history,
+            steps=self.steps,
+        ).write(directory)
 
     def load(self, directory: Path) -> None:
         """Go on from a progress directory."""
-        tensors = load_file(directory / _TRAINED)
+        tensors = load_file(directory / TRAINED)
         self.classifier.load_state_dict(_below(tensors, "network."))
         if self.average is not None:
             self.average.module.load_state_dict(load_file(directory / WEIGHTS))
@@ -85,16 +79,10 @@ class TrainingState:
             index, moment = name.split(".", 1)
             state.setdefault(int(index), {})[moment] = _laid_out_as(parameters[int(index)], tensor)
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
-        progress = read_progress(directory)
-        self.slot, self.step = progress["slot"], progress["step"]
-        self.tally = np.array(progress["tally"])
-        self.history = [EpochRecord(**record) for record in progress["history"]]
-        self.steps = [StepRecord(**record) for record in progress["steps"]]
-
-
-def read_progress(directory: Path) -> dict[str, Any]:
-    """Return slot, step and history of a progress directory."""
-    return dict(json.loads((directory / _PROGRESS).read_text()))
+        progress = read_progress(str(directory))
+        self.batch_index, self.step = progress.batch_index, progress.step
+        self.tally = np.array(progress.tally)
+        self.history, self.steps = progress.history, progress.steps
 
 
 def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device) -> TrainingState:

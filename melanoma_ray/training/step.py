@@ -17,8 +17,8 @@ from melanoma_ray.model.depthwise import speed_up_depthwise
 from melanoma_ray.model.losses import class_weights, logit_offsets, weighted_cross_entropy
 from melanoma_ray.model.mixing import Mixture, draw_mixture
 from melanoma_ray.model.precision import autocast_dtype
-from melanoma_ray.training.history import StepFigures
-from melanoma_ray.training.port import RunPort
+from melanoma_ray.runs.history import StepFigures
+from melanoma_ray.training.backend import Backend
 from melanoma_ray.training.schedule import learning_rate
 from melanoma_ray.training.state import TrainingState
 
@@ -27,7 +27,7 @@ class Stepper:
     """The network in the form in which it is trained, and how it moves."""
 
     def __init__(
-        self, state: TrainingState, experiment: Experiment, num_images: tuple[int, ...], port: RunPort
+        self, state: TrainingState, experiment: Experiment, num_images: tuple[int, ...], backend: Backend
     ) -> None:
         """Wrap the network for gradient averaging and compilation.
 
@@ -35,18 +35,18 @@ class Stepper:
             state: Network and optimizer.
             experiment: How to train.
             num_images: Of the train split, by diagnosis.
-            port: Who this worker is.
+            backend: Who this worker is.
         """
-        self.state, self.experiment, self.rank = state, experiment, port.rank
-        self.device = port.device
+        self.state, self.experiment, self.rank = state, experiment, backend.rank
+        self.device = backend.device
         weights = class_weights(np.array(num_images), experiment.loss)
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         offsets = logit_offsets(np.array(num_images), SAMPLING_EXPONENTS[experiment.sampling], experiment.loss)
         self.logit_offsets = torch.tensor(offsets, dtype=torch.float32, device=self.device)
-        self.dtype = autocast_dtype(experiment.precision, port.device)
+        self.dtype = autocast_dtype(experiment.precision, backend.device)
         if self.device.type == "cpu" and self.dtype == torch.bfloat16:
             speed_up_depthwise(state.classifier)
-        self.network = _distribute(state, port)
+        self.network = _distribute(state, backend)
         self._train: Callable[[Tensor, Tensor], Tensor] = (
             torch.compile(self.network) if experiment.model.compile else self.network
         )
@@ -113,15 +113,15 @@ class Stepper:
             return torch.as_tensor(network(pixels, metadata))
 
 
-def _distribute(state: TrainingState, port: RunPort) -> nn.Module:
+def _distribute(state: TrainingState, backend: Backend) -> nn.Module:
     """Wrap for gradient averaging where there are several workers.
 
     Batch norm's statistics stay each worker's own: training doesn't read them, and those that count are worker 0's,
     which all are given before they validate.
     """
-    if port.num_workers == 1:
+    if backend.num_workers == 1:
         return state.classifier
-    devices = [port.device] if port.device.type == "cuda" else None
+    devices = [backend.device] if backend.device.type == "cuda" else None
     return DistributedDataParallel(
         state.classifier, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
     )

@@ -15,18 +15,18 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.process import WORKER_ENVIRONMENT, prepare_process
 from melanoma_ray.config import Experiment
-from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.plan import check_batch_size
-from melanoma_ray.data.stream import ImageSource, build_plan, build_stream, open_images
+from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import MelanomaRayError
-from melanoma_ray.training.finishing import finish_run
-from melanoma_ray.training.history import BEST_METRIC
+from melanoma_ray.loading.sampling_plan import check_batch_size
+from melanoma_ray.loading.stream import ImageSource, build_plan, build_stream, open_images
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, end_tracking
+from melanoma_ray.training.backend import STREAM, RayTrainBackend
+from melanoma_ray.training.finalization import finalize_run
 from melanoma_ray.training.loop import TrainingJob, Worker
-from melanoma_ray.training.port import STREAM, TrainPort
-from melanoma_ray.training.process import WORKER_ENVIRONMENT, prepare_process
-from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.tracking import TrackingConfig, absolute_mlflow_uri, end_tracking
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +107,11 @@ def train(
     if run.is_finished:
         logger.info("run %s is finished already", run.uri)
         return run
-    if run.slot() < job.plan.num_slots:
+    if run.next_batch() < job.plan.num_batches:
         fit(job, dataset, scaling=scaling, run_config=run_config)
-    end_tracking(tracking, experiment, *run.records())
-    finish_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
+    progress = run.progress()
+    end_tracking(tracking, experiment, progress.steps, progress.history)
+    finalize_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
     return run
 
 
@@ -127,7 +128,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         train_loop_config={"job": job},
         scaling_config=scaling,
         run_config=run_config,
-        datasets={STREAM: RunDirectory(uri=run_uri).slot},  # Ray calls it at each start of the workers
+        datasets={STREAM: RunDirectory(uri=run_uri).next_batch},  # Ray calls it at each start of the workers
         dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
@@ -140,7 +141,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
 
 
 class PlannedData(DataConfig):
-    """Cuts the plan, from the newest checkpoint's slot on, for the workers that there are this time."""
+    """Cuts the plan, from the newest checkpoint's batch on, for the workers that there are this time."""
 
     def __init__(self, job: TrainingJob, images: ImageSource) -> None:
         """Keep the settings under which Ray's splitter follows the plan."""
@@ -156,12 +157,12 @@ class PlannedData(DataConfig):
         worker_node_ids: list[str] | None,
         **kwargs: object,
     ) -> list[dict[str, DataIterator]]:
-        """Build the stream; the value of a dataset's name is the slot at which it starts."""
+        """Build the stream; the value of a dataset's name is the batch at which it starts."""
         streams = {
             name: build_stream(
-                self.job.plan, self.images, self.job.experiment, start_slot=start_slot, num_workers=world_size
+                self.job.plan, self.images, self.job.experiment, start_batch=start_batch, num_workers=world_size
             )
-            for name, start_slot in datasets.items()
+            for name, start_batch in datasets.items()
         }
         shards: list[dict[str, DataIterator]] = super().configure(
             streams, world_size, worker_handles, worker_node_ids, **kwargs
@@ -171,7 +172,7 @@ class PlannedData(DataConfig):
 
 def train_worker(config: dict[str, Any]) -> None:
     """Run the loop in a worker of Ray Train."""
-    port = TrainPort()
+    backend = RayTrainBackend()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    prepare_process(port.num_threads)
-    Worker(config["job"], port).run()
+    prepare_process(backend.num_threads)
+    Worker(config["job"], backend).train()

@@ -1,8 +1,4 @@
-"""A folder of images in, predictions.parquet and worklist.html out.
-
-predictions.parquet has one row an image: image_id, path, one ``probability_<diagnosis>`` column
-each, melanoma_probability (calibrated), decision and error (none: the image was read).
-"""
+"""A folder of images in, predictions.parquet (``inference/predictions.py``) and worklist.html out."""
 
 from __future__ import annotations
 
@@ -13,20 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy
 
 from melanoma_ray import storage
-from melanoma_ray.data.containers import read_encoded
-from melanoma_ray.data.layouts import image_id_of, list_images
-from melanoma_ray.data.scoring import num_actors
-from melanoma_ray.data.tables import look_up_patients
-from melanoma_ray.diagnoses import column_name
+from melanoma_ray.api import Decision
 from melanoma_ray.errors import DecodeError
+from melanoma_ray.inference.pool import map_with_actors
+from melanoma_ray.inference.predictions import PREDICTIONS, column_name, tabulate_predictions
+from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import find_checkpoint
-from melanoma_ray.model.metadata import encode_metadata
-from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.patients import encode_metadata
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
+from melanoma_ray.sources.containers import read_encoded
+from melanoma_ray.sources.layouts import image_id_of, list_images
+from melanoma_ray.sources.tables import look_up_patients
 
 _IMAGES_PER_BLOCK = 64
 _MAX_WORKLIST = 500
@@ -39,7 +35,7 @@ class TriageResult:
 
     predictions: str
     worklist: str
-    num_by_decision: dict[str, int]
+    num_by_decision: dict[Decision, int]
     num_unreadable: int
 
 
@@ -51,27 +47,19 @@ class _PredictingActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         paths = batch.column("path").to_pylist()
-        squares, errors = zip(*(self._read(path) for path in paths), strict=True)
-        good = [square for square in squares if square is not None]
+        crops, errors = zip(*(self._read(path) for path in paths), strict=True)
+        good = [crop for crop in crops if crop is not None]
         side = self.predictor.image.side
         metadata = encode_metadata(batch.select(["age", "sex", "site"]).to_pandas())
         predictions = self.predictor.predict(
             np.stack(good) if good else np.zeros((0, side, side, 3), np.uint8),
-            metadata[[square is not None for square in squares]],
+            metadata[[crop is not None for crop in crops]],
         )
-        places = iter(range(len(good)))
-        place = [None if square is None else next(places) for square in squares]
-        take = pa.array(place, pa.int64())
-        columns = {"image_id": pa.array([image_id_of(path) for path in paths]), "path": pa.array(paths)}
-        for i, diagnosis in enumerate(self.predictor.manifest.diagnoses):
-            columns[column_name(diagnosis)] = pa.array(predictions.probability[:, i], pa.float32()).take(take)
-        columns["melanoma_probability"] = pa.array(predictions.melanoma_probability, pa.float32()).take(take)
-        columns["decision"] = pa.array(list(predictions.decision), pa.string()).take(take)
-        columns["error"] = pa.array(list(errors), pa.string())
-        columns["thumbnail"] = pa.array(
-            [None if square is None else thumbnail_data_uri(square) for square in squares], pa.string()
+        answers = tabulate_predictions(
+            [image_id_of(path) for path in paths], paths, predictions, self.predictor.manifest.diagnoses, errors
         )
-        return pa.table(columns)
+        thumbnails = [None if crop is None else thumbnail_data_uri(crop) for crop in crops]
+        return answers.append_column("thumbnail", pa.array(thumbnails, pa.string()))
 
     def _read(self, path: str) -> tuple[np.ndarray | None, str | None]:
         try:
@@ -103,17 +91,15 @@ def triage(
     schema = pa.schema([("path", pa.string()), ("age", pa.float64()), ("sex", pa.string()), ("site", pa.string())])
     asked = pa.Table.from_pandas(patients.assign(path=paths), schema, preserve_index=False)
     blocks = max(1, -(-len(paths) // _IMAGES_PER_BLOCK))
-    predicted = ray.data.from_arrow(asked, override_num_blocks=blocks).map_batches(
+    predicted = map_with_actors(
+        ray.data.from_arrow(asked, override_num_blocks=blocks),
         _PredictingActor,
-        fn_constructor_args=(uri, "cuda" if use_gpu else "cpu"),
-        batch_format="pyarrow",
+        {"checkpoint": uri, "device": "cuda" if use_gpu else "cpu"},
         batch_size=_IMAGES_PER_BLOCK,
-        compute=ActorPoolStrategy(min_size=1, max_size=num_actors(use_gpu=use_gpu)),
-        num_cpus=1,
-        num_gpus=1 if use_gpu else 0,
+        use_gpu=use_gpu,
     )
     table = pa.concat_tables(predicted.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by("path")
-    target = storage.join(output, "predictions.parquet")
+    target = storage.join(output, PREDICTIONS)
     storage.write_table(target, table.drop_columns(["thumbnail"]))
     page = render_worklist(
         _worklist_rows(table, predictor),
@@ -127,7 +113,7 @@ def triage(
     return TriageResult(
         predictions=target,
         worklist=worklist,
-        num_by_decision={name: decisions.count(name) for name in sorted(set(decisions))},
+        num_by_decision={decision: decisions.count(decision) for decision in sorted(set(decisions))},
         num_unreadable=table.num_rows - len(decisions),
     )
 

@@ -1,40 +1,78 @@
-"""The search space of an experiment, under the dotted names of its settings."""
+"""The search space around an experiment: one table, from which both the ranges and the first trial come.
+
+What a setting may be is read from the setting itself (its ``Range``, or the words of its ``Literal``), so the space
+can't offer what the experiment would refuse; and each dimension is stretched to the experiment's own value, so the
+first trial is the experiment itself.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
 
 from ray import tune
+from ray.tune.search.sample import Domain
 
-from melanoma_ray.config import Experiment
+from melanoma_ray.config import Experiment, field_annotation, get_setting
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.ranges import range_of
 
 
-def build_space(experiment: Experiment) -> dict[str, Any]:
-    """Return what is searched, around the experiment's own values.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dimension:
+    """One setting and where it is searched."""
 
-    The learning rate decides most, over a factor of thirty; then how rare diagnoses are weighted and
-    how much the network is held back.
-    """
-    rate = experiment.optimizer.learning_rate
-    return {
-        "optimizer.learning_rate": tune.loguniform(rate / 10, rate * 3),
-        "optimizer.weight_decay": tune.choice([0.0, 0.01, 0.05]),
-        "loss.class_weighting": tune.choice(["none", "sqrt", "balanced"]),
-        "loss.label_smoothing": tune.uniform(0.0, 0.15),
-        "model.dropout": tune.uniform(0.0, 0.4),
-    }
+    name: str
+    """Dotted name of the setting."""
+    uniform: tuple[float, float] | None = None
+    """Lowest and highest number, all in between equally likely."""
+    log_factors: tuple[float, float] | None = None
+    """The experiment's own value times these two, all magnitudes in between equally likely."""
+    choices: tuple[float, ...] = ()
+    """Numbers to choose from; a setting of words needs none, since it knows its words."""
+
+    def domain(self, experiment: Experiment) -> Domain:
+        """Return Ray Tune's domain of it around an experiment.
+
+        Raises:
+            ConfigError: An end of the dimension is out of the setting's own range.
+        """
+        own, annotation = get_setting(experiment, self.name), field_annotation(self.name)
+        if get_origin(annotation) is Literal:
+            return tune.choice(list(get_args(annotation)))
+        if self.choices:
+            return tune.choice(sorted({*self._allowed(self.choices), own}))
+        if self.log_factors is not None:
+            low, high = self._allowed([own * factor for factor in self.log_factors])
+            return tune.loguniform(low, high)
+        low, high = self._allowed(self.uniform or ())
+        return tune.uniform(min(low, own), max(high, own))
+
+    def _allowed(self, values: tuple[float, ...] | list[float]) -> list[float]:
+        allowed = range_of(field_annotation(self.name))
+        for value in values:
+            if allowed is not None and value not in allowed:
+                msg = f"search space: {self.name}={value!r}: expected {allowed}"
+                raise ConfigError(msg)
+        return list(values)
+
+
+SPACE = (
+    Dimension(name="optimizer.learning_rate", log_factors=(0.1, 3.0)),
+    Dimension(name="optimizer.weight_decay", choices=(0.0, 0.01, 0.05)),
+    Dimension(name="loss.class_weighting"),
+    Dimension(name="loss.label_smoothing", uniform=(0.0, 0.15)),
+    Dimension(name="model.dropout", uniform=(0.0, 0.4)),
+)
+"""The learning rate decides most, over a factor of thirty; then how rare diagnoses are weighted and how much the
+network is held back."""
+
+
+def build_space(experiment: Experiment) -> dict[str, Domain]:
+    """Return what is searched, by the dotted names of the settings."""
+    return {dimension.name: dimension.domain(experiment) for dimension in SPACE}
 
 
 def own_values(experiment: Experiment) -> dict[str, Any]:
     """Return the experiment's own point in the space, tried first: a sweep must beat what it began from."""
-    return {
-        "optimizer.learning_rate": experiment.optimizer.learning_rate,
-        "optimizer.weight_decay": _nearest(experiment.optimizer.weight_decay, (0.0, 0.01, 0.05)),
-        "loss.class_weighting": experiment.loss.class_weighting,
-        "loss.label_smoothing": min(experiment.loss.label_smoothing, 0.15),
-        "model.dropout": min(experiment.model.dropout, 0.4),
-    }
-
-
-def _nearest(value: float, choices: tuple[float, ...]) -> float:
-    return min(choices, key=lambda choice: abs(choice - value))
+    return {dimension.name: get_setting(experiment, dimension.name) for dimension in SPACE}

@@ -8,9 +8,9 @@ sweep.html     the same as a table
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from ray import tune
@@ -20,24 +20,23 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.resources import LOADING_CPUS, total_cpus
 from melanoma_ray.config import Experiment, to_dict
-from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.stream import open_images
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.errors import ConfigError, TrainingError
+from melanoma_ray.loading.stream import open_images
 from melanoma_ray.model.checkpoint import BEST
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
-from melanoma_ray.training.finishing import finish_checkpoint
-from melanoma_ray.training.history import BEST_METRIC
-from melanoma_ray.training.run import RunDirectory
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.tuning.space import build_space, own_values
-from melanoma_ray.tuning.trial import apply_settings, free_cpus, run_alone, run_with_workers, threads_per_trial
+from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
 
 _GRACE_EPOCHS = 1
 _REDUCTION_FACTOR = 2
 _DRIVER_CPUS = 0.1
 """Of a trial whose workers do the work: it only waits for them."""
-_LOADING_CPUS = 0.6
-"""Left to load and augment images with: two tasks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +44,8 @@ class SweepResult:
     """Where a sweep's results are, and its trials."""
 
     uri: str
-    trials: list[dict[str, Any]]
-    """Best first: settings, best validation figure, epochs, state."""
+    trials: list[SweepTrial]
+    """Best first."""
 
     @property
     def best_json(self) -> str:
@@ -77,12 +76,12 @@ def sweep(
         return _reopen(uri, origin)
     grid = _build_tuner(experiment, dataset, uri, num_trials, scaling).fit()
     trials = sorted((_describe(result, experiment.num_epochs) for result in grid), key=_badness)
-    if not trials[0]["progress"]:
-        msg = f"sweep {uri}: no trial finished an epoch ({trials[0]['status']})"
-        raise ConfigError(msg)
-    best = apply_settings(experiment, trials[0]["settings"])
+    if not trials[0].progress:
+        msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status})"
+        raise TrainingError(msg)
+    best = apply_settings(experiment, trials[0].settings)
     use_gpu = bool(scaling and scaling.use_gpu)
-    finish_checkpoint([trials[0]["progress"]], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
+    finalize_checkpoint([trials[0].progress], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
     _write(uri, trials, best, dataset, origin)
     return SweepResult(uri=uri, trials=trials)
 
@@ -123,10 +122,10 @@ def _build_tuner(
 
 def _room(scaling: ScalingConfig | None) -> int:
     """Return how many trials fit beside each other and still leave CPUs to load images with."""
-    per_trial = 1.0 + _LOADING_CPUS
+    per_trial = 1.0 + LOADING_CPUS
     if scaling is not None:
-        per_trial = scaling.total_resources.get("CPU", 1.0) + _DRIVER_CPUS + _LOADING_CPUS
-    return int(free_cpus() / per_trial)
+        per_trial = scaling.total_resources.get("CPU", 1.0) + _DRIVER_CPUS + LOADING_CPUS
+    return int(total_cpus() / per_trial)
 
 
 def _build_trainable(
@@ -145,8 +144,8 @@ def _build_trainable(
     return tune.with_resources(trial, {"CPU": _DRIVER_CPUS})
 
 
-def _describe(result: tune.Result, num_epochs: int) -> dict[str, Any]:
-    """Return a trial as plain values, as the report takes them, with its best progress directory."""
+def _describe(result: tune.Result, num_epochs: int) -> SweepTrial:
+    """Return a trial as the report takes it."""
     told = result.metrics_dataframe
     frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # nan: within an epoch
     if frame is None or frame.empty:
@@ -162,21 +161,19 @@ def _describe(result: tune.Result, num_epochs: int) -> dict[str, Any]:
     return _trial(result, value=float(frame[BEST_METRIC].max()), num_done=num_done, status=status, progress=progress)
 
 
-def _trial(
-    result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None
-) -> dict[str, Any]:
-    return {
-        "trial_id": str(result.path).rsplit("/", 1)[-1].split("_")[1] if result.path else "",
-        "settings": dict(result.config or {}),
-        "value": value,
-        "num_epochs": num_done,
-        "status": status,
-        "progress": progress,
-    }
+def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:
+    return SweepTrial(
+        trial_id=str(result.path).rsplit("/", 1)[-1].split("_")[1] if result.path else "",
+        settings=dict(result.config or {}),
+        value=value,
+        num_epochs=num_done,
+        status=status,
+        progress=progress,
+    )
 
 
-def _badness(trial: dict[str, Any]) -> float:
-    return -(trial["value"] if trial["value"] is not None else -1.0)
+def _badness(trial: SweepTrial) -> float:
+    return -(trial.value if trial.value is not None else -1.0)
 
 
 def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
@@ -185,28 +182,30 @@ def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
     if {name: best.get(name) for name in origin} != origin:
         msg = f"sweep {uri}: is there already, begun from other settings or other data; give another --name"
         raise ConfigError(msg)
-    return SweepResult(uri=uri, trials=storage.read_json(storage.join(uri, "trials.json"))["trials"])
+    trials = storage.read_json(storage.join(uri, "trials.json"))["trials"]
+    return SweepResult(uri=uri, trials=[SweepTrial(**trial) for trial in trials])
 
 
 def _write(
-    uri: str, trials: list[dict[str, Any]], best: Experiment, dataset: PreparedDataset, origin: dict[str, Any]
+    uri: str, trials: list[SweepTrial], best: Experiment, dataset: PreparedDataset, origin: dict[str, Any]
 ) -> None:
     """Write the trials, the page, and last best.json, which says that the sweep is complete."""
     page = render_sweep(
-        [cast("SweepTrial", {name: trial[name] for name in SweepTrial.__annotations__}) for trial in trials],
+        trials,
         title="Sweep",
         is_synthetic=dataset.info.is_synthetic,
         metric=BEST_METRIC,
         mode="max",
         facts={"Data": dataset.uri, "Network": best.model.network, "Epochs at most": str(best.num_epochs)},
     )
-    storage.write_json(storage.join(uri, "trials.json"), {"metric": BEST_METRIC, "trials": trials})
+    rows = [asdict(trial) for trial in trials]
+    storage.write_json(storage.join(uri, "trials.json"), {"metric": BEST_METRIC, "trials": rows})
     storage.write_bytes(storage.join(uri, "sweep.html"), page.encode())
     storage.write_json(
         storage.join(uri, "best.json"),
         {
             "experiment": to_dict(best),
-            BEST_METRIC: trials[0]["value"],
+            BEST_METRIC: trials[0].value,
             "checkpoint": storage.join(uri, BEST),
             **origin,
         },

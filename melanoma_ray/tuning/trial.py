@@ -6,30 +6,29 @@ builds a trainer of Ray Train, which starts in half a minute and can use several
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.process import prepare_process
+from melanoma_ray.cluster.resources import usable_cpus
 from melanoma_ray.config import Experiment, with_setting
-from melanoma_ray.data.dataset import PreparedDataset
-from melanoma_ray.data.stream import ImageSource, build_stream
+from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
-from melanoma_ray.training.port import PREFETCHED_BATCHES, Batch
-from melanoma_ray.training.process import prepare_process
-from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
 
 
-class TrialPort:
+class TrialBackend:
     """A trial's own process as a place to train."""
 
     def __init__(self, job: TrainingJob, images: ImageSource) -> None:
@@ -38,10 +37,10 @@ class TrialPort:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._job, self._images = job, images
 
-    def batches(self, batch_size: int, start_slot: int) -> Iterator[Batch]:
-        """Execute the plan from a slot on."""
+    def batches(self, batch_size: int, start_batch: int) -> Iterator[Batch]:
+        """Execute the plan from a batch on."""
         job = self._job
-        stream = build_stream(job.plan, self._images, job.experiment, start_slot=start_slot, num_workers=1)
+        stream = build_stream(job.plan, self._images, job.experiment, start_batch=start_batch, num_workers=1)
         yield from stream.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES)
 
     def latest(self) -> Path | None:
@@ -62,7 +61,7 @@ class TrialPort:
         return False
 
 
-def apply_settings(experiment: Experiment, settings: dict[str, Any]) -> Experiment:
+def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
     """Return the experiment of a trial."""
     for name, value in settings.items():
         experiment = with_setting(experiment, name, value)
@@ -80,7 +79,7 @@ def run_alone(
     """Train in this process."""
     prepare_process(num_threads)
     job = build_job(apply_settings(experiment, settings), dataset)
-    Worker(job, TrialPort(job, images)).run()
+    Worker(job, TrialBackend(job, images)).train()
 
 
 def run_with_workers(
@@ -96,9 +95,4 @@ def run_with_workers(
 
 def threads_per_trial(num_concurrent: int) -> int:
     """Return the threads of a trial's network, so that concurrent trials share a machine's cores."""
-    return max(1, (os.cpu_count() or 1) // max(1, num_concurrent))
-
-
-def free_cpus() -> float:
-    """Return the logical CPUs of the cluster."""
-    return float(ray.cluster_resources().get("CPU", 1.0))
+    return max(1, usable_cpus() // max(1, num_concurrent))

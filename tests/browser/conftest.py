@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from melanoma_ray.serving.run import start_service, stop_service
+from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")

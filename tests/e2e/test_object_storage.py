@@ -17,7 +17,7 @@ import pytest
 
 from melanoma_ray import storage
 from melanoma_ray.config import ImageConfig
-from melanoma_ray.data.dataset import open_dataset
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.decoding import decode_image
 from tests.conftest import SIDE

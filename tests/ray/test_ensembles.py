@@ -12,18 +12,18 @@ import pytest
 from ray.train import ScalingConfig
 from scipy.special import softmax
 
-from jobs import wording
+from jobs import formatting
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.dataset import PreparedDataset, open_dataset
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
+from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.inference.explanation import attribute
+from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.calibration import energy
-from melanoma_ray.model.explanation import attribute
-from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.sources.layouts import read_collection
 from melanoma_ray.training.ensembles import train_folds, train_seeds
-from melanoma_ray.training.run import RunDirectory
 from melanoma_ray.training.trainer import Supervision, build_job, build_run_config
 
 NUM_FOLDS = 2
@@ -92,8 +92,8 @@ def test_an_ensemble_is_calibrated_on_images_by_networks_that_did_n_t_learn_from
     assert by_folds.calibration.num_validation_images == int(folded.index["fold"].notna().sum())
     assert by_seeds.calibration.num_validation_images == len(folded.split("val"))
     assert (by_folds.ensemble_over, by_seeds.ensemble_over) == ("folds", "seeds")
-    assert "--split folds" in wording.describe_run(ensemble)
-    assert wording.describe_run(seeds) == f"checkpoint: {seeds.best}"
+    assert "--split folds" in formatting.describe_run(ensemble)
+    assert formatting.describe_run(seeds) == f"checkpoint: {seeds.best}"
 
 
 def test_images_that_an_ensemble_s_networks_learnt_from_are_refused(
@@ -127,7 +127,7 @@ def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that
         held_out = folded.with_fold(number).split("val")
         member = Predictor.load(ensemble.uri, "cpu", member=number)
         found = member.scorer.score(folded.load_pixels(list(held_out["path"]))).argmax(axis=1)
-        correct += int((found == folded.targets(held_out)).sum())
+        correct += int((found == folded.target(held_out)).sum())
     assert report["figures"]["accuracy"]["numerator"] == correct
     assert report["figures"]["num_images"] == int(folded.index["fold"].notna().sum())
     page = (tmp_path / "report.html").read_text()
@@ -154,7 +154,7 @@ def test_a_diagnosis_of_a_single_lesion_is_in_one_fold_and_known_to_every_networ
     counts = []
     for fold in range(NUM_FOLDS):
         one = dataset.with_fold(fold)
-        assert (one.targets(one.index) >= 0).all()
+        assert (one.target(one.index) >= 0).all()
         counts.append(build_job(small_experiment, one).num_train_images[dataset.info.diagnoses.index("dermatofibroma")])
     assert sorted(counts) == [0, 1]
 

@@ -14,12 +14,12 @@ import pytest
 
 from melanoma_ray import storage
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.preparation import prepare
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.imaging.decoding import decode_image
-from melanoma_ray.imaging.synthetic import encode_image, plan_collection
+from melanoma_ray.preparation.pipeline import prepare
+from melanoma_ray.sources.layouts import read_collection
+from melanoma_ray.synthetic.plan import encode_image, plan_collection
 from tests.conftest import SIDE
 
 CONFIG = PrepareConfig(image=ImageConfig(side=SIDE))
@@ -50,8 +50,8 @@ def test_stored_pixels_are_the_decoder_s_to_the_bit(prepared: str) -> None:
     dataset = open_dataset(prepared)
     images = dataset.split("test")
     pixels = dataset.load_pixels(list(images["path"]))
-    for path, square in zip(images["path"], pixels, strict=True):
-        np.testing.assert_array_equal(square, decode_image(storage.read_bytes(path), CONFIG.image).pixels)
+    for path, crop in zip(images["path"], pixels, strict=True):
+        np.testing.assert_array_equal(crop, decode_image(storage.read_bytes(path), CONFIG.image).pixels)
 
 
 def test_the_audit_shows_the_conflicts_and_the_unreadable_files(prepared: str) -> None:
@@ -124,8 +124,8 @@ def test_a_second_run_does_nothing_and_an_added_image_is_the_only_one_decoded(co
     added = images / "nevus" / "added.jpg"
     added.write_bytes(encode_image(plan_collection(num_images=60, seed=9)[0]))
     second = prepare(read_collection(str(images)), str(output), CONFIG)
-    chunks = set(output.rglob("pixels-*/*.parquet"))
-    new = [path for path in chunks if path not in before]
+    shards = set(output.rglob("pixels-*/*.parquet"))
+    new = [path for path in shards if path not in before]
     assert [pd.read_parquet(path)["path"].tolist() for path in new] == [[str(added)]]
     old_index, index = (pd.read_parquet(output / name).set_index("path") for name in (first.index, second.index))
     assert index.loc[old_index.index, "split"].equals(old_index["split"])
@@ -150,13 +150,13 @@ def test_a_changed_file_is_decoded_again_and_a_deleted_one_is_gone(collection: s
 
 
 def test_an_interrupted_run_goes_on_with_what_is_missing(collection: str, tmp_path: Path) -> None:
-    """Chunks that a run left behind are used; half a dataset is none until dataset.json is there."""
+    """Shards that a run left behind are used; half a dataset is none until dataset.json is there."""
     whole, output = tmp_path / "whole", tmp_path / "prepared"
     expected = prepare(read_collection(collection), str(whole), CONFIG)
-    chunks = sorted((whole / expected.pixels).iterdir())
+    shards = sorted((whole / expected.pixels).iterdir())
     (output / expected.pixels).mkdir(parents=True)
-    for chunk in chunks[: len(chunks) // 2]:
-        shutil.copy(chunk, output / expected.pixels)
+    for shard in shards[: len(shards) // 2]:
+        shutil.copy(shard, output / expected.pixels)
     with pytest.raises(DataError, match=r"no dataset\.json"):
         open_dataset(str(output))
     left = {path.name: path.stat().st_mtime_ns for path in (output / expected.pixels).iterdir()}
@@ -173,7 +173,7 @@ def test_squares_of_another_version_are_refused_and_preparing_again_decodes_them
     (tmp_path / info.pixels).rename(tmp_path / "pixels-000000000000")
     older = json.loads((tmp_path / "dataset.json").read_text()) | {"pixels": "pixels-000000000000"}
     (tmp_path / "dataset.json").write_text(json.dumps(older))
-    with pytest.raises(DataError, match=r"squares are of another version; run the same jobs\.prepare again"):
+    with pytest.raises(DataError, match=r"crops are of another version; run the same jobs\.prepare again"):
         open_dataset(str(tmp_path))
     assert prepare(read_collection(collection), str(tmp_path), CONFIG) == info
     assert len(open_dataset(str(tmp_path)).load_pixels([open_dataset(str(tmp_path)).index["path"].iloc[0]])) == 1
@@ -201,9 +201,9 @@ def test_images_in_containers_are_prepared_like_files(collection: str, local_ray
     config = PrepareConfig(image=CONFIG.image, duplicates="keep", split=SplitConfig(method="random"))
     prepare(found, str(tmp_path / "prepared"), config)
     dataset = open_dataset(str(tmp_path / "prepared"))
-    for row, square in zip(dataset.index.itertuples(), dataset.load_pixels(list(dataset.index["path"])), strict=True):
+    for row, crop in zip(dataset.index.itertuples(), dataset.load_pixels(list(dataset.index["path"])), strict=True):
         original = next(path for path in files if path.stem == row.image_id)
-        np.testing.assert_array_equal(square, decode_image(original.read_bytes(), CONFIG.image).pixels)
+        np.testing.assert_array_equal(crop, decode_image(original.read_bytes(), CONFIG.image).pixels)
 
 
 def test_the_audit_s_figures_are_json_and_the_same_as_the_page_s(prepared: str) -> None:

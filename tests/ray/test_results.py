@@ -13,12 +13,13 @@ from ray.train import ScalingConfig
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.diagnoses import DIAGNOSES, column_name
+from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.report import evaluate
-from melanoma_ray.model.metadata import encode_metadata
-from melanoma_ray.model.predictor import Predictor
+from melanoma_ray.inference.predictions import column_name
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.patients import encode_metadata
 from melanoma_ray.triage.batch import triage
 from melanoma_ray.tuning.sweep import sweep
 from tests.checkpoints import build_checkpoint
@@ -115,8 +116,8 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
     experiment, dataset = replace(small_experiment, num_epochs=2), open_dataset(prepared)
     result = sweep(experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
     assert len(result.trials) == 3
-    assert {trial["status"] for trial in result.trials} <= {"finished", "stopped early"}
-    values = [trial["value"] for trial in result.trials]
+    assert {trial.status for trial in result.trials} <= {"finished", "stopped early"}
+    values = [trial.value for trial in result.trials]
     assert values == sorted(values, reverse=True)
     best = json.loads(Path(result.best_json).read_text())
     assert best["experiment"]["num_epochs"] == 2

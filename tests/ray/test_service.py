@@ -23,9 +23,9 @@ from ray import serve
 
 from melanoma_ray.client import Client
 from melanoma_ray.errors import CheckpointError, ServiceError
-from melanoma_ray.model.metadata import encode_metadata
-from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.serving.run import start_service, stop_service
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.patients import encode_metadata
+from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 
 SIDE = 64

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from melanoma_ray.data.layouts import read_collection
-from melanoma_ray.data.synthetic import ATTRIBUTION, write_synthetic_collection
 from melanoma_ray.errors import DataError
-from melanoma_ray.imaging.synthetic import encode_image, plan_collection
+from melanoma_ray.sources.layouts import read_collection
+from melanoma_ray.synthetic.collection import ATTRIBUTION, write_synthetic_collection
+from melanoma_ray.synthetic.plan import encode_image, plan_collection
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,12 @@ from safetensors.numpy import load_file
 from tensorboardX.proto.event_pb2 import Event
 
 from melanoma_ray.config import Experiment, ModelConfig, with_setting
-from melanoma_ray.data.dataset import open_dataset
-from melanoma_ray.data.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
+from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.training.run import RunDirectory
-from melanoma_ray.training.tracking import EVENTS
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.loading.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.tracking import EVENTS
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
 SIDE = 64
@@ -122,8 +122,8 @@ def test_a_run_leaves_a_checkpoint_curves_and_a_history(
     assert Predictor.load(undisturbed.uri, "cpu").manifest.is_synthetic
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     history = undisturbed.history()
-    assert [record["epoch"] for record in history] == list(range(1, small_experiment.num_epochs + 1))
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert [record.epoch for record in history] == list(range(1, small_experiment.num_epochs + 1))
+    assert history[-1].train_loss < history[0].train_loss
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -150,7 +150,7 @@ def test_a_worker_killed_within_an_epoch_changes_nothing_in_the_weights(
     assert killed
     assert weights_sha256(run) == weights_sha256(alone)
     for ours, theirs in zip(run.history(), alone.history(), strict=True):
-        assert {name: ours[name] for name in EXACT} == {name: theirs[name] for name in EXACT}
+        assert {name: getattr(ours, name) for name in EXACT} == {name: getattr(theirs, name) for name in EXACT}
 
 
 def test_a_run_that_gets_no_better_ends_early_and_is_finished(
@@ -167,7 +167,7 @@ def test_two_workers_see_the_same_batches_and_learn_the_same(
     undisturbed: RunDirectory, small_experiment: Experiment, prepared: str, storage: Path
 ) -> None:
     run = run_training(small_experiment, prepared, storage, "two", num_workers=2)
-    ours, theirs = (record["train_loss"] for record in (run.history()[0], undisturbed.history()[0]))
+    ours, theirs = (record.train_loss for record in (run.history()[0], undisturbed.history()[0]))
     assert ours == pytest.approx(theirs, rel=0.05)  # dropout draws differently on each worker
     one, two = (load_file(Path(r.newest_progress()) / "model.safetensors") for r in (undisturbed, run))
     distance = sum(float(np.square(one[name] - two[name]).sum()) for name in one)
@@ -178,10 +178,10 @@ def test_two_workers_see_the_same_batches_and_learn_the_same(
 def test_the_stream_follows_the_plan_for_one_worker_and_for_two(small_experiment: Experiment, prepared: str) -> None:
     dataset = open_dataset(prepared)
     plan, images = build_plan(dataset, small_experiment), open_images(dataset)
-    whole = build_stream(plan, images, small_experiment, start_slot=0, num_workers=1)
+    whole = build_stream(plan, images, small_experiment, start_batch=0, num_workers=1)
     batches = list(whole.iter_batches(batch_size=16, batch_format="numpy"))
-    assert [int(batch["slot"][0]) for batch in batches] == list(range(plan.num_slots))
-    split = build_stream(plan, images, small_experiment, start_slot=0, num_workers=2)
+    assert [int(batch["batch_index"][0]) for batch in batches] == list(range(plan.num_batches))
+    split = build_stream(plan, images, small_experiment, start_batch=0, num_workers=2)
     shards = split.streaming_split(2, equal=True)
     halves: list[list[dict[str, np.ndarray]]] = [[], []]
 
@@ -234,11 +234,11 @@ def test_images_read_from_disk_give_the_same_stream_as_those_in_memory(
     dataset = open_dataset(prepared)
     plan = build_plan(dataset, small_experiment)
     in_memory = open_images(dataset)
-    monkeypatch.setattr("melanoma_ray.data.stream._MEMORY_SHARE", 0.0)
+    monkeypatch.setattr("melanoma_ray.loading.stream._MEMORY_SHARE", 0.0)
     on_disk = open_images(dataset)
     assert (type(in_memory), type(on_disk)) == (DecodedImages, StoredImages)
     streams = (
-        build_stream(plan, images, small_experiment, start_slot=2, num_workers=1).iter_batches(batch_size=16)
+        build_stream(plan, images, small_experiment, start_batch=2, num_workers=1).iter_batches(batch_size=16)
         for images in (in_memory, on_disk)
     )
     for ours, theirs in zip(*streams, strict=True):
@@ -251,9 +251,9 @@ def test_a_growing_input_reaches_the_network_in_each_size(small_experiment: Expe
     experiment = replace(small_experiment, model=model, initial_side_fraction=0.5)
     dataset = open_dataset(prepared)
     plan = build_plan(dataset, experiment)
-    stream = build_stream(plan, open_images(dataset), experiment, start_slot=0, num_workers=1)
+    stream = build_stream(plan, open_images(dataset), experiment, start_batch=0, num_workers=1)
     sides = [batch["pixels"].shape[1] for batch in stream.iter_batches(batch_size=16)]
-    assert sides == [input_side(plan, experiment, slot) for slot in range(plan.num_slots)]
+    assert sides == [input_side(plan, experiment, batch_index) for batch_index in range(plan.num_batches)]
     assert len(set(sides)) > 1
 
 
@@ -263,9 +263,9 @@ def test_a_run_s_curves_are_a_tensorboard_file_and_its_origin_is_noted(undisturb
     events = read_events(b"".join(file.read_bytes() for file in files))
     history = undisturbed.history()
     for name in ("train_loss", "val_balanced_accuracy", "images_per_s"):
-        expected = {record["epoch"]: record[name] for record in history}
+        expected = {record.epoch: getattr(record, name) for record in history}
         assert events[f"epoch/{name}"] == pytest.approx(expected)
-    assert list(events["step/loss"]) == list(range(1, history[-1]["step"] + 1))
+    assert list(events["step/loss"]) == list(range(1, history[-1].step + 1))
     (provenance,) = json.loads((Path(undisturbed.uri) / "run.json").read_text())["provenance"]
     assert torch.__version__.startswith(provenance["versions"]["torch"])
     assert provenance["nodes"][0]["num_cpus"] == 2

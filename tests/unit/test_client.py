@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from melanoma_ray.client import Client, Prediction
+from melanoma_ray.api import Prediction
+from melanoma_ray.client import Client
 from melanoma_ray.errors import ServiceError
 
 PREDICTION = {

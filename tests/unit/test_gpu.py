@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from melanoma_ray.experiments import convnext
-from melanoma_ray.model.metadata import nothing_known
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.loading.device_prefetch import prefetch_to_device
 from melanoma_ray.model.precision import autocast_dtype
-from melanoma_ray.model.predictor import Predictor
-from melanoma_ray.training.feeding import feed
+from melanoma_ray.patients import nothing_known
+from melanoma_ray.recipes import convnext
 from melanoma_ray.training.state import build_state
 from melanoma_ray.training.step import Stepper
 from tests.checkpoints import build_checkpoint
@@ -48,20 +48,20 @@ def test_batches_arrive_whole_and_in_order_while_the_network_works() -> None:
     device, random = torch.device("cuda"), np.random.default_rng(0)
     sent = [
         {
-            "slot": np.full(8, slot),
+            "batch_index": np.full(8, batch_index),
             "pixels": random.integers(0, 256, (8, 256, 256, 3), np.uint8),
             "metadata": nothing_known(8),
             "target": random.integers(0, 9, 8),
         }
-        for slot in range(12)
+        for batch_index in range(12)
     ]
     work = torch.randn(2048, 2048, device=device)
-    for batch, expected in zip(feed(sent, device), sent, strict=True):
+    for batch, expected in zip(prefetch_to_device(sent, device), sent, strict=True):
         work = work @ work / work.norm()
         assert batch.pixels.device.type == "cuda"
-        for name in ("slot", "pixels", "metadata", "target"):
+        for name in ("batch_index", "pixels", "metadata", "target"):
             found = getattr(batch, name)
-            np.testing.assert_array_equal(found if name == "slot" else found.cpu().numpy(), expected[name])
+            np.testing.assert_array_equal(found if name == "batch_index" else found.cpu().numpy(), expected[name])
 
 
 @pytest.mark.parametrize("compiled", [False, True])

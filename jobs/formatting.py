@@ -1,0 +1,128 @@
+"""What jobs print: plain lines for people, figures with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from melanoma_ray import storage
+from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction
+from melanoma_ray.dataset.prepared import DatasetInfo
+from melanoma_ray.errors import DataError
+from melanoma_ray.model.checkpoint import read_manifest
+from melanoma_ray.preparation.audit import AUDIT
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.schema import SPLITS
+from melanoma_ray.triage.batch import TriageResult
+from melanoma_ray.tuning.sweep import SweepResult
+
+_ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
+
+
+def describe_dataset(info: DatasetInfo, output: str) -> str:
+    """Return the counts of a prepared dataset."""
+    lines = [f"{'':28}" + "".join(f"{split:>7}" for split in SPLITS)]
+    for name, counts in info.count_by_diagnosis().items():
+        lines.append(f"{name:28}" + "".join(f"{counts[split]:7}" for split in SPLITS))
+    for title, counts in (
+        ("dropped", info.num_dropped),
+        ("quarantined", info.num_quarantined),
+        ("left out, none of the nine diagnoses", info.num_left_out),
+    ):
+        if counts:
+            lines.append(f"{title}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    for claims, ends in info.num_conflicts.items():
+        lines.append(f"claimed to be {claims}: " + ", ".join(f"{count} {how}" for how, count in ends.items()))
+    if info.num_rows_without_file:
+        lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
+    if info.num_files_without_row:
+        lines.append(f"files left out, since the metadata table doesn't know them: {info.num_files_without_row}")
+    if info.is_synthetic:
+        lines.append(SYNTHETIC_NOTICE)
+    return "\n".join([*lines, f"prepared dataset: {output}", f"audit: {storage.join(output, AUDIT)}"])
+
+
+def describe_run(run: RunDirectory) -> str:
+    """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
+    history = run.history()
+    if not history:  # of an ensemble, whose members' runs lie in the run's directory
+        hint = f"\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+        return f"checkpoint: {run.best}" + (hint if read_manifest(run.best).ensemble_over == "folds" else "")
+    best = max(reversed(history), key=lambda record: record.val_balanced_accuracy)
+    return "\n".join(
+        [
+            f"best epoch {best.epoch}: validation accuracy {best.val_accuracy:.3f}, "
+            f"balanced {best.val_balanced_accuracy:.3f}",
+            f"curves: {storage.join(run.uri, 'curves.png')}",
+            f"checkpoint: {run.best}",
+        ]
+    )
+
+
+def describe_sweep(result: SweepResult) -> str:
+    """Return the trials as a table, best first."""
+    names = list(result.trials[0].settings)
+    header = f"{BEST_METRIC:>22} {'epochs':>6}  {'status':13}" + "".join(f"{n.split('.')[-1]:>17}" for n in names)
+    lines = [header]
+    for trial in result.trials:
+        value = "–" if trial.value is None else f"{trial.value:.3f}"
+        settings = "".join(f"{_short(trial.settings[name]):>17}" for name in names)
+        lines.append(f"{value:>22} {trial.num_epochs:>6}  {trial.status:13}{settings}")
+    return "\n".join(
+        [*lines, f"best settings: {result.best_json}", "  python -m jobs.train " + result.best_json + " …"]
+    )
+
+
+def describe_report(report: dict[str, Any], output: str) -> str:
+    """Return the figures with their 95 % intervals."""
+    figures = report["figures"]
+    lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)"]
+    for name in _ESTIMATES:
+        if name in figures:
+            e = figures[name]
+            lines.append(f"{name:18} {e['value']:.3f}  ({e['low']:.3f}–{e['high']:.3f})")
+        else:
+            lines.append(f"{name:18} not defined: {figures['undefined'].get(name, '')}")
+    if report["is_synthetic"]:
+        lines.append(SYNTHETIC_NOTICE)
+    return "\n".join([*lines, f"report: {storage.join(output, 'report.html')}"])
+
+
+def describe_triage(result: TriageResult) -> str:
+    """Return how many images need eyes."""
+    lines = [f"{count:6} {DECISION_WORDS[decision]}" for decision, count in result.num_by_decision.items()]
+    if result.num_unreadable:
+        lines.append(f"{result.num_unreadable:6} unreadable, see their error")
+    return "\n".join([*lines, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
+
+
+def describe_answer(name: str, answer: Prediction) -> str:
+    """Return the service's answer as one line."""
+    top, share = max(answer.probabilities.items(), key=lambda item: item[1])
+    sure = f"melanoma {answer.melanoma_probability:.1%} (threshold {answer.decision_threshold:.1%})"
+    mark = " [synthetic model]" if answer.is_synthetic else ""
+    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; most probable: {top} {share:.1%}{mark}"
+
+
+def describe_service(host: str, port: int) -> str:
+    """Return where the service is."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    return f"page: http://{shown}:{port}/   API: http://{shown}:{port}/docs\n{NOTICE}"
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        DataError: It can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: {error.strerror}; give the path of an image"
+        raise DataError(msg) from error
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,87 @@
+"""What the service and its clients share: the HTTP messages, the decisions in words, and the notice.
+
+The service builds its answers from these classes and the client parses them, so the two can't drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Decision = Literal["refer", "routine", "unassessable"]
+DECISIONS: tuple[Decision, ...] = ("refer", "routine", "unassessable")
+"""refer: show it to a dermatologist first; routine: in its turn; unassessable: unlike anything the
+network was trained on, so a person must look."""
+DECISION_WORDS: dict[Decision, str] = {
+    "refer": "Refer to a dermatologist",
+    "routine": "Routine",
+    "unassessable": "Can't be assessed: have a person look",
+}
+"""Each decision in a few words, as every page and console shows it."""
+DECISION_MEANINGS: dict[Decision, str] = {
+    "refer": "The melanoma probability reaches the threshold: show this lesion first.",
+    "routine": "Below the threshold: this lesion can be seen in its turn. That is not an all-clear.",
+    "unassessable": "This image is unlike those the network was trained on, so its figures mean little.",
+}
+"""What each decision means, in a sentence for a person."""
+NOTICE = "Research and triage tool, not a medical device."
+SYNTHETIC_NOTICE = "Made from synthetic images: says nothing about real lesions."
+PROBLEM_JSON = "application/problem+json"
+
+
+class Message(BaseModel):
+    """Frozen; a field that a newer service adds is no error."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Prediction(Message):
+    """Answer of POST /v1/predict: one image."""
+
+    image_id: str | None = Field(description="File name without its ending, where the form gave one.")
+    probabilities: dict[str, float] = Field(description="Calibrated, one a diagnosis, together 1.")
+    melanoma_probability: float = Field(description="The one that is compared with the threshold, in [0, 1].")
+    decision: Decision = Field(
+        description="refer: show it to a dermatologist first; routine: in its turn; "
+        "unassessable: unlike the training images, a person must look."
+    )
+    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
+    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    notice: str = NOTICE
+
+
+class ModelCard(Message):
+    """Answer of GET /v1/model: what is being served."""
+
+    checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
+    network: str
+    diagnoses: list[str] = Field(description="In the order of the network's outputs.")
+    image_side_px: int = Field(description="Width and height of the network's input, pixels.")
+    temperature: float = Field(description="Logits are divided by it; fitted on the validation split.")
+    decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
+    target_sensitivity: float = Field(description="Share of validation melanomas that the threshold had to refer.")
+    out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
+    data_fingerprint: str = Field(description="Of the prepared dataset.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    uses_metadata: bool = Field(description="Age, sex and site, where they are given, have a say in its answers.")
+    max_image_bytes: int = Field(description="Largest encoded image that the service takes, bytes.")
+    versions: dict[str, str] = Field(description="Of the libraries it was trained with.")
+    notice: str = NOTICE
+
+
+class Status(Message):
+    """Answer of GET /healthz and GET /readyz."""
+
+    status: Literal["ok", "ready"]
+
+
+class Problem(Message):
+    """Every error's body (RFC 9457), as application/problem+json."""
+
+    type: str = Field(description="Stable, such as urn:melanoma-ray:problem:not-an-image.")
+    title: str = Field(description="The same for every error of this type.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was met this time, and what is allowed.")
+    instance: str = Field(description="Path of the request.")

@@ -1,0 +1,93 @@
+"""Every work-around for Ray, in one place: what is wrong, in which version, and what is done about it.
+
+All of them are for Ray 2.60. ``tests/ray/test_workarounds.py`` shows of each that it is still needed: when one of
+its tests fails after an upgrade, the work-around named in it can go.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import ray.data
+import ray.train
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.train.v2._internal.execution import context as reporting
+
+from melanoma_ray import storage
+
+if TYPE_CHECKING:
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+_PAUSE_S = 0.02
+"""A turn takes some 2 ms and starts every task there is room for; a block lasts for seconds on a CPU."""
+_CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_LOG_LEVEL": "WARNING",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # trials are short
+}
+"""What Ray reads when it starts; a user's own values count before these."""
+
+
+class SchedulerBackPressure(ExecutionCallback):
+    """Keeps Ray Data's scheduling loop from taking a core away from the network.
+
+    The loop waits for finished tasks; while its buffers are full there are none to wait for, or finished ones that
+    it may not read yet, and it turns without a pause (measured on 2 cores, during a training whose network was the
+    slower part: 70 to 87 % of one core). So it is paused after each turn.
+
+    It also asks once a second which resources it may use, and begins without an answer: for its first second it
+    would run one task at a time, on however many cores. So it is made to ask at once.
+    """
+
+    def on_execution_step(self, executor: StreamingExecutor) -> None:
+        """Ray Data calls this once a turn."""
+        manager = executor._resource_manager  # noqa: SLF001 - Ray Data has no setting for it
+        if manager is not None and manager._global_limits.is_zero():  # noqa: SLF001
+            manager._global_limits_last_update_time = 0.0  # noqa: SLF001 - ask again in the next turn
+        time.sleep(_PAUSE_S)
+
+
+def dataset_of_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
+    """Return a dataset of just these blocks, with ``SchedulerBackPressure`` and without a progress bar.
+
+    ``ray.data.from_arrow`` would run a task of one whole CPU for each block, only to learn its size: beside a
+    training that holds the CPUs it would wait for ever.
+    """
+    dataset = ray.data.from_blocks(list(blocks))
+    dataset.context.custom_execution_callback_classes = [SchedulerBackPressure]
+    dataset.context.enable_progress_bars = False
+    return dataset
+
+
+def read_result(run_uri: str) -> ray.train.Result | None:
+    """Return what Ray Train knows of a run; none: no checkpoint was ever reported, which Ray calls a RuntimeError."""
+    try:
+        return ray.train.Result.from_path(run_uri)
+    except RuntimeError:
+        return None
+
+
+def checkpoint_uri(run_uri: str, checkpoint: ray.train.Checkpoint) -> str:
+    """Return the address of a run's checkpoint: Ray's own ``checkpoint.path`` has lost the scheme, such as s3://."""
+    return storage.join(run_uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1])
+
+
+def set_environment() -> None:
+    """Set what Ray reads when it starts; call it before ``ray.init``."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def quiet_ray() -> None:
+    """Leave the console to the jobs: Ray's libraries speak up only when something is wrong.
+
+    Ray Train tells each report by a logger that is named after its file, so no logger above it reaches it.
+    """
+    for name in (*_CHATTY_LOGGERS, reporting.__file__):
+        logging.getLogger(name).setLevel(logging.WARNING)

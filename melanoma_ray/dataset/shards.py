@@ -1,0 +1,120 @@
+"""Decoded images on disk: shards of some hundred rows, each written whole, and never written again.
+
+A shard is two files: first the crops, an Arrow file with one record batch a crop, then the measurements of
+each image, in Parquet, so that a reader who sees the second file has both.
+
+A row is known by (path, bytes, time of change) of its file, so a second run decodes only what is
+new, an interrupted one goes on, and no row is ever taken for a file that has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import UInt8
+
+from melanoma_ray import storage
+from melanoma_ray.config import ImageConfig
+from melanoma_ray.schema import SHARD
+
+KEY = ["path", "num_bytes", "modified_ns"]
+UNREADABLE = "unreadable"
+_FORMAT = "3"
+"""Of a row: raise it when the same file and settings would give another row."""
+_CROPS = ".arrow"
+"""Ending of the crops' file, in place of ``.parquet``."""
+_CROPS_ASKED_FOR_SINGLY = 16
+"""Of a remote shard; the whole of it takes no longer to come than the answers to so many requests."""
+
+
+def shards_name(config: ImageConfig) -> str:
+    """Return the name of the directory of crops made with these settings."""
+    return "pixels-" + hashlib.sha256(f"{_FORMAT}:{astuple(config)}".encode()).hexdigest()[:12]
+
+
+def read_measurements(shards_uri: str) -> pd.DataFrame:
+    """Return every row of every shard without its pictures, and where it lies (shard, row)."""
+    filesystem, root = storage.resolve(shards_uri)
+    columns = [name for name in SHARD.names if name != "thumbnail"]
+    frames = []
+    for path in list_shards(shards_uri):
+        table = pq.read_table(storage.join(root, path), columns=columns, filesystem=filesystem)
+        frames.append(table.to_pandas().assign(shard=path, row=np.arange(table.num_rows, dtype=np.int32)))
+    empty = pd.DataFrame(columns=[*columns, "shard", "row"])
+    found = pd.concat(frames, ignore_index=True) if frames else empty
+    later = found["fault"] == UNREADABLE
+    return found[~later | ~found.duplicated(KEY, keep=False)].drop_duplicates(KEY, ignore_index=True)
+
+
+def is_final(measurements: pd.DataFrame) -> pd.Series:
+    """Tell the rows that need no second try: an unreadable file may have been a passing failure of the network."""
+    return measurements["fault"] != UNREADABLE
+
+
+def files_of(shard: str) -> tuple[str, str]:
+    """Return the names of a shard's two files: its measurements, by whose name it is known, and its crops."""
+    return shard, shard.removesuffix(".parquet") + _CROPS
+
+
+def list_shards(shards_uri: str) -> list[str]:
+    """Return the names of the shards in a directory."""
+    return [path.rsplit("/", 1)[-1] for path in storage.list_files(shards_uri) if path.endswith(".parquet")]
+
+
+def read_thumbnails(shards_uri: str, shard: Sequence[str], row: Sequence[int]) -> UInt8[np.ndarray, "image 32 32"]:
+    """Return the thumbnails of some rows, in the order asked for."""
+    filesystem, root = storage.resolve(shards_uri)
+    thumbnails = np.empty((len(shard), 32, 32), np.uint8)
+    for name, places in _places_by_shard(shard):
+        table = pq.read_table(storage.join(root, name), columns=["thumbnail"], filesystem=filesystem)
+        taken = table.column(0).take(pa.array(np.asarray(row)[places]))
+        thumbnails[places] = np.frombuffer(b"".join(taken.to_pylist()), np.uint8).reshape(-1, 32, 32)
+    return thumbnails
+
+
+def write_crops(uri: str, crops: Sequence[bytes | None]) -> None:
+    """Write a file from which any crop is read alone, and decompressed by LZ4 (benchmarks/formats.py)."""
+    table = pa.table({"pixels": pa.array(crops, pa.binary())})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=1)
+    storage.write_bytes(uri, memoryview(sink.getvalue()))
+
+
+def read_crops(
+    shards_uri: str, shard: Sequence[str], row: Sequence[int], side: int
+) -> UInt8[np.ndarray, "image side side 3"]:
+    """Return the crops of some rows, in the order asked for; no others are decompressed.
+
+    Raises:
+        OSError: A shard isn't there.
+        ArrowInvalid: A shard is damaged.
+    """
+    filesystem, root = storage.resolve(shards_uri)
+    crops = np.empty((len(shard), side, side, 3), np.uint8)
+    for name, places in _places_by_shard(shard):
+        with filesystem.open_input_file(storage.join(root, files_of(name)[1])) as file:
+            is_whole = not storage.is_local(shards_uri) and len(places) > _CROPS_ASKED_FOR_SINGLY
+            source = file.read_buffer() if is_whole else file
+            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+            for place in places:
+                crop = reader.get_batch(int(row[place])).column(0)[0].as_buffer()
+                crops[place] = np.frombuffer(crop, np.uint8).reshape(side, side, 3)
+    return crops
+
+
+def _places_by_shard(shard: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each shard and its places in the request."""
+    if not len(shard):
+        return
+    names, number = np.unique(np.asarray(shard, dtype=str), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    for name, places in zip(names, np.split(order, np.cumsum(np.bincount(number))[:-1]), strict=True):
+        yield str(name), places

@@ -1,0 +1,84 @@
+"""The range of a setting as part of its type: checked by one function, and read by help, docs and search spaces."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+from melanoma_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which numbers a setting may be; stands in its annotation: ``dropout: Annotated[float, Range(0, below=1)]``.
+
+    >>> str(Range(0, 1)), str(Range(0, below=1)), str(Range(above=0)), str(Range(1))
+    ('[0, 1]', '[0, 1)', 'more than 0', '1 or more')
+    """
+
+    least: float = -math.inf
+    """Smallest number allowed."""
+    greatest: float = math.inf
+    """Largest number allowed."""
+    above: float = dataclasses.field(default=-math.inf, kw_only=True)
+    """All numbers allowed are larger than this one."""
+    below: float = dataclasses.field(default=math.inf, kw_only=True)
+    """All numbers allowed are smaller than this one."""
+
+    def __contains__(self, value: float) -> bool:
+        """Tell whether a number is allowed; NaN never is."""
+        return self.least <= value <= self.greatest and self.above < value < self.below
+
+    @property
+    def low(self) -> float:
+        """The lower end, whether it is allowed or not."""
+        return max(self.least, self.above)
+
+    @property
+    def high(self) -> float:
+        """The upper end, whether it is allowed or not."""
+        return min(self.greatest, self.below)
+
+    def __str__(self) -> str:
+        """Return the range as messages and docs write it."""
+        is_open = self.above > -math.inf
+        if self.high == math.inf:
+            return f"more than {self.low:g}" if is_open else f"{self.low:g} or more"
+        return f"{'(' if is_open else '['}{self.low:g}, {self.high:g}{')' if self.below < math.inf else ']'}"
+
+
+@functools.cache
+def field_types(settings: type) -> dict[str, Any]:
+    """Return each field's annotation, ranges included."""
+    hints = get_type_hints(settings, include_extras=True)
+    return {one.name: hints[one.name] for one in dataclasses.fields(settings)}
+
+
+def range_of(annotation: object) -> Range | None:
+    """Return the range in a field's annotation, if it has one."""
+    if get_origin(annotation) is not Annotated:
+        return None
+    return next((one for one in get_args(annotation)[1:] if isinstance(one, Range)), None)
+
+
+def check_ranges(settings: DataclassInstance, prefix: str = "") -> None:
+    """Refuse a setting that is out of its range; none is allowed where the type allows it.
+
+    Args:
+        settings: An instance of a dataclass.
+        prefix: Dotted name under which the command line knows the dataclass, such as ``optimizer.``.
+
+    Raises:
+        ConfigError: The first that is.
+    """
+    for name, annotation in field_types(type(settings)).items():
+        allowed, value = range_of(annotation), getattr(settings, name)
+        if allowed is not None and value is not None and value not in allowed:
+            msg = f"{prefix}{name}={value!r}: expected {allowed}"
+            raise ConfigError(msg)

@@ -1,0 +1,134 @@
+"""A run's directory: what lies where, and which settings it was begun with.
+
+run.json            experiment, data, and code and machines of each start; another command is refused
+checkpoint_…/       Ray Train's: the newest and the best progress
+history.json        one record an epoch
+curves.png          the same as a picture
+best/               the checkpoint: what evaluation, prediction and the service take
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from melanoma_ray import storage
+from melanoma_ray.cluster.workarounds import checkpoint_uri, read_result
+from melanoma_ray.config import Experiment, experiment_from_dict, to_dict
+from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.model.checkpoint import BEST, MANIFEST, EnsembleOver
+from melanoma_ray.runs.history import BEST_METRIC, EpochRecord
+from melanoma_ray.runs.progress import Progress, read_progress
+from melanoma_ray.runs.provenance import describe_provenance
+
+_RUN = "run.json"
+_HISTORY = "history.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunDirectory:
+    """Names inside a run's directory."""
+
+    uri: str
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str) -> RunDirectory | None:
+        """Return the run whose best checkpoint this directory is; none: it no longer lies in its run."""
+        parent, _, name = checkpoint.rstrip("/").rpartition("/")
+        return cls(uri=parent) if name == BEST and storage.exists(storage.join(parent, _RUN)) else None
+
+    @property
+    def best(self) -> str:
+        """The checkpoint directory of a finished run."""
+        return storage.join(self.uri, BEST)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether the checkpoint is complete."""
+        return storage.exists(storage.join(self.best, MANIFEST))
+
+    def claim(self, experiment: Experiment, dataset: PreparedDataset, *, over: EnsembleOver | None = None) -> None:
+        """Note the settings of a new run, or check that they are those of the run that is there.
+
+        A setting that the run was begun without, since it didn't exist yet, had its default's effect.
+
+        Raises:
+            ConfigError: The run was begun with other settings or other data.
+        """
+        name = storage.join(self.uri, _RUN)
+        settings = {
+            "experiment": to_dict(experiment),
+            "data_fingerprint": dataset.info.fingerprint,
+            "fold": dataset.fold,
+            "ensemble_over": over,
+        }
+        provenance = describe_provenance()
+        if not storage.exists(name):
+            storage.write_json(name, settings | {"data": dataset.uri, "provenance": [provenance]})
+            return
+        old = storage.read_json(name)
+        old["experiment"] = to_dict(experiment_from_dict(old["experiment"]))
+        old.setdefault("ensemble_over", over)
+        differing = _differences(old, settings)
+        if differing:
+            msg = (
+                f"run {self.uri}: was begun with {', '.join(differing)}; "
+                "give the same settings to go on with it, or another --name"
+            )
+            raise ConfigError(msg)
+        if not self.is_finished and old["provenance"][-1] != provenance:
+            storage.write_json(name, old | {"provenance": [*old["provenance"], provenance]})
+
+    def newest_progress(self) -> str | None:
+        """Return the newest complete progress directory."""
+        result = read_result(self.uri)
+        return None if result is None or result.checkpoint is None else checkpoint_uri(self.uri, result.checkpoint)
+
+    def best_progress(self) -> str | None:
+        """Return the progress directory of the best validation figure."""
+        result = read_result(self.uri)
+        scored = [
+            (float(metrics[BEST_METRIC]), checkpoint)
+            for checkpoint, metrics in (result.best_checkpoints if result else [])
+            if not math.isnan(float(metrics.get(BEST_METRIC, math.nan)))  # one within an epoch has no figure
+        ]
+        return checkpoint_uri(self.uri, max(scored, key=lambda one: one[0])[1]) if scored else None
+
+    def next_batch(self) -> int:
+        """Return the index in the sampling plan of the batch at which the run goes on."""
+        return self.progress().batch_index
+
+    def history(self) -> list[EpochRecord]:
+        """Return one record for each epoch done so far."""
+        name = storage.join(self.uri, _HISTORY)
+        if storage.exists(name):
+            return [EpochRecord(**record) for record in storage.read_json(name)["epochs"]]
+        return self.progress().history
+
+    def progress(self) -> Progress:
+        """Return what the newest progress directory remembers; a run that has none is at its start."""
+        newest = self.newest_progress()
+        return Progress() if newest is None else read_progress(newest)
+
+    def write_history(self) -> list[EpochRecord]:
+        """Write history.json when training is over, and return the records."""
+        history = self.history()
+        storage.write_json(storage.join(self.uri, _HISTORY), {"epochs": [asdict(record) for record in history]})
+        return history
+
+    def write_picture(self, name: str, png: bytes) -> None:
+        """Write a picture into the directory."""
+        storage.write_bytes(storage.join(self.uri, name), png)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return ``name=old value`` of each new setting that isn't the old one."""
+    found: list[str] = []
+    for name, value in new.items():
+        if isinstance(value, dict):
+            found += _differences(old.get(name, {}), value, f"{prefix}{name}.")
+        elif old.get(name) != value:
+            found.append(f"{prefix}{name}={old.get(name)!r} (now {value!r})")
+    return [text.removeprefix("experiment.") for text in found]

@@ -1,0 +1,61 @@
+"""A progress directory: everything a run must remember to go on, and how its files are called.
+
+model.safetensors       weights of the network that is evaluated and kept: the moving average, where there is one
+progress.safetensors    weights of the network that is trained, and the optimizer's moments
+progress.json           ``Progress``: place in the plan, sums of the epoch begun, history
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from melanoma_ray import storage
+from melanoma_ray.runs.history import EpochRecord, StepRecord
+
+TRAINED = "progress.safetensors"
+PROGRESS = "progress.json"
+_OLD_BATCH_INDEX = "slot"
+"""What progress.json called the batch index until November 2026."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """progress.json."""
+
+    batch_index: int = 0
+    """Index in the sampling plan of the next batch."""
+    step: int = 0
+    """Optimizer steps done."""
+    tally: list[float] = field(default_factory=list)
+    """Sums of the epoch that has begun, over all workers, as ``Tally.sums`` gives them."""
+    history: list[EpochRecord] = field(default_factory=list)
+    """One record for each epoch done."""
+    steps: list[StepRecord] = field(default_factory=list)
+    """About a thousand steps of the run, evenly spread."""
+
+    def write(self, directory: Path) -> None:
+        """Write progress.json into a progress directory."""
+        (directory / PROGRESS).write_text(json.dumps(asdict(self)))
+
+
+def read_progress(directory: str) -> Progress:
+    """Read progress.json of a progress directory, local or s3://.
+
+    Raises:
+        DataError: The file isn't there, or isn't a JSON object.
+    """
+    return _parse(storage.read_json(storage.join(directory, PROGRESS)))
+
+
+def _parse(data: Mapping[str, Any]) -> Progress:
+    return Progress(
+        batch_index=data["batch_index"] if "batch_index" in data else data[_OLD_BATCH_INDEX],
+        step=data["step"],
+        tally=data["tally"],
+        history=[EpochRecord(**record) for record in data["history"]],
+        steps=[StepRecord(**record) for record in data["steps"]],
+    )

@@ -1,0 +1,196 @@
+"""Where a run's curves go besides its own history: TensorBoard's event files, and MLflow if asked for.
+
+Both are made from what a checkpoint remembers, and an epoch is told after it was handed over to be saved and once
+more at the end, so an interrupted run's curves have neither gaps nor doubled points.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.runs.history import EpochRecord, StepRecord
+
+logger = logging.getLogger(__name__)
+
+EVENTS = "tensorboard"
+"""Directory of the event files, one an epoch: an open TensorBoard reads on where the last one ended."""
+_MLFLOW = "mlflow.json"
+_UNTRACKED = {"epoch", "step", "ended_at"}
+_SQLITE = "sqlite:///"
+_MLFLOW_POINTS = 500
+"""Of one message, of which MLflow bears 1000."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingConfig:
+    """Where the curves of a run go."""
+
+    run_uri: str
+    """Directory of the run; TensorBoard's event files lie in it."""
+    mlflow_uri: str | None = None
+    """Tracking server of MLflow (http://…), or sqlite:///FILE; none: MLflow isn't used."""
+
+    def __post_init__(self) -> None:
+        """Refuse MLflow where it isn't installed, and a store that it no longer has."""
+        if self.mlflow_uri is None:
+            return
+        if importlib.util.find_spec("mlflow") is None:
+            msg = f"mlflow_uri={self.mlflow_uri!r}: MLflow isn't installed; pip install 'melanoma-ray[mlflow]'"
+            raise ConfigError(msg)
+        if "://" not in self.mlflow_uri or self.mlflow_uri.startswith("file:"):
+            msg = (
+                f"mlflow_uri={self.mlflow_uri!r}: MLflow no longer writes directories; give http://… or sqlite:///FILE"
+            )
+            raise ConfigError(msg)
+
+
+def absolute_mlflow_uri(uri: str | None) -> str | None:
+    """Return the address with the path of a SQLite file made absolute: a worker has another working directory.
+
+    Raises:
+        ConfigError: There is no such directory, for which MLflow would wait minutes.
+    """
+    if uri is None or not uri.startswith(_SQLITE):
+        return uri
+    file = Path(uri.removeprefix(_SQLITE)).resolve()
+    if not file.parent.is_dir():
+        msg = f"mlflow_uri={uri!r}: no directory {file.parent}; make it, or give another file"
+        raise ConfigError(msg)
+    return f"{_SQLITE}{file}"
+
+
+def log_curves(
+    config: TrackingConfig, experiment: Experiment, steps: Sequence[StepRecord], history: Sequence[EpochRecord]
+) -> None:
+    """Tell TensorBoard the newest epoch and those that it lacks, and MLflow those that it lacks.
+
+    A store that can't be reached is no reason to end a training: it is told later, with the next epoch or at the end.
+    """
+    if not history:
+        return
+    try:
+        _tell_tensorboard(config, steps, history)
+        if config.mlflow_uri is not None:
+            _tell_mlflow(config, experiment, history)
+    except _errors(config) as error:
+        logger.warning("curves of %s aren't told now: %s", config.run_uri, str(error).splitlines()[0])
+
+
+def _tell_tensorboard(config: TrackingConfig, steps: Sequence[StepRecord], history: Sequence[EpochRecord]) -> None:
+    started = 0
+    for record in history:
+        name = storage.join(config.run_uri, EVENTS, f"events.out.tfevents.{record.epoch:06d}.melanoma_ray")
+        if record is history[-1] or not storage.exists(name):
+            of_epoch = [step for step in steps if started < step.step <= record.step]
+            storage.write_bytes(name, render_events(of_epoch, record))
+        started = record.step
+
+
+def render_events(steps: Sequence[StepRecord], record: EpochRecord) -> bytes:
+    """Return an epoch's event file of TensorBoard's."""
+    with tempfile.TemporaryDirectory() as directory:
+        writer = SummaryWriter(directory)
+        for step in steps:
+            for name in ("loss", "learning_rate"):
+                writer.add_scalar(f"step/{name}", getattr(step, name), step.step, walltime=step.ended_at)
+        for name, value in _figures(record).items():
+            writer.add_scalar(f"epoch/{name}", value, record.epoch, walltime=record.ended_at)
+        writer.close()
+        (file,) = Path(directory).iterdir()
+        return file.read_bytes()
+
+
+def _figures(record: EpochRecord) -> dict[str, float]:
+    return {name: value for name, value in asdict(record).items() if name not in _UNTRACKED}
+
+
+def end_tracking(
+    config: TrackingConfig, experiment: Experiment, steps: Sequence[StepRecord], history: Sequence[EpochRecord]
+) -> None:
+    """Tell what was not told yet, and MLflow that the run has seen its whole plan."""
+    log_curves(config, experiment, steps, history)
+    note = storage.join(config.run_uri, _MLFLOW)
+    if config.mlflow_uri is not None and storage.exists(note):
+        try:
+            _mlflow_client(config).set_terminated(str(storage.read_json(note)["run_id"]))
+        except _errors(config) as error:
+            logger.warning("MLflow at %s thinks that the run goes on: %s", config.mlflow_uri, error)
+
+
+def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequence[EpochRecord]) -> None:
+    from mlflow.entities import Metric, Param  # noqa: PLC0415 - an extra, and slow to import
+
+    client = _mlflow_client(config)
+    run_id = _find_mlflow_run(client, config)
+    settings = [Param(name, str(value)) for name, value in _flatten(to_dict(experiment)).items()]
+    points = []
+    for name in _figures(history[-1]):
+        known = {metric.step for metric in client.get_metric_history(run_id, name)}
+        points += [
+            Metric(name, _figures(record)[name], round(record.ended_at * 1000), record.epoch)
+            for record in history
+            if record.epoch not in known
+        ]
+    client.log_batch(run_id, metrics=points[:_MLFLOW_POINTS], params=settings)
+    for start in range(_MLFLOW_POINTS, len(points), _MLFLOW_POINTS):
+        client.log_batch(run_id, metrics=points[start : start + _MLFLOW_POINTS])
+
+
+def _errors(config: TrackingConfig) -> tuple[type[Exception], ...]:
+    """Return what is raised where a store can't be reached; MLflow's SQL store passes some errors on as they are."""
+    if config.mlflow_uri is None:
+        return (OSError,)
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - an extra, and slow to import
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - comes with MLflow
+
+    return OSError, MlflowException, SQLAlchemyError
+
+
+def _mlflow_client(config: TrackingConfig) -> Any:  # noqa: ANN401
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - an extra, and slow to import
+
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # by default minutes, in which a GPU would wait
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=config.mlflow_uri)
+
+
+def _find_mlflow_run(client: Any, config: TrackingConfig) -> str:  # noqa: ANN401
+    """Return the run's id with MLflow, kept in the run's directory; it is made when there is none."""
+    note = storage.join(config.run_uri, _MLFLOW)
+    if storage.exists(note):
+        return str(storage.read_json(note)["run_id"])
+    found = client.get_experiment_by_name("melanoma_ray")
+    experiment_id = found.experiment_id if found else client.create_experiment("melanoma_ray")
+    run = client.create_run(experiment_id, run_name=config.run_uri.rsplit("/", 1)[-1], tags=_origin(config))
+    storage.write_json(note, {"run_id": run.info.run_id})
+    return str(run.info.run_id)
+
+
+def _origin(config: TrackingConfig) -> dict[str, str]:
+    """Return what run.json tells of data, code and hardware."""
+    name = storage.join(config.run_uri, "run.json")
+    if not storage.exists(name):
+        return {}
+    run = storage.read_json(name)
+    tags = {"data_fingerprint": run["data_fingerprint"], **_flatten(run["provenance"][-1])}
+    return {name: str(value) for name, value in tags.items()}
+
+
+def _flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

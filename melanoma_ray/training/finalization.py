@@ -1,0 +1,106 @@
+"""Training's last step: calibrate the best weights on images that they didn't learn from, and write the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+from safetensors.torch import load
+from torch import Tensor
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment
+from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.errors import TrainingError
+from melanoma_ray.inference.predictor import Scorer, build_scorer
+from melanoma_ray.inference.scoring import score_folds, score_split
+from melanoma_ray.model.calibration import fit_calibration
+from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint
+from melanoma_ray.reports.plots import plot_curves
+from melanoma_ray.reports.svg import figure_to_png
+from melanoma_ray.runs.directory import RunDirectory
+
+
+def finalize_run(run: RunDirectory, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool) -> None:
+    """Write history, curves and the checkpoint of a run that has seen its whole plan."""
+    progress = _best_progress([run])
+    run.write_picture("curves.png", figure_to_png(plot_curves(run.write_history())))
+    finalize_checkpoint(progress, run.best, experiment, dataset, use_gpu=use_gpu)
+
+
+def finalize_seeds(
+    runs: Sequence[RunDirectory], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+) -> None:
+    """Write one checkpoint of the networks of all runs, which had the same data and other seeds."""
+    finalize_checkpoint(_best_progress(runs), checkpoint, experiment, dataset, use_gpu=use_gpu)
+
+
+def finalize_checkpoint(
+    progress: Sequence[str], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+) -> None:
+    """Calibrate the mean of progress directories' networks on the validation split and write them as a checkpoint."""
+    build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses), use_gpu=use_gpu)
+    scored = score_split(dataset, "val", build, use_gpu=use_gpu)
+    over: EnsembleOver | None = "seeds" if len(progress) > 1 else None
+    _write(checkpoint, progress, experiment, dataset, scored, over=over)
+
+
+def finalize_folds(
+    runs: Sequence[RunDirectory], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
+) -> None:
+    """Write one checkpoint of all folds' networks.
+
+    It is calibrated on every image of the folds, each scored by the one network that didn't learn from it; the
+    mean of all networks is surer than one of them, so the probabilities err on the side of doubt. Energies of the
+    ensemble are means over its members, so their threshold holds.
+    """
+    progress = _best_progress(runs)
+    num_diagnoses = len(dataset.info.diagnoses)
+    builds = [partial(_load_scorer, [uri], experiment, num_diagnoses, use_gpu=use_gpu) for uri in progress]
+    _write(checkpoint, progress, experiment, dataset, score_folds(dataset, builds, use_gpu=use_gpu), over="folds")
+
+
+def _best_progress(runs: Sequence[RunDirectory]) -> list[str]:
+    found = []
+    for run in runs:
+        progress = run.best_progress()
+        if progress is None:
+            msg = f"run {run.uri}: no epoch was finished, so there are no weights; run the same command again"
+            raise TrainingError(msg)
+        found.append(progress)
+    return found
+
+
+def _write(
+    checkpoint: str,
+    progress: Sequence[str],
+    experiment: Experiment,
+    dataset: PreparedDataset,
+    scored: tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]],
+    *,
+    over: EnsembleOver | None,
+) -> None:
+    info = dataset.info
+    images, logits = scored
+    target = dataset.target(images)
+    known = target >= 0
+    melanoma = info.diagnoses.index(MELANOMA) if MELANOMA in info.diagnoses else None
+    calibration = fit_calibration(logits[known], target[known], melanoma=melanoma, config=experiment.decision)
+    origin = DataOrigin(
+        fingerprint=info.fingerprint, is_synthetic=info.is_synthetic, diagnoses=info.diagnoses, image=info.config.image
+    )
+    members = [_read_weights(uri) for uri in progress]
+    write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
+
+
+def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int, *, use_gpu: bool) -> Scorer:
+    members = [_read_weights(uri) for uri in progress]
+    return build_scorer(members, experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
+
+
+def _read_weights(progress: str) -> dict[str, Tensor]:
+    return load(storage.read_bytes(storage.join(progress, WEIGHTS)))

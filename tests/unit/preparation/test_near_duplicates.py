@@ -1,0 +1,87 @@
+"""Pictures that look the same are found, and others aren't taken for them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.imaging.perceptual import build_thumbnail, perceptual_hash, similarity, turn_hashes
+from melanoma_ray.preparation.near_duplicates import find_candidates, find_near_duplicates
+from melanoma_ray.synthetic.plan import draw_lesion
+
+
+def _turn(pixels: np.ndarray, turn: int) -> np.ndarray:
+    pixels = pixels.transpose(1, 0, 2) if turn & 4 else pixels
+    pixels = pixels[:, ::-1] if turn & 2 else pixels
+    return np.ascontiguousarray(pixels[::-1] if turn & 1 else pixels)
+
+
+def hashes_of(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.frombuffer(b"".join(map(perceptual_hash, pictures)), np.uint64).reshape(-1, 4)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    """One view of each of 54 drawn lesions."""
+    return [
+        draw_lesion(diagnosis=DIAGNOSES[seed % len(DIAGNOSES)], lesion_seed=seed, view_seed=seed) for seed in range(54)
+    ]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_turned_picture_s_hash_is_known_from_the_hash(pictures: list[np.ndarray], turn: int) -> None:
+    expected = hashes_of([_turn(picture, turn) for picture in pictures[:10]])
+    found = turn_hashes(hashes_of(pictures[:10]))[turn]
+    assert np.bitwise_count(expected ^ found).sum(axis=1).max() <= 4  # rounding at a coefficient of about zero
+
+
+COPIES = {
+    "half the size": lambda p: cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5),
+    "compressed": lambda p: cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 1),
+    "mirrored": lambda p: np.ascontiguousarray(p[:, ::-1]),
+    "turned by 90°": lambda p: np.ascontiguousarray(np.rot90(p)),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_is_found_whatever_was_done_to_it(pictures: list[np.ndarray], kind: str) -> None:
+    copies = [COPIES[kind](picture) for picture in pictures]
+    everything = [*pictures, *copies]
+    thumbnails = np.stack([build_thumbnail(picture) for picture in everything])
+    found = find_near_duplicates(hashes_of(everything), lambda images: thumbnails[images])
+    pairs = {tuple(pair) for pair in found.pairs}
+    expected = {(i, i + len(pictures)) for i in range(len(pictures))}
+    assert len(expected & pairs) >= 0.99 * len(expected)
+    assert len(pairs - expected) <= 2  # a copy's blur may bring two drawn lesions together
+    assert (found.similarity >= 0.8).all()
+
+
+def test_a_thousand_blank_pictures_are_a_chain_not_half_a_million_pairs() -> None:
+    hashes = np.repeat(np.arange(8, dtype=np.uint64).reshape(2, 4), [1000, 1], axis=0)
+    pairs = find_candidates(hashes)
+    assert len(pairs[pairs[:, 1] < 1000]) == 999
+    assert (pairs[pairs[:, 1] < 1000][:, 0] == 0).all()
+
+
+def test_random_hashes_have_no_candidates_and_near_ones_are_all_found() -> None:
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 2**64, (20_000, 4), np.uint64)
+    copies = hashes[:500].copy()
+    for bit in range(10):
+        copies[:, bit % 4] ^= np.uint64(1) << random.integers(0, 64, 500, np.uint64)
+    pairs = find_candidates(np.concatenate([hashes, copies]))
+    expected = {(i, 20_000 + i) for i in range(500)}
+    assert {tuple(pair) for pair in pairs} == expected
+
+
+def test_few_pictures_have_no_pairs() -> None:
+    assert find_candidates(np.empty((0, 4), np.uint64)).shape == (0, 2)
+    assert find_candidates(np.ones((1, 4), np.uint64)).shape == (0, 2)
+
+
+def test_a_picture_without_detail_is_like_nothing() -> None:
+    flat = np.full((1, 32, 32), 90, np.uint8)
+    assert similarity(flat, flat)[0] == 0

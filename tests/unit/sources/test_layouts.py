@@ -1,0 +1,257 @@
+"""Reading the layouts in which collections come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from melanoma_ray.diagnoses import load_taxonomy, parse_diagnosis
+from melanoma_ray.errors import DataError
+from melanoma_ray.sources.layouts import Collection, read_collection
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def column(collection: object, name: str) -> list[object]:
+    return collection.table.column(name).to_pylist()  # type: ignore[attr-defined]
+
+
+def test_folders_name_the_diagnosis_in_any_case_with_any_separator(tmp_path: Path) -> None:
+    touch(tmp_path, "Actinic_Keratosis/a.jpg", "MEL/b.JPG", "basal cell carcinoma/c.png", "mel/notes.txt")
+    found = read_collection(str(tmp_path))
+    assert column(found, "image_id") == ["a", "b", "c"]
+    assert column(found, "diagnosis") == ["actinic keratosis", "melanoma", "basal cell carcinoma"]
+
+
+def test_train_and_test_folders_are_remembered(tmp_path: Path) -> None:
+    touch(tmp_path, "Train/nevus/a.jpg", "Test/nevus/b.jpg")
+    found = read_collection(str(tmp_path))
+    assert dict(zip(column(found, "image_id"), column(found, "given_split"), strict=True)) == {
+        "a": "train",
+        "b": "test",
+    }
+
+
+def test_ham10000_s_table_tells_the_diagnosis_and_both_sides_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "images/ISIC_1.jpg", "images/ISIC_2.jpg", "images/ISIC_9.jpg")
+    (tmp_path / "HAM10000_metadata.csv").write_text(
+        "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+        "HAM_1,ISIC_1,bkl,histo,80.0,male,scalp\n"
+        "HAM_1,ISIC_2,bkl,histo,,female,back\n"
+        "HAM_2,ISIC_3,nv,histo,30,male,foot\n"
+    )
+    found = read_collection(str(tmp_path))
+    assert column(found, "diagnosis") == ["pigmented benign keratosis"] * 2
+    assert column(found, "lesion_id") == ["HAM_1", "HAM_1"]
+    assert column(found, "age") == [80.0, None]
+    assert column(found, "site") == ["scalp", "back"]
+    assert (found.num_rows_without_file, found.num_files_without_row) == (1, 1)
+
+
+def test_a_table_beside_folders_adds_lesions_and_leaves_diagnoses(tmp_path: Path) -> None:
+    touch(tmp_path / "images", "nevus/ISIC_1.jpg", "nevus/ISIC_1 (1).jpg", "melanoma/ISIC_2.jpg")
+    table = tmp_path / "table.csv"
+    table.write_text("lesion_id,image_id,dx\nHAM_1,ISIC_1,mel\n")
+    found = read_collection(str(tmp_path / "images"), str(table))
+    rows = {row["image_id"]: (row["diagnosis"], row["lesion_id"]) for row in found.table.to_pylist()}
+    assert rows == {
+        "ISIC_1": ("nevus", "HAM_1"),
+        "ISIC_1 (1)": ("nevus", "HAM_1"),
+        "ISIC_2": ("melanoma", None),
+    }
+
+
+def test_an_unknown_diagnosis_is_refused_and_the_known_ones_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "warts/a.jpg")
+    with pytest.raises(DataError, match=r"'warts' is unknown: expected one of actinic keratosis, .*vascular lesion"):
+        read_collection(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "no image in it"),
+        (["melanoma/readme.txt"], "no image in it"),
+        (["loose.jpg"], "lie in no folder named after a diagnosis"),
+    ],
+)
+def test_a_folder_without_usable_images_says_what_is_wrong(tmp_path: Path, names: list[str], message: str) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(DataError, match=message):
+        read_collection(str(tmp_path))
+
+
+def test_a_missing_folder_or_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: not found"):
+        read_collection(str(tmp_path / "nowhere"))
+    touch(tmp_path, "nevus/a.jpg")
+    with pytest.raises(DataError, match=r"none\.csv: not found"):
+        read_collection(str(tmp_path), str(tmp_path / "none.csv"))
+
+
+def test_a_table_of_other_images_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.jpg")
+    (tmp_path / "metadata.csv").write_text("image_id,dx\nb,nv\n")
+    with pytest.raises(DataError, match=r"none of 1 images in .* stands in the metadata table"):
+        read_collection(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "diagnosis"), [("AKIEC", "actinic keratosis"), (" Vascular-Lesion", "vascular lesion")]
+)
+def test_short_names_are_known(name: str, diagnosis: str) -> None:
+    assert parse_diagnosis(name) == diagnosis
+
+
+def rows_by_id(found: Collection) -> dict[str, dict[str, object]]:
+    return {row["image_id"]: row for row in found.table.to_pylist()}
+
+
+def test_one_hot_truth_and_its_metadata_are_read_together(tmp_path: Path) -> None:
+    """ISIC 2019: two tables beside a flat folder."""
+    touch(tmp_path, "ISIC_2019_Training_Input/ISIC_0000001.jpg", "ISIC_2019_Training_Input/ISIC_0000002.jpg")
+    (tmp_path / "ISIC_2019_Training_GroundTruth.csv").write_text(
+        "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
+        "ISIC_0000001,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0\n"
+        "ISIC_0000002,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0\n"
+    )
+    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text(
+        "image,age_approx,anatom_site_general,lesion_id,sex\nISIC_0000001,55.0,anterior torso,,female\n"
+    )
+    found = read_collection(str(tmp_path / "ISIC_2019_Training_Input"))
+    row = rows_by_id(found)["ISIC_0000001"]
+    assert (row["diagnosis"], row["age"], row["site"], row["sex"]) == (
+        "squamous cell carcinoma",
+        55.0,
+        "anterior torso",
+        "female",
+    )
+    assert found.num_left_out == {"UNK": 1}
+
+
+def test_a_row_with_two_ones_is_refused_when_its_table_was_given(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.jpg")
+    table = tmp_path / "truth.csv"
+    table.write_text("image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\na,1.0,1.0,0,0,0,0,0\n")
+    with pytest.raises(DataError, match="1 rows without exactly one 1 in MEL/NV"):
+        read_collection(str(tmp_path / "images"), str(table))
+
+
+def test_isic_2020_s_patients_are_known_and_unknown_lesions_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "train/ISIC_0000001.jpg", "train/ISIC_0000002.jpg", "train/ISIC_0000003.jpg")
+    (tmp_path / "ISIC_2020_Training_GroundTruth.csv").write_text(
+        "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target\n"
+        "ISIC_0000001,IP_1,male,45,torso,melanoma,malignant,1\n"
+        "ISIC_0000002,IP_1,male,45,torso,unknown,benign,0\n"
+        "ISIC_0000003,IP_2,,,,lichenoid keratosis,benign,0\n"
+    )
+    found = read_collection(str(tmp_path / "train"))
+    rows = rows_by_id(found)
+    assert {name: (row["diagnosis"], row["patient_id"]) for name, row in rows.items()} == {
+        "ISIC_0000001": ("melanoma", "IP_1"),
+        "ISIC_0000003": ("pigmented benign keratosis", "IP_2"),
+    }
+    assert rows["ISIC_0000003"]["sex"] is None
+    assert found.num_left_out == {"unknown": 1}
+
+
+def test_isic_2024_is_an_hdf5_file_and_a_hierarchical_table(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train-image.hdf5", "w") as file:
+        for number in (1, 2, 3):
+            file[f"ISIC_000000{number}"] = np.void(b"x")
+    (tmp_path / "train-metadata.csv").write_text(
+        "isic_id,target,patient_id,age_approx,sex,anatom_site_general,attribution,"
+        "iddx_full,iddx_1,iddx_2,iddx_3,iddx_4,iddx_5\n"
+        "ISIC_0000001,1,IP_1,60.0,male,lower extremity,Somewhere,x,Malignant,"
+        "Malignant melanocytic proliferations (Melanoma),Melanoma in situ,,\n"
+        "ISIC_0000002,0,IP_2,60.0,male,head/neck,Somewhere,Benign,Benign,,,,\n"
+        "ISIC_0000003,0,IP_2,60.0,male,head/neck,Somewhere,x,Benign,Benign epidermal proliferations,"
+        "Seborrheic keratosis,,\n"
+    )
+    found = read_collection(str(tmp_path))
+    rows = rows_by_id(found)
+    assert {name: row["diagnosis"] for name, row in rows.items()} == {
+        "ISIC_0000001": "melanoma",
+        "ISIC_0000003": "seborrheic keratosis",
+    }
+    assert rows["ISIC_0000001"]["path"] == f"{tmp_path}/train-image.hdf5::ISIC_0000001"
+    assert rows["ISIC_0000001"]["attribution"] == "Somewhere"
+    assert found.num_left_out == {"Benign": 1}
+
+
+def test_what_the_archive_s_client_downloads_is_read_as_it_is(tmp_path: Path) -> None:
+    touch(tmp_path, "ISIC_0000001.JPG", "ISIC_0000001_segmentation.png")
+    (tmp_path / "licenses").mkdir()
+    (tmp_path / "metadata.csv").write_text(
+        "isic_id,attribution,copyright_license,age_approx,anatom_site_general,diagnosis_1,diagnosis_2,diagnosis_3,"
+        "lesion_id,patient_id,sex\n"
+        'ISIC_0000001,A,CC-0,40,back,Benign,Benign melanocytic proliferations,"Nevus, Atypical, Dysplastic, or Clark",'
+        "IL_1,IP_1,female\n"
+    )
+    found = read_collection(str(tmp_path))
+    [row] = found.table.to_pylist()
+    assert (row["diagnosis"], row["lesion_id"], row["patient_id"]) == ("nevus", "IL_1", "IP_1")
+
+
+def test_a_parquet_of_bytes_carries_its_own_table(tmp_path: Path) -> None:
+    path = tmp_path / "images.parquet"
+    images = pa.array([b"x", b"y"], pa.binary())
+    pq.write_table(pa.table({"image": images, "isic_id": ["ISIC_1", "ISIC_2"], "dx": ["mel", "nv"]}), path)
+    for source in (path, tmp_path):
+        rows = rows_by_id(read_collection(str(source)))
+        assert {name: (row["diagnosis"], row["path"]) for name, row in rows.items()} == {
+            "ISIC_1": ("melanoma", f"{path}::0"),
+            "ISIC_2": ("nevus", f"{path}::1"),
+        }
+
+
+def test_several_sources_become_one_table_and_a_table_serves_all(tmp_path: Path) -> None:
+    touch(tmp_path, "kaggle/Train/nevus/ISIC_1.jpg", "ham/ISIC_1.jpg", "ham/ISIC_2.jpg")
+    table = tmp_path / "HAM10000_metadata.csv"
+    table.write_text("lesion_id,image_id,dx\nHAM_1,ISIC_1,akiec\nHAM_2,ISIC_2,df\nHAM_3,ISIC_3,df\n")
+    found = read_collection([str(tmp_path / "kaggle"), str(tmp_path / "ham")], str(table))
+    assert sorted(
+        (row["image_id"], row["diagnosis"], row["table_diagnosis"], row["source"]) for row in found.table.to_pylist()
+    ) == [
+        ("ISIC_1", "actinic keratosis", "actinic keratosis", str(tmp_path / "ham")),
+        ("ISIC_1", "nevus", "actinic keratosis", str(tmp_path / "kaggle")),
+        ("ISIC_2", "dermatofibroma", "dermatofibroma", str(tmp_path / "ham")),
+    ]
+    assert {tuple(row["table_covers"]) for row in found.table.to_pylist()} == {
+        ("actinic keratosis", "squamous cell carcinoma"),
+        ("dermatofibroma",),
+    }
+    assert found.num_rows_without_file == 1
+
+
+def test_ones_own_taxonomy_adds_words_and_changes_them(tmp_path: Path) -> None:
+    touch(tmp_path, "warts/a.jpg", "unknown/b.jpg", "nevus/c.jpg")
+    taxonomy = load_taxonomy("name,diagnosis\nwarts,\nunknown,nevus\n")
+    found = read_collection(str(tmp_path), taxonomy=taxonomy)
+    assert column(found, "diagnosis") == ["nevus", "nevus"]
+    assert found.num_left_out == {"warts": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("word,meaning\n", "expected name and diagnosis"), ("name,diagnosis\nx,wart\n", "'x' is said to be 'wart'")],
+)
+def test_a_taxonomy_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_taxonomy(text)
+
+
+def test_every_word_of_the_built_in_taxonomy_covers_its_own_meaning() -> None:
+    taxonomy = load_taxonomy()
+    assert len(taxonomy.meanings) > 80
+    for word, meaning in taxonomy.meanings.items():
+        assert meaning is None or meaning in taxonomy.covers(word)

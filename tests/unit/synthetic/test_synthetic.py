@@ -1,0 +1,176 @@
+"""The synthetic collection is deterministic, its faults are real, and only the lesion tells the diagnosis."""
+
+import hashlib
+import io
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from melanoma_ray.diagnoses import DIAGNOSES, MELANOMA
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.synthetic.plan import draw_lesion, encode_image, plan_collection
+
+PLAN = plan_collection(num_images=1000, seed=7)
+
+
+def first_with(fault):
+    return next(image for image in plan_collection(num_images=60, seed=1) if image.fault == fault)
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_seed_another():
+    assert plan_collection(num_images=60, seed=3) == plan_collection(num_images=60, seed=3)
+    assert plan_collection(num_images=60, seed=3) != plan_collection(num_images=60, seed=4)
+
+
+def test_the_same_row_gives_the_same_bytes():
+    image = first_with(None)
+    assert encode_image(image) == encode_image(image)
+
+
+def test_every_image_has_an_id_and_a_path_of_its_own_under_its_diagnosis():
+    assert len(PLAN) == len({image.image_id for image in PLAN}) == len({image.relative_path for image in PLAN}) == 1000
+    assert all(image.relative_path == f"{image.diagnosis}/{image.image_id}.jpg" for image in PLAN)
+
+
+def test_a_fifth_of_the_images_is_melanoma_and_no_diagnosis_is_rare():
+    counts = Counter(image.diagnosis for image in PLAN)
+    assert set(counts) == set(DIAGNOSES)
+    assert counts[MELANOMA] == pytest.approx(200, abs=10)
+    assert min(counts.values()) >= 80
+
+
+def test_about_a_fifth_of_the_lesions_has_two_or_three_views():
+    views = Counter(image.lesion_id for image in PLAN)
+    assert set(views.values()) == {1, 2, 3}
+    assert 0.14 < sum(count > 1 for count in views.values()) / len(views) < 0.26
+
+
+def test_views_of_a_lesion_share_what_is_known_of_it_and_differ_in_pixels():
+    lesions = {}
+    for image in PLAN:
+        lesions.setdefault(image.lesion_id, []).append(image)
+    several = [views for views in lesions.values() if len(views) > 1]
+    for views in several:
+        assert len({(v.diagnosis, v.drawn_as, v.age, v.sex, v.site, v.lesion_seed) for v in views}) == 1
+    first, second = (
+        draw_lesion(diagnosis=view.drawn_as, lesion_seed=view.lesion_seed, view_seed=view.view_seed).astype(int)
+        for view in several[0][:2]
+    )
+    assert np.abs(first - second).mean() > 3
+
+
+def test_sixty_images_already_hold_every_fault():
+    counts = Counter(image.fault for image in plan_collection(num_images=60, seed=0))
+    assert all(counts[fault] >= 1 for fault in ("truncated", "empty", "not_an_image", "exif_rotated"))
+    assert counts["duplicate_conflict"] >= 2
+
+
+@pytest.mark.parametrize("num_images", [0, 59])
+def test_too_few_images_are_refused(num_images):
+    with pytest.raises(ConfigError, match=f"num_images={num_images}: expected 60 or more"):
+        plan_collection(num_images=num_images, seed=0)
+
+
+def test_an_unknown_diagnosis_is_refused():
+    with pytest.raises(ConfigError, match="wart"):
+        draw_lesion(diagnosis="wart", lesion_seed=0, view_seed=0)
+
+
+def test_a_sound_image_is_a_jpeg_of_the_asked_size():
+    with Image.open(io.BytesIO(encode_image(first_with(None), width=200, height=150))) as opened:
+        assert (opened.format, opened.size) == ("JPEG", (200, 150))
+
+
+def test_a_truncated_image_opens_but_cannot_be_decoded():
+    with (
+        Image.open(io.BytesIO(encode_image(first_with("truncated")))) as opened,
+        pytest.raises(OSError, match="truncated"),
+    ):
+        opened.load()
+
+
+def test_an_empty_file_is_empty():
+    assert encode_image(first_with("empty")) == b""
+
+
+def test_a_text_named_jpg_is_no_image():
+    encoded = encode_image(first_with("not_an_image"))
+    assert encoded.decode()
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(encoded))
+
+
+def test_an_image_turned_by_exif_stands_upright_once_the_tag_is_obeyed():
+    image = first_with("exif_rotated")
+    drawn = draw_lesion(diagnosis=image.drawn_as, lesion_seed=image.lesion_seed, view_seed=image.view_seed)
+    with Image.open(io.BytesIO(encode_image(image))) as opened:
+        assert opened.getexif()[0x0112] == 6
+        assert opened.size == (225, 300)
+        upright = np.asarray(ImageOps.exif_transpose(opened))
+    assert np.abs(upright.astype(int) - drawn).mean() < 4
+    assert np.abs(upright[::-1, ::-1].astype(int) - drawn).mean() > 6
+
+
+def test_conflicting_duplicates_repeat_the_bytes_of_a_sound_image_under_the_other_diagnosis():
+    by_id = {image.image_id: image for image in PLAN}
+    copies = [image for image in PLAN if image.fault == "duplicate_conflict"]
+    pairs = {(by_id[copy.copy_of].diagnosis, copy.diagnosis) for copy in copies}
+    assert pairs == {(MELANOMA, "seborrheic keratosis"), ("seborrheic keratosis", MELANOMA)}
+    assert all(by_id[copy.copy_of].fault is None for copy in copies)
+    assert all(encode_image(copy) == encode_image(by_id[copy.copy_of]) for copy in copies[:2])
+    assert all(copy.lesion_id != by_id[copy.copy_of].lesion_id for copy in copies)
+
+
+def test_no_two_other_images_have_the_same_bytes():
+    images = [image for image in plan_collection(num_images=60, seed=2) if image.fault in {None, "exif_rotated"}]
+    assert len({hashlib.sha256(encode_image(image)).digest() for image in images}) == len(images)
+
+
+@pytest.mark.parametrize("view_seed", range(6))
+def test_skin_and_photograph_do_not_depend_on_the_diagnosis(view_seed):
+    """Where no lesion was painted, drawings of the same seeds agree: same skin, hairs, ruler, rim and light."""
+    drawings = np.stack([draw_lesion(diagnosis=name, lesion_seed=5, view_seed=view_seed) for name in DIAGNOSES])
+    agree = np.ptp(drawings.astype(int), axis=0).max(axis=-1) <= 2
+    some_pair = np.abs(drawings[4].astype(int) - drawings[8]).max(axis=-1) <= 2
+    assert agree.mean() > 0.05
+    assert some_pair.mean() > 0.4
+
+
+def balanced_accuracy_of_nearest_centroid(features, labels):
+    """Fit on the even rows, test on the odd ones, features scaled to unit variance."""
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
+    train, test = slice(0, None, 2), slice(1, None, 2)
+    centroids = np.stack([features[train][labels[train] == label].mean(axis=0) for label in range(len(DIAGNOSES))])
+    found = np.linalg.norm(features[test][:, None] - centroids, axis=-1).argmin(axis=1)
+    return np.mean([np.mean(found[labels[test] == label] == label) for label in range(len(DIAGNOSES))])
+
+
+def colour_and_texture(pixels):
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
+    middle, rim = lab[30:82, 45:105], np.concatenate((lab[:, :15], lab[:, -15:]), axis=1)
+    detail = cv2.Laplacian(lab[..., 0], cv2.CV_32F)[30:82, 45:105]
+    contrast = middle.mean(axis=(0, 1)) - rim.mean(axis=(0, 1))
+    return np.concatenate((contrast, middle.std(axis=(0, 1)), [np.abs(detail).mean()]))
+
+
+def corners(pixels):
+    ends = (slice(6), slice(-6, None))
+    patches = np.concatenate([pixels[rows, columns] for rows in ends for columns in ends])
+    return np.concatenate((patches.mean(axis=(0, 1)), patches.std(axis=(0, 1))))
+
+
+def test_simple_features_of_the_lesion_tell_the_diagnosis_but_the_corners_do_not():
+    """Chance is 1/9. Corners are skin, light and rim: what a shortcut would be learned from."""
+    names = DIAGNOSES * 40
+    drawings = [
+        draw_lesion(diagnosis=name, lesion_seed=900 + i, view_seed=9000 + i, width=150, height=112)
+        for i, name in enumerate(names)
+    ]
+    labels = np.array([DIAGNOSES.index(name) for name in names])
+    of_lesion = balanced_accuracy_of_nearest_centroid(np.stack([colour_and_texture(p) for p in drawings]), labels)
+    of_corners = balanced_accuracy_of_nearest_centroid(np.stack([corners(p) for p in drawings]), labels)
+    assert 0.3 < of_lesion < 0.95
+    assert of_corners < 0.22
