@@ -68,7 +68,7 @@ def _job(verb: str, *arguments: object) -> None:
 
 
 def _digest_index(data: Path) -> str:
-    """Return a digest over the index's values; their columns' names and where an image lies in the shards don't count."""
+    """Return a digest over the index's values, whatever its columns are called and wherever an image lies."""
     info = json.loads((data / "dataset.json").read_text())
     index = pd.read_parquet(data / info["index"]).sort_values("path")
     index = index.drop(columns=["shard", "chunk", "row"], errors="ignore")

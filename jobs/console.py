@@ -16,9 +16,10 @@ from ray.data import DataContext
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import is_local
 from melanoma_ray.cluster.workarounds import quiet_ray, set_environment
-from melanoma_ray.config import Experiment, experiment_from_dict
+from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError, MelanomaRayError
 from melanoma_ray.recipes import RECIPES
+from melanoma_ray.settings import experiment_from_dict
 
 Arguments = TypeVar("Arguments")
 

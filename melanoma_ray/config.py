@@ -6,13 +6,11 @@ search space are made from these classes, under the same dotted names.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Annotated, Any, Literal
-
-from pydantic import TypeAdapter, ValidationError
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.ranges import Range, check_ranges, field_types
+from melanoma_ray.ranges import Range, check_ranges
 
 Aspect = Literal["crop", "pad", "squash"]
 SAMPLING_EXPONENTS = {"uniform": 0.0, "sqrt": -0.5, "balanced": -1.0}
@@ -254,80 +252,3 @@ class Experiment:
         _require(batch % parts == 0, "num_accumulations", parts, f"a divisor of the batch of {batch}")
         if self.model.network == "baseline":
             _require(share == 1, "initial_side_fraction", share, "1 with model.network='baseline', of one input side")
-
-
-def to_dict(config: object) -> dict[str, Any]:
-    """Return nested plain dictionaries, fit for JSON."""
-    if not is_dataclass(config) or isinstance(config, type):
-        msg = f"{config!r} is not one of the settings of melanoma_ray.config"
-        raise ConfigError(msg)
-    return asdict(config)
-
-
-def experiment_from_dict(data: dict[str, Any]) -> Experiment:
-    """Rebuild an experiment from ``to_dict``.
-
-    Raises:
-        ConfigError: A field is unknown, has another type or is out of its range.
-    """
-    _refuse_unknown(data, to_dict(Experiment()), "")
-    try:
-        return TypeAdapter(Experiment).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        msg = f"experiment field {name}={first['input']!r}: {first['msg']}"
-        raise ConfigError(msg) from error
-
-
-def _refuse_unknown(data: dict[str, Any], known: dict[str, Any], prefix: str) -> None:
-    for name, value in data.items():
-        _require(name in known, "experiment field", prefix + name, f"one of {', '.join(known)}")
-        if isinstance(known[name], dict) and isinstance(value, dict):
-            _refuse_unknown(value, known[name], f"{prefix}{name}.")
-
-
-def get_setting(experiment: Experiment, dotted_name: str) -> Any:  # noqa: ANN401 - as many types as fields
-    """Return the value of one field, named as on the command line (``optimizer.learning_rate``).
-
-    >>> get_setting(Experiment(), "optimizer.learning_rate")
-    0.001
-    """
-    field_annotation(dotted_name)
-    value: Any = experiment
-    for name in dotted_name.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def field_annotation(dotted_name: str) -> object:
-    """Return the annotation of one of an experiment's fields, range included.
-
-    Raises:
-        ConfigError: There is no such field.
-    """
-    annotation: Any = Experiment
-    for name in dotted_name.split("."):
-        known = field_types(annotation) if isinstance(annotation, type) and is_dataclass(annotation) else {}
-        _require(name in known, "setting", dotted_name, f"a field of {', '.join(field_types(Experiment))}")
-        annotation = known[name]
-    return annotation
-
-
-def with_setting(experiment: Experiment, dotted_name: str, value: object) -> Experiment:
-    """Return the experiment with one field changed, named as on the command line.
-
-    Raises:
-        ConfigError: There is no such field, or the value has another type or is out of its range.
-
-    >>> with_setting(Experiment(), "loss.label_smoothing", 0.1).loss.label_smoothing
-    0.1
-    """
-    field_annotation(dotted_name)
-    data = to_dict(experiment)
-    *parents, last = dotted_name.split(".")
-    part = data
-    for parent in parents:
-        part = part[parent]
-    part[last] = value
-    return experiment_from_dict(data)

@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
 
 from melanoma_ray import __version__, storage
-from melanoma_ray.config import Experiment, ImageConfig, experiment_from_dict, to_dict
+from melanoma_ray.config import Experiment, ImageConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.model.calibration import Calibration
+from melanoma_ray.settings import experiment_from_dict, to_dict
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from melanoma_ray import storage
-from melanoma_ray.config import PrepareConfig, to_dict
+from melanoma_ray.config import PrepareConfig
 from melanoma_ray.dataset import prepared
 from melanoma_ray.dataset.prepared import DatasetInfo, PreparedDataset
 from melanoma_ray.dataset.shards import (
@@ -36,6 +36,7 @@ from melanoma_ray.preparation.labels import Labels, assign_groups, count_conflic
 from melanoma_ray.preparation.near_duplicates import NearDuplicates, find_near_duplicates
 from melanoma_ray.preparation.splits import assign_splits
 from melanoma_ray.schema import INDEX, QUARANTINE, SPLITS
+from melanoma_ray.settings import to_dict
 from melanoma_ray.sources.layouts import Collection
 
 logger = logging.getLogger(__name__)

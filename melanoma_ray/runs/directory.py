@@ -15,13 +15,14 @@ from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.workarounds import checkpoint_uri, read_result
-from melanoma_ray.config import Experiment, experiment_from_dict, to_dict
+from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import BEST, MANIFEST, EnsembleOver
 from melanoma_ray.runs.history import BEST_METRIC, EpochRecord
 from melanoma_ray.runs.progress import Progress, read_progress
 from melanoma_ray.runs.provenance import describe_provenance
+from melanoma_ray.settings import experiment_from_dict, to_dict
 
 _RUN = "run.json"
 _HISTORY = "history.json"

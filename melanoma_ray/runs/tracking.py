@@ -18,9 +18,10 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from melanoma_ray import storage
-from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.runs.history import EpochRecord, StepRecord
+from melanoma_ray.settings import to_dict
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args, get_origin
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from melanoma_ray.config import Experiment, field_annotation, get_setting
+from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import range_of
+from melanoma_ray.settings import field_annotation, get_setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import LOADING_CPUS, total_cpus
-from melanoma_ray.config import Experiment, to_dict
+from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import ConfigError, TrainingError
 from melanoma_ray.loading.stream import open_images
@@ -29,6 +29,7 @@ from melanoma_ray.model.checkpoint import BEST
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.settings import to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial

@@ -19,10 +19,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from melanoma_ray import storage
 from melanoma_ray.cluster.process import prepare_process
 from melanoma_ray.cluster.resources import usable_cpus
-from melanoma_ray.config import Experiment, with_setting
+from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
 from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.settings import with_setting
 from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job, build_run_config, fit

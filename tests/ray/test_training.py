@@ -21,13 +21,14 @@ from ray.train import ScalingConfig
 from safetensors.numpy import load_file
 from tensorboardX.proto.event_pb2 import Event
 
-from melanoma_ray.config import Experiment, ModelConfig, with_setting
+from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.loading.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.tracking import EVENTS
+from melanoma_ray.settings import with_setting
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
 SIDE = 64

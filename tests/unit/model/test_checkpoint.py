@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from melanoma_ray.config import ModelConfig, experiment_from_dict, to_dict, with_setting
+from melanoma_ray.config import ModelConfig
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.errors import CheckpointError, ConfigError
 from melanoma_ray.inference.explanation import attribute, explain
@@ -18,6 +18,7 @@ from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.model.networks import build_classifier, num_parameters
 from melanoma_ray.recipes import baseline, lite0
+from melanoma_ray.settings import experiment_from_dict, to_dict, with_setting
 from tests.checkpoints import build_checkpoint
 
 
