@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -22,13 +23,9 @@ def read_document(name: str) -> str:
 
 def read_table(text: str) -> list[list[str]]:
     """Return the cells of the first table's rows, without its head."""
-    lines = [line for line in text.split("\n\n|", 1)[1].splitlines() if line.strip()]
-    rows = [line.strip().strip("|") for line in lines[2:]]
-    return [[cell.strip() for cell in row.split("|")] for row in rows[: _table_length(lines[2:])]]
-
-
-def _table_length(lines: list[str]) -> int:
-    return next((number for number, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    lines = dropwhile(lambda line: not line.startswith("|"), text.splitlines())
+    rows = list(takewhile(lambda line: line.startswith("|"), lines))
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def list_quoted(text: str) -> list[str]:
