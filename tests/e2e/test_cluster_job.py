@@ -63,7 +63,7 @@ def test_the_driver_runs_on_the_head_and_all_tasks_on_the_worker(cluster, finish
     (worker,) = (node["node_id"] for node in cluster.alive_nodes() if not node["is_head_node"])
     assert job.driver_node_id == head
     tasks = cluster.rows("/api/v0/tasks?detail=1&limit=10000")
-    maps = [task for task in tasks if task["type"] == "NORMAL_TASK" and "write_chunk" in task["name"]]
+    maps = [task for task in tasks if task["type"] == "NORMAL_TASK" and "write_shard" in task["name"]]
     assert {task["node_id"] for task in maps} == {worker}
 
 

@@ -84,9 +84,9 @@ def test_a_bucket_s_images_become_a_dataset_in_the_bucket(bucket: str, collectio
 
     dataset = open_dataset(output)
     rows = dataset.split("test")
-    for path, square in zip(rows["path"], dataset.load_pixels(list(rows["path"])), strict=True):
+    for path, crop in zip(rows["path"], dataset.load_pixels(list(rows["path"])), strict=True):
         assert path.startswith(images)
-        np.testing.assert_array_equal(square, decode_image(storage.read_bytes(path), ImageConfig(side=SIDE)).pixels)
+        np.testing.assert_array_equal(crop, decode_image(storage.read_bytes(path), ImageConfig(side=SIDE)).pixels)
     assert b"synthetic" in storage.read_bytes(f"{output}/audit.html")
 
     assert "nothing has changed" in run_prepare(images, output)

@@ -24,7 +24,7 @@ CONFIG = ImageConfig(side=64, max_bytes=1_000_000, max_pixels=1_000_000, crop_bo
 
 
 def check(encoded: bytes) -> None:
-    """Decode; anything but a square or a DecodeError is what we look for."""
+    """Decode; anything but a crop or a DecodeError is what we look for."""
     try:
         image = decode_image(encoded, CONFIG)
     except DecodeError:

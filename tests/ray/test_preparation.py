@@ -166,7 +166,7 @@ def test_an_interrupted_run_goes_on_with_what_is_missing(collection: str, tmp_pa
     assert len(now) > len(left)
 
 
-def test_squares_of_another_version_are_refused_and_preparing_again_decodes_them_anew(
+def test_crops_of_another_version_are_refused_and_preparing_again_decodes_them_anew(
     collection: str, tmp_path: Path
 ) -> None:
     info = prepare(read_collection(collection), str(tmp_path), CONFIG)
@@ -217,7 +217,7 @@ def test_the_audit_s_figures_are_json_and_the_same_as_the_page_s(prepared: str) 
         assert table["title"] in page
 
 
-def test_two_real_collections_overlap_by_id_and_a_table_settles_their_conflicts(
+def test_two_real_collections_overlap_by_id_and_a_table_resolves_their_conflicts(
     local_ray: None, real_images: Path, tmp_path: Path
 ) -> None:
     ham = real_images.parents[1] / "ham10000"

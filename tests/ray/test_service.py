@@ -219,7 +219,7 @@ def test_an_unknown_path_or_method_is_a_problem(raw: httpx.Client, method: str, 
 
 
 @pytest.mark.parametrize("diagnosis", [None, "melanoma", "BCC"])
-def test_an_explanation_is_a_picture_of_the_stored_square(client: Client, diagnosis: str | None) -> None:
+def test_an_explanation_is_a_picture_of_the_stored_crop(client: Client, diagnosis: str | None) -> None:
     with Image.open(io.BytesIO(client.explain(IMAGE, diagnosis))) as picture:
         assert picture.format == "PNG"
         assert picture.size == (SIDE, SIDE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from melanoma_ray.recipes import convnext
 from melanoma_ray.training.state import build_state
 from melanoma_ray.training.step import Stepper
 from tests.checkpoints import build_checkpoint
+from tests.unit.training.stepping import SteppingBackend
 
 pytestmark = [
     pytest.mark.gpu,
@@ -68,11 +68,11 @@ def test_batches_arrive_whole_and_in_order_while_the_network_works() -> None:
 def test_the_gpu_recipe_learns_a_batch_by_heart(*, compiled: bool) -> None:
     model = replace(convnext().model, pretrained=False, image_side=64, dropout=0.0, compile=compiled)
     experiment = replace(convnext(), model=model)
-    port = SimpleNamespace(rank=0, num_workers=1, device=torch.device("cuda"))
-    state = build_state(experiment, 9, port.device)
-    stepper = Stepper(state, experiment, (4,) * 9, port)
-    pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8, device=port.device)
-    target, metadata = torch.arange(8, device=port.device), torch.from_numpy(nothing_known(8)).to(port.device)
+    backend = SteppingBackend("cuda")
+    state = build_state(experiment, 9, backend.device)
+    stepper = Stepper(state, experiment, (4,) * 9, backend)
+    pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8, device=backend.device)
+    target, metadata = torch.arange(8, device=backend.device), torch.from_numpy(nothing_known(8)).to(backend.device)
     losses = [stepper.train(pixels, metadata, target, 40).loss_sum for _ in range(40)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < np.mean(losses[:5])

@@ -22,35 +22,35 @@ STILL = AugmentationConfig(
 )
 
 
-def square(side: int = 48) -> np.ndarray:
+def draw_crop(side: int = 48) -> np.ndarray:
     rows, columns = np.mgrid[0:side, 0:side]
     return np.stack([rows * 5, columns * 5, (rows + columns) * 2], axis=2).astype(np.uint8)
 
 
 def test_no_augmentation_leaves_the_image_as_it_is() -> None:
-    np.testing.assert_array_equal(augment(square(), STILL, seed=1, image_side=48), square())
+    np.testing.assert_array_equal(augment(draw_crop(), STILL, seed=1, image_side=48), draw_crop())
 
 
 def test_flips_alone_give_the_four_mirror_images() -> None:
     config = replace(STILL, horizontal_flip=True, vertical_flip=True)
-    found = {augment(square(), config, seed=seed, image_side=48).tobytes() for seed in range(40)}
-    image = square()
+    found = {augment(draw_crop(), config, seed=seed, image_side=48).tobytes() for seed in range(40)}
+    image = draw_crop()
     assert found == {view.tobytes() for view in (image, image[::-1], image[:, ::-1], image[::-1, ::-1])}
 
 
 def test_augmented_pixels_depend_on_the_seed_alone() -> None:
     config = AugmentationConfig()
-    first = augment(square(), config, seed=7, image_side=40)
-    np.testing.assert_array_equal(first, augment(square(), config, seed=7, image_side=40))
-    assert (first != augment(square(), config, seed=8, image_side=40)).any()
+    first = augment(draw_crop(), config, seed=7, image_side=40)
+    np.testing.assert_array_equal(first, augment(draw_crop(), config, seed=7, image_side=40))
+    assert (first != augment(draw_crop(), config, seed=8, image_side=40)).any()
 
 
 def test_warping_to_another_side_agrees_with_resizing() -> None:
-    warped = augment(square(96), STILL, seed=0, image_side=48)
-    assert np.abs(warped.astype(int) - resize(square(96), 48, 48).astype(int)).mean() < 4
+    warped = augment(draw_crop(96), STILL, seed=0, image_side=48)
+    assert np.abs(warped.astype(int) - resize(draw_crop(96), 48, 48).astype(int)).mean() < 4
 
 
-def test_a_crop_shows_a_window_of_at_least_its_share() -> None:
+def test_a_window_shows_at_least_its_share() -> None:
     config = replace(STILL, min_crop_fraction=0.25)
     rows, columns = np.mgrid[0:128, 0:128].astype(np.uint8)
     image = np.stack([rows, columns, columns], axis=2)
@@ -74,7 +74,7 @@ def test_hairs_are_dark_thin_and_drawn_as_often_as_asked() -> None:
 
 
 def test_cutout_erases_a_square_of_at_most_its_share() -> None:
-    image = square(120)
+    image = draw_crop(120)
     config = replace(STILL, max_cutout_fraction=0.5)
     for seed in range(50):
         changed = (augment(image, config, seed=seed, image_side=120) != image).any(axis=2)
@@ -87,8 +87,8 @@ def test_cutout_erases_a_square_of_at_most_its_share() -> None:
     "config",
     [AugmentationConfig(), AugmentationConfig(min_crop_fraction=0.5, hair_probability=1, max_cutout_fraction=0.5)],
 )
-def test_the_stored_square_stays_as_it_was(config: AugmentationConfig) -> None:
-    image = square()
+def test_the_stored_crop_stays_as_it_was(config: AugmentationConfig) -> None:
+    image = draw_crop()
     for seed in range(5):
         augment(image, config, seed=seed, image_side=48)
-    np.testing.assert_array_equal(image, square())
+    np.testing.assert_array_equal(image, draw_crop())

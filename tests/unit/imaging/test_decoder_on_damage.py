@@ -1,4 +1,4 @@
-"""Whatever bytes come, the decoder gives a square or its own error, and takes no more memory than its limits allow."""
+"""Whatever bytes come, the decoder gives a crop or its own error, and takes no more memory than its limits allow."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check(encoded: bytes) -> None:
 
 @given(damaged_images())
 @settings(max_examples=400)
-def test_a_damaged_image_is_a_square_or_a_named_fault(encoded: bytes) -> None:
+def test_a_damaged_image_is_a_crop_or_a_named_fault(encoded: bytes) -> None:
     check(encoded)
 
 
@@ -72,7 +72,7 @@ def test_thirty_thousand_damaged_images_take_no_more_memory_than_one(encoded: by
 
 
 @given(st.binary(max_size=600))
-def test_any_bytes_are_a_square_or_a_named_fault(encoded: bytes) -> None:
+def test_any_bytes_are_a_crop_or_a_named_fault(encoded: bytes) -> None:
     check(encoded)
     check(b"\xff\xd8\xff" + encoded)
 

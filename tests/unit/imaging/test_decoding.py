@@ -1,9 +1,10 @@
-"""Encoded bytes to the stored square."""
+"""Encoded bytes to the stored crop."""
 
 from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from melanoma_ray.config import ImageConfig
 from melanoma_ray.errors import DecodeError
 from melanoma_ray.imaging.decoding import decode_image, fit_to_square
+from tests.unit.imaging.drawings import microscope
 
 CONFIG = ImageConfig(side=64)
 
@@ -33,14 +35,14 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
-def test_every_format_gives_nearly_the_jpeg_s_square(kind: str) -> None:
+def test_every_format_gives_nearly_the_jpeg_s_crop(kind: str) -> None:
     jpeg = decode_image(encode(picture(), quality=95), CONFIG)
     other = decode_image(encode(picture(), kind), CONFIG)
     assert (other.width, other.height) == (128, 96)
     assert difference(jpeg.pixels, other.pixels) < 3
 
 
-def test_a_large_jpeg_is_decoded_at_a_smaller_scale_to_nearly_the_same_square() -> None:
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_to_nearly_the_same_crop() -> None:
     pixels = picture(960, 1280)
     jpeg = decode_image(encode(pixels, quality=95), CONFIG)
     assert (jpeg.width, jpeg.height) == (1280, 960)
@@ -126,3 +128,13 @@ def test_crop_takes_the_middle_pad_adds_bars_and_squash_keeps_all() -> None:
     squashed = fit_to_square(wide, 60, "squash")
     assert (squashed[:, :14] == 0).all()
     assert (squashed[:, 16:44] == 200).all()
+
+
+def test_the_decoder_cuts_the_border_when_asked_and_tells_how_much() -> None:
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(microscope(120), cv2.COLOR_RGB2BGR))[1].tobytes()
+    whole = decode_image(encoded, ImageConfig(side=64))
+    cut = decode_image(encoded, ImageConfig(side=64, crop_border=True))
+    assert whole.border_fraction == 0
+    assert 0.4 < cut.border_fraction < 0.7
+    assert (cut.pixels.max(axis=2) < 30).mean() < (whole.pixels.max(axis=2) < 30).mean() - 0.1
+    assert cut.width == whole.width == 400

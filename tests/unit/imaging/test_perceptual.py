@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from melanoma_ray.diagnoses import DIAGNOSES
-from melanoma_ray.imaging.perceptual import HASH_BYTES, build_thumbnail, perceptual_hash, similarity
+from melanoma_ray.imaging.perceptual import HASH_BYTES, build_thumbnail, perceptual_hash, similarity, turn_hashes
 from melanoma_ray.preparation import near_duplicates
 from melanoma_ray.synthetic.plan import draw_lesion
 
@@ -66,18 +66,23 @@ def test_a_microscope_s_dark_rim_doesn_t_make_lesions_alike(pictures: list[np.nd
     assert similarity(rimmed[first], rimmed[second]).max() < near_duplicates.LEAST_SIMILARITY
 
 
-def test_thumbnails_are_asked_for_once_and_only_of_candidates(
-    pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 2)
-    everything = [*pictures, *pictures[:5]]
-    hashes = np.frombuffer(b"".join(map(perceptual_hash, everything)), np.uint64).reshape(-1, 4)
-    asked: list[list[int]] = []
+def hashes_of(pictures: list[np.ndarray]) -> np.ndarray:
+    return np.frombuffer(b"".join(map(perceptual_hash, pictures)), np.uint64).reshape(-1, 4)
 
-    def load(images: np.ndarray) -> np.ndarray:
-        asked.append(images.tolist())
-        return thumbnails_of([everything[image] for image in images])
 
-    found = near_duplicates.find_near_duplicates(hashes, load)
-    assert found.pairs.tolist() == [[number, 18 + number] for number in range(5)]
-    assert asked == [[0, 1, 2, 3, 4, 18, 19, 20, 21, 22]]
+def _turn(pixels: np.ndarray, turn: int) -> np.ndarray:
+    pixels = pixels.transpose(1, 0, 2) if turn & 4 else pixels
+    pixels = pixels[:, ::-1] if turn & 2 else pixels
+    return np.ascontiguousarray(pixels[::-1] if turn & 1 else pixels)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_turned_picture_s_hash_is_known_from_the_hash(pictures: list[np.ndarray], turn: int) -> None:
+    expected = hashes_of([_turn(picture, turn) for picture in pictures[:10]])
+    found = turn_hashes(hashes_of(pictures[:10]))[turn]
+    assert np.bitwise_count(expected ^ found).sum(axis=1).max() <= 4  # rounding at a coefficient of about zero
+
+
+def test_a_picture_without_detail_is_like_nothing() -> None:
+    flat = np.full((1, 32, 32), 90, np.uint8)
+    assert similarity(flat, flat)[0] == 0

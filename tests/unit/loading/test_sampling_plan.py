@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,10 +10,8 @@ from hypothesis import strategies as st
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.loading.sampling_plan import PADDING, SamplingPlan, check_batch_size
-from melanoma_ray.loading.stream import input_side, plan_blocks
 
 EXPERIMENT = Experiment(model=ModelConfig(network="tf_efficientnet_lite0", image_side=64))
-
 plans = st.builds(
     SamplingPlan,
     num_train=st.integers(20, 60),
@@ -50,43 +46,6 @@ def test_validation_follows_each_epoch_in_order_and_padding_is_marked(plan: Samp
         np.testing.assert_array_equal(part[part != PADDING], expected)
     assert len(val) == len(plan.last_steps) * plan.num_val_batches
     assert not plan.is_training(plan.num_batches - 1)
-
-
-@given(plans, st.sampled_from([1, 2]))
-def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: SamplingPlan, num_workers: int) -> None:
-    blocks = plan_blocks(plan, EXPERIMENT, start_batch=0, num_workers=num_workers)
-    images = {batch_index: [] for batch_index in range(plan.num_batches)}
-    for block in blocks:
-        for batch_index, image in zip(block["batch_index"].to_pylist(), block["image"].to_pylist(), strict=True):
-            images[batch_index].append(image)
-    for batch_index, numbers in images.items():
-        assert sorted(numbers) == sorted(plan.images(batch_index)[0].tolist())
-
-
-@given(plans)
-def test_a_resumed_plan_is_the_tail_of_the_whole_plan(plan: SamplingPlan) -> None:
-    start = plan.num_batches // 2
-    tail = [
-        row for block in plan_blocks(plan, EXPERIMENT, start_batch=start, num_workers=1) for row in block.to_pylist()
-    ]
-    whole = [row for block in plan_blocks(plan, EXPERIMENT, start_batch=0, num_workers=1) for row in block.to_pylist()]
-    assert tail == [row for row in whole if row["batch_index"] >= start]
-
-
-def test_workers_shares_of_a_slot_have_equal_rows_so_that_the_splitter_takes_turns() -> None:
-    plan = SamplingPlan(num_train=50, num_val=7, global_batch_size=8, num_epochs=3, seed=1)
-    blocks = plan_blocks(plan, EXPERIMENT, start_batch=3, num_workers=4)
-    rows = [block.num_rows for block in blocks]
-    assert all(len(set(rows[i : i + 4])) == 1 for i in range(0, len(rows), 4))
-
-
-def test_the_first_block_holds_a_single_slot_so_that_training_needn_t_wait_for_more() -> None:
-    plan = SamplingPlan(num_train=50, num_val=7, global_batch_size=8, num_epochs=3, seed=1)
-    slots_of = [
-        sorted(set(b["batch_index"].to_pylist())) for b in plan_blocks(plan, EXPERIMENT, start_batch=3, num_workers=2)
-    ]
-    assert slots_of[:2] == [[3], [3]]
-    assert slots_of[2] == slots_of[3] == list(range(4, 12))
 
 
 def test_epochs_differ_in_order_and_in_augmentation_and_a_seed_repeats_both() -> None:
@@ -135,16 +94,3 @@ def test_a_weighted_epoch_shows_each_image_in_proportion_to_its_weight(seed: int
     expected = weights / weights.sum() * 40
     assert ((times >= np.floor(expected)) & (times <= np.ceil(expected))).all()
     assert len(set(seeds.tolist())) == 40  # one seen twice is changed in two ways
-
-
-def test_the_input_grows_to_its_whole_side_in_training_alone() -> None:
-    plan = SamplingPlan(num_train=32, num_val=4, global_batch_size=8, num_epochs=9, seed=0)
-    experiment = replace(EXPERIMENT, initial_side_fraction=0.5, num_epochs=9)
-    sides = [input_side(plan, experiment, batch_index) for batch_index in batches(plan, is_training=True)]
-    assert sides == sorted(sides)
-    assert sides[0] == 32
-    assert set(sides[-12:]) == {64}
-    assert all(side % 4 == 0 for side in sides)
-    assert {input_side(plan, experiment, batch_index) for batch_index in batches(plan, is_training=False)} == {64}
-    for block in plan_blocks(plan, experiment, start_batch=0, num_workers=2):
-        assert len(set(block["side"].to_pylist())) == 1

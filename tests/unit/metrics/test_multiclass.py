@@ -15,8 +15,6 @@ from melanoma_ray.metrics.multiclass import balanced_accuracy, confusion_matrix,
 
 NUM_DIAGNOSES = 4
 
-untimed = settings(deadline=None)  # a busy machine is no failure
-
 
 @st.composite
 def diagnosed_images(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +31,6 @@ def test_the_confusion_matrix_has_the_truth_in_rows():
 
 
 @given(diagnosed_images())
-@untimed
 def test_the_confusion_matrix_equals_scikit_learns(images):
     predicted, target = images
     expected = sklearn_confusion_matrix(target, predicted, labels=range(NUM_DIAGNOSES))
@@ -41,7 +38,6 @@ def test_the_confusion_matrix_equals_scikit_learns(images):
 
 
 @given(diagnosed_images())
-@untimed
 @pytest.mark.filterwarnings("ignore:y_pred contains classes:UserWarning", "ignore:A single label:UserWarning")
 def test_balanced_accuracy_equals_scikit_learns_also_with_absent_diagnoses(images):
     predicted, target = images
@@ -55,7 +51,7 @@ def test_calling_everything_nevus_is_not_good_however_common_nevus_is():
 
 
 @given(diagnosed_images(), st.data())
-@settings(untimed, max_examples=50)
+@settings(max_examples=50)
 def test_the_bootstrapped_interval_lies_in_0_to_1_and_is_repeatable(images, data):
     predicted, target = images
     group = data.draw(npst.arrays(np.int64, target.size, elements=st.integers(0, 9)))

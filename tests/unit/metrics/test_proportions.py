@@ -1,69 +1,14 @@
-"""Wilson's interval and the shares that carry it."""
+"""Shares of images: which images count in which."""
 
 from __future__ import annotations
 
-import math
-import pickle
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.intervals import Estimate, wilson_interval
+from melanoma_ray.metrics.intervals import wilson_interval
 from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
-
-untimed = settings(deadline=None)  # a busy machine is no failure
-
-
-def bools(*values: int) -> np.ndarray:
-    return np.array(values, dtype=bool)
-
-
-# Wilson
-
-
-def test_wilson_of_5_in_10_is_the_published_interval():
-    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=5e-5)
-
-
-def test_wilson_of_none_of_20_starts_at_exactly_zero_and_keeps_a_width():
-    low, high = wilson_interval(0, 20)
-    assert low == 0.0
-    assert high == pytest.approx(0.1611, abs=5e-5)
-
-
-@given(total=st.integers(1, 10_000), data=st.data())
-@untimed
-def test_wilson_contains_the_share_and_stays_in_0_to_1(total, data):
-    successes = data.draw(st.integers(0, total))
-    low, high = wilson_interval(successes, total)
-    assert 0 <= low <= successes / total <= high <= 1
-    assert low < high
-
-
-@given(total=st.integers(1, 500), data=st.data())
-@untimed
-def test_wilson_of_the_failures_is_the_mirror_image(total, data):
-    successes = data.draw(st.integers(0, total))
-    low, high = wilson_interval(successes, total)
-    assert wilson_interval(total - successes, total) == pytest.approx((1 - high, 1 - low))
-
-
-@pytest.mark.parametrize(("successes", "total"), [(0, 0), (3, 2), (-1, 2), (math.nan, 2)])
-def test_wilson_refuses_what_is_no_share(successes, total):
-    with pytest.raises(MetricError):
-        wilson_interval(successes, total)
-
-
-def test_an_estimate_becomes_plain_json_values_and_survives_pickling():
-    estimate = Estimate(value=0.5, low=0.2, high=0.8, numerator=5, denominator=10)
-    assert estimate.to_dict() == {"value": 0.5, "low": 0.2, "high": 0.8, "numerator": 5, "denominator": 10}
-    assert pickle.loads(pickle.dumps(estimate)) == estimate
-
-
-# shares
+from tests.unit.metrics.scored_images import bools
 
 
 def test_sensitivity_counts_melanomas_only_and_specificity_the_others_only():

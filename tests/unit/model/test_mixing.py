@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from melanoma_ray.config import AugmentationConfig
-from melanoma_ray.model.mixing import draw_mixture
+from melanoma_ray.model.mixing import Mixture, draw_mixture
 
 BLEND = AugmentationConfig(mixup_alpha=0.4)
 CUT = AugmentationConfig(cutmix_alpha=1.0)
@@ -46,3 +46,9 @@ def test_where_both_are_set_both_happen() -> None:
     torch.manual_seed(0)
     windows = {draw_mixture(4, 32, both).window is None for _ in range(40)}
     assert windows == {True, False}
+
+
+def test_mixed_images_have_mixed_metadata() -> None:
+    mixture = Mixture(share=0.75, partner=torch.tensor([1, 0]))
+    mixed = mixture.blend(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+    torch.testing.assert_close(mixed, torch.tensor([[0.25, 1.0], [0.75, 1.0]]))

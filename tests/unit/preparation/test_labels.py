@@ -60,7 +60,7 @@ def test_copies_under_several_diagnoses_all_go_where_no_table_knows() -> None:
     assert count_conflicts(labels) == {"melanoma | seborrheic keratosis": {CONFLICT: 2}}
 
 
-def test_a_table_s_word_settles_a_conflict_if_it_leaves_one_claim() -> None:
+def test_a_table_s_word_resolves_a_conflict_if_it_leaves_one_claim() -> None:
     table = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
     index = build_index([table | {"diagnosis": "actinic keratosis"}, table | {"diagnosis": "nevus"}])
     labels = resolve_labels(index, NO_PAIRS, "drop")
@@ -78,7 +78,7 @@ def test_a_folder_says_which_meaning_of_another_collection_s_word_is_meant() -> 
     assert labels.dropped.tolist() == [None, DUPLICATE]
 
 
-def test_a_table_s_word_that_may_mean_both_claims_settles_nothing() -> None:
+def test_a_table_s_word_that_may_mean_both_claims_resolves_nothing() -> None:
     table = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
     index = build_index([table | {"diagnosis": AKIEC[0]}, table | {"diagnosis": AKIEC[1]}])
     assert resolve_labels(index, NO_PAIRS, "drop").dropped.tolist() == [CONFLICT, CONFLICT]
@@ -93,7 +93,7 @@ def test_a_folder_within_a_table_s_wider_word_is_no_conflict_and_one_outside_it_
     assert labels.conflict.tolist() == [None, "actinic keratosis | nevus"]
 
 
-def test_tables_that_contradict_each_other_settle_nothing() -> None:
+def test_tables_that_contradict_each_other_resolve_nothing() -> None:
     index = build_index(
         [
             {"content_sha256": "x", "table_diagnosis": "melanoma", "table_covers": ["melanoma"]},

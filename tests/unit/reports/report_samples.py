@@ -20,6 +20,7 @@ from melanoma_ray.reports.evaluation import (
     build_metric_row,
     render_evaluation,
 )
+from melanoma_ray.reports.plots import plot_class_counts, plot_confusion, plot_curves, plot_roc
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
@@ -181,3 +182,13 @@ def rows_of(html: str, *names: str) -> list[str]:
     """Names in the order of the page's table rows."""
     headers = re.findall(r'<th scope="row">([\w-]+)', html)
     return [header for header in headers if header in names]
+
+
+def all_plots() -> list:
+    page = evaluation_page()
+    return [
+        plot_class_counts(COUNTS),
+        plot_curves(page.history),
+        plot_confusion(page.confusion, page.diagnoses),
+        plot_roc(page.roc.fpr, page.roc.tpr, page.operating_point),
+    ]

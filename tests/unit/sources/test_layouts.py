@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from melanoma_ray.diagnoses import load_taxonomy, parse_diagnosis
+from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import DataError
 from melanoma_ray.sources.layouts import Collection, read_collection
 
@@ -103,13 +103,6 @@ def test_a_table_of_other_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("image_id,dx\nb,nv\n")
     with pytest.raises(DataError, match=r"none of 1 images in .* stands in the metadata table"):
         read_collection(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "diagnosis"), [("AKIEC", "actinic keratosis"), (" Vascular-Lesion", "vascular lesion")]
-)
-def test_short_names_are_known(name: str, diagnosis: str) -> None:
-    assert parse_diagnosis(name) == diagnosis
 
 
 def rows_by_id(found: Collection) -> dict[str, dict[str, object]]:
@@ -239,19 +232,3 @@ def test_ones_own_taxonomy_adds_words_and_changes_them(tmp_path: Path) -> None:
     found = read_collection(str(tmp_path), taxonomy=taxonomy)
     assert column(found, "diagnosis") == ["nevus", "nevus"]
     assert found.num_left_out == {"warts": 1}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("word,meaning\n", "expected name and diagnosis"), ("name,diagnosis\nx,wart\n", "'x' is said to be 'wart'")],
-)
-def test_a_taxonomy_that_makes_no_sense_is_refused(text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_taxonomy(text)
-
-
-def test_every_word_of_the_built_in_taxonomy_covers_its_own_meaning() -> None:
-    taxonomy = load_taxonomy()
-    assert len(taxonomy.meanings) > 80
-    for word, meaning in taxonomy.meanings.items():
-        assert meaning is None or meaning in taxonomy.covers(word)

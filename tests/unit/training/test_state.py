@@ -1,35 +1,17 @@
-"""A run that is interrupted and goes on does what it would have done."""
+"""What training changes is saved and loaded to the bit, and goes on as it would have."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from melanoma_ray.config import Experiment, ModelConfig
-from melanoma_ray.patients import NUM_FEATURES
 from melanoma_ray.recipes import baseline, convnext, lite0
-from melanoma_ray.training.state import TrainingState, build_state
-from melanoma_ray.training.step import Stepper
-
-PORT = SimpleNamespace(rank=0, num_workers=1, device=torch.device("cpu"))
-NUM_STEPS = 6
-
-
-def advance(state: TrainingState, experiment: Experiment, start: int, stop: int) -> TrainingState:
-    stepper = Stepper(state, experiment, (4,) * 9, PORT)
-    side = experiment.model.image_side
-    for step in range(start, stop):
-        random = np.random.default_rng(step)
-        pixels = torch.from_numpy(random.integers(0, 256, (8, side, side, 3), dtype=np.uint8))
-        target = torch.from_numpy(random.integers(0, 9, 8))
-        metadata = torch.from_numpy(random.random((8, NUM_FEATURES), np.float32))
-        stepper.train(pixels, metadata, target, NUM_STEPS)
-    return state
+from melanoma_ray.training.state import build_state
+from tests.unit.training.stepping import CPU_BACKEND, NUM_STEPS, advance
 
 
 @pytest.mark.parametrize(
@@ -50,10 +32,10 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experimen
         optimizer=replace(experiment.optimizer, ema_decay=0.9, layer_decay=0.9),
         precision="fp32",
     )
-    whole = advance(build_state(small, 9, PORT.device), small, 0, 3)
+    whole = advance(build_state(small, 9, CPU_BACKEND.device), small, 0, 3)
     whole.save(tmp_path)
     advance(whole, small, 3, NUM_STEPS)
-    resumed = build_state(small, 9, PORT.device)
+    resumed = build_state(small, 9, CPU_BACKEND.device)
     resumed.load(tmp_path)
     advance(resumed, small, 3, NUM_STEPS)
     for module in ("classifier", "evaluated"):
@@ -62,26 +44,25 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experimen
             assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize("limit", [1e-3, 1e6], ids=["too long", "short enough"])
-def test_a_gradient_is_shortened_as_torch_does_it(limit: float) -> None:
-    optimizer = replace(baseline().optimizer, max_gradient_norm=limit)
-    experiment = replace(baseline(), model=ModelConfig(image_side=64), optimizer=optimizer, precision="fp32")
-    state = advance(build_state(experiment, 9, PORT.device), experiment, 0, 1)
-    parameters = list(state.classifier.parameters())
-    for parameter in parameters:
-        parameter.grad = torch.randn_like(parameter)
-    expected = [torch.nn.Parameter(parameter.detach().clone()) for parameter in parameters]
-    for ours, theirs in zip(parameters, expected, strict=True):
-        theirs.grad = ours.grad.clone()
-    torch.nn.utils.clip_grad_norm_(expected, limit)
-    Stepper(state, experiment, (4,) * 9, PORT)._clip()
-    for ours, theirs in zip(parameters, expected, strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
-
-
-def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
-    experiment = replace(baseline(), model=ModelConfig(image_side=64), precision="fp32")
-    one = advance(build_state(experiment, 9, PORT.device), experiment, 0, 2)
-    parts = advance(build_state(experiment, 9, PORT.device), replace(experiment, num_accumulations=4), 0, 2)
-    for ours, theirs in zip(one.classifier.parameters(), parts.classifier.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+def test_state_survives_its_progress_directory_to_the_bit(tmp_path: Path) -> None:
+    experiment = replace(baseline(), model=replace(baseline().model, image_side=64))
+    experiment = replace(experiment, optimizer=replace(experiment.optimizer, ema_decay=0.9))
+    device = torch.device("cpu")
+    state = build_state(experiment, 3, device)
+    state.classifier(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).sum().backward()
+    state.optimizer.step()
+    state.average.update(state.classifier, step=1)
+    state.batch_index, state.step = 5, 4
+    state.save(tmp_path)
+    other = build_state(replace(experiment, seed=9), 3, device)
+    other.load(tmp_path)
+    assert (other.batch_index, other.step) == (5, 4)
+    for mine, theirs in zip(
+        [*state.classifier.state_dict().values(), *state.evaluated.state_dict().values()],
+        [*other.classifier.state_dict().values(), *other.evaluated.state_dict().values()],
+        strict=True,
+    ):
+        assert torch.equal(mine, theirs)
+    mine, theirs = state.optimizer.state_dict(), other.optimizer.state_dict()
+    assert mine["param_groups"] == theirs["param_groups"]
+    assert all(torch.equal(mine["state"][i][k], theirs["state"][i][k]) for i in mine["state"] for k in mine["state"][i])

@@ -1,0 +1,114 @@
+"""AUROC and ROC: against hands, against scikit-learn, and as properties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_roc_curve
+
+from melanoma_ray.errors import MetricError
+from melanoma_ray.metrics.intervals import wilson_interval
+from melanoma_ray.metrics.ranking import auroc, estimate_auroc, roc_curve
+from tests.unit.metrics.scored_images import bools, scored_images
+
+
+def test_auroc_of_three_pairs_with_one_tie_is_counted_by_hand():
+    # positives 0.8, 0.5; negatives 0.5, 0.2, 0.9: wins 2 + 1, one tie, 6 pairs
+    assert auroc(np.array([0.8, 0.5, 0.5, 0.2, 0.9]), bools(1, 1, 0, 0, 0)) == pytest.approx(3.5 / 6)
+
+
+@given(scored_images())
+def test_auroc_equals_scikit_learns_with_ties(images):
+    score, is_positive = images
+    assert auroc(score, is_positive) == pytest.approx(roc_auc_score(is_positive, score))
+
+
+@given(scored_images())
+def test_auroc_ignores_any_rising_change_of_scale(images):
+    score, is_positive = images
+    assert auroc(np.exp(3 * score) - 7, is_positive) == auroc(score, is_positive)
+
+
+@given(scored_images())
+def test_turning_the_score_round_turns_the_auroc_round(images):
+    score, is_positive = images
+    assert auroc(-score, is_positive) == pytest.approx(1 - auroc(score, is_positive))
+
+
+@given(scored_images())
+def test_the_auroc_interval_contains_the_auroc_and_stays_in_0_to_1(images):
+    estimate = estimate_auroc(*images)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert estimate.low < estimate.high
+
+
+@given(scored_images())
+def test_the_auroc_interval_of_the_reversed_score_is_the_mirror_image(images):
+    score, is_positive = images
+    straight, mirrored = estimate_auroc(score, is_positive), estimate_auroc(-score, is_positive)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((straight.low, straight.high))
+
+
+def test_delongs_variance_equals_its_definition_pair_by_pair():
+    rng = np.random.default_rng(1)
+    is_positive = np.arange(60) < 20
+    score = np.round(rng.normal(is_positive * 1.0), 1)
+    pair = score[is_positive][:, None] - score[~is_positive][None, :]
+    win = (pair > 0) + 0.5 * (pair == 0)
+    variance = win.mean(axis=1).var(ddof=1) / 20 + win.mean(axis=0).var(ddof=1) / 40
+    value = win.mean()
+    half = 1.959964 * math.sqrt(variance) / (value * (1 - value))
+    logit = math.log(value / (1 - value))
+    estimate = estimate_auroc(score, is_positive)
+    assert estimate.value == pytest.approx(value)
+    assert estimate.low == pytest.approx(1 / (1 + math.exp(half - logit)), abs=1e-6)
+    assert estimate.high == pytest.approx(1 / (1 + math.exp(-half - logit)), abs=1e-6)
+
+
+def test_the_auroc_interval_covers_the_true_value_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    is_positive = np.arange(150) < 50
+    true_auroc = 0.8413447  # two normals of unit variance √2 apart: Φ(1)
+    covered = 0
+    for _ in range(400):
+        estimate = estimate_auroc(rng.normal(is_positive * math.sqrt(2)), is_positive)
+        covered += estimate.low <= true_auroc <= estimate.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_a_perfect_score_on_few_melanomas_still_has_a_wide_interval():
+    estimate = estimate_auroc(np.array([0.9, 0.8, 0.3, 0.2, 0.1]), bools(1, 1, 0, 0, 0))
+    assert estimate.value == 1.0
+    assert (estimate.low, estimate.high) == wilson_interval(2, 2)
+
+
+def test_a_single_melanoma_has_an_auroc_and_an_interval_of_one_pair():
+    estimate = estimate_auroc(np.array([0.9, 0.3, 0.2]), bools(1, 0, 0))
+    assert (estimate.low, estimate.high) == wilson_interval(1, 1)
+
+
+@given(scored_images())
+def test_the_roc_curve_is_scikit_learns_with_every_point_kept(images):
+    score, is_positive = images
+    fpr, tpr, thresholds = sklearn_roc_curve(is_positive, score, drop_intermediate=False)
+    curve = roc_curve(score, is_positive)
+    np.testing.assert_allclose(curve.fpr, fpr)
+    np.testing.assert_allclose(curve.tpr, tpr)
+    np.testing.assert_allclose(curve.thresholds, thresholds)
+
+
+@given(scored_images())
+def test_the_area_under_the_roc_curve_is_the_auroc(images):
+    curve = roc_curve(*images)
+    assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(auroc(*images))
+
+
+@pytest.mark.parametrize("figure", [auroc, estimate_auroc, roc_curve])
+@pytest.mark.parametrize("is_positive", [[0, 0], [1, 1]])
+def test_a_ranking_of_one_kind_of_image_is_refused(figure, is_positive):
+    with pytest.raises(MetricError, match="undefined"):
+        figure(np.array([0.1, 0.2]), np.array(is_positive, dtype=bool))
