@@ -1,4 +1,4 @@
-"""What every job shares: its command line, its connection to Ray, and how it ends."""
+"""What all jobs share: the command line, the connection to Ray, and how errors end a job."""
 
 from __future__ import annotations
 
@@ -7,76 +7,70 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import ray
-import tyro
 from ray.data import DataContext
 
-from melanoma_ray import storage
 from melanoma_ray.cluster.resources import is_local
-from melanoma_ray.cluster.workarounds import quiet_ray, set_environment
-from melanoma_ray.config import Experiment
-from melanoma_ray.errors import ConfigError, MelanomaRayError
-from melanoma_ray.recipes import RECIPES
-from melanoma_ray.settings import experiment_from_dict
+from melanoma_ray.cluster.silence import HiddenLog, quiet_console
+from melanoma_ray.cluster.workarounds import hide_chatter_of_workers, known_address, quiet_ray, set_environment
+from melanoma_ray.errors import MelanomaRayError
+
+from .command_line import parse
 
 Arguments = TypeVar("Arguments")
+_HIDDEN: list[HiddenLog] = []
+"""Of this process's job, if one runs by ``run_job``."""
 
 
-def run_job(main: Callable[[Arguments], object], arguments: type[Arguments]) -> None:
-    """Parse the command line, run, and end a foreseen error with one line instead of a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, program: str | None = None) -> None:
+    """Parse the command line and run the job; an error of this project ends it with one line, without a traceback.
+
+    Args:
+        main: The job.
+        arguments: Dataclass from which the command line is made.
+        program: What its help calls the job; by default as it was started.
+    """
+    with quiet_console() as log:
+        _HIDDEN.append(log)
+        try:
+            _run(main, arguments, program)
+        finally:
+            ray.shutdown()  # while what it says is still hidden
+
+
+def _run(main: Callable[[Arguments], object], arguments: type[Arguments], program: str | None) -> None:
     quiet_ray()
     try:
-        main(tyro.cli(arguments, config=(tyro.conf.CascadeSubcommandArgs,)))
+        main(parse(arguments, program))
     except (MelanomaRayError, ray.exceptions.RayTaskError) as error:
         cause = getattr(error, "cause", error)
         if not isinstance(cause, MelanomaRayError):
             raise
         sys.exit(f"error: {cause}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+        sys.exit("interrupted; run the same command again to continue")
 
 
 def connect() -> None:
     """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine."""
     set_environment()
     if not ray.is_initialized():
-        # With the dashboard: Ray Train asks its state API whether a stopped trial's workers may be cleaned up.
-        ray.init(address="local" if is_local() else None, logging_level=logging.WARNING)
+        # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
+        if is_local():
+            with known_address():
+                ray.init(address="local", logging_level=logging.WARNING)
+        else:
+            ray.init(logging_level=logging.WARNING)
+        for log in _HIDDEN:
+            hide_chatter_of_workers(log)
         DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
         quiet_ray()
 
 
-def experiment_choice() -> object:
-    """Return the type of the EXPERIMENT argument: a named one, or that of a JSON file."""
-    choices = {name: build() for name, build in RECIPES.items()}
-    files = [word for word in sys.argv[1:] if word.endswith(".json") and not word.startswith("-")]
-    choices |= {name: read_experiment(name) for name in files[:1]}
-    return tyro.extras.subcommand_type_from_defaults(choices, prefix_names=False)
-
-
-ExperimentArgument = Annotated[Experiment, tyro.conf.arg(name="", constructor_factory=experiment_choice)]
-"""EXPERIMENT on a command line, with its fields as flags: a name, a sweep's best.json or a manifest.json."""
-
-
-def read_experiment(name: str) -> Experiment:
-    """Return the experiment in a sweep's best.json or a checkpoint's manifest.json.
-
-    Raises:
-        DataError: No such file, or not JSON.
-        ConfigError: It holds no experiment, or one with settings that aren't known.
-    """
-    content = storage.read_json(name)
-    if "experiment" not in content:
-        msg = f"{name}: has no experiment; give the best.json of a sweep or the manifest.json of a checkpoint"
-        raise ConfigError(msg)
-    return experiment_from_dict(content["experiment"])
-
-
 def wait_for_interrupt() -> None:
-    """Return when the user, or a SIGTERM, ends the service."""
+    """Wait until Ctrl-C or a SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         threading.Event().wait()

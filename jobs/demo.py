@@ -1,4 +1,4 @@
-"""The whole flow on one machine: make demo, or python -m jobs.demo [--images DIR]."""
+"""All steps on one machine: make demo, or python -m jobs.demo [--images DIR]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from jobs import console, evaluate, formatting, predict, prepare, train, tune
 from melanoma_ray import storage
 from melanoma_ray.client import Client
 from melanoma_ray.config import AugmentationConfig, Experiment, ImageConfig, PrepareConfig
@@ -19,6 +18,8 @@ from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.synthetic.collection import write_synthetic_collection
 
+from . import command_line, console, evaluate, formatting, predict, prepare, train, tune
+
 NUM_SYNTHETIC_IMAGES = 360
 IMAGE_SIDE = 128
 NUM_TRIALS, TRIAL_EPOCHS, NUM_EPOCHS = 3, 2, 8
@@ -27,18 +28,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class DemoArguments:
-    """Prepare, tune, train, evaluate, predict, deploy and query; then the service stops."""
+    """Prepare, tune, train, evaluate, predict, deploy and query; the service is stopped at the end."""
 
     output: str = "demo"
-    """Directory of everything that is written."""
+    """Directory for everything that is written."""
     images: str | None = None
-    """Folder of a collection; by default a few hundred synthetic lesions are drawn."""
+    """Folder with a collection of images; by default a few hundred synthetic lesions are drawn."""
     port: int = 8000
-    """Of the service."""
+    """Port of the service."""
 
 
 def main(arguments: DemoArguments) -> None:
-    """Run the steps, each through the job that a user would run."""
+    """Run each step by calling the job that a user would run."""
     console.connect()
     started = time.monotonic()
     name = Path(arguments.images).name if arguments.images else "synthetic"
@@ -58,7 +59,7 @@ def main(arguments: DemoArguments) -> None:
             )
         ),
     )
-    experiment = replace(console.read_experiment(best.best_json), num_epochs=NUM_EPOCHS)
+    experiment = replace(command_line.read_experiment(best.best_json), num_epochs=NUM_EPOCHS)
     run = _step(
         f"train: {NUM_EPOCHS} epochs with the best settings",
         lambda: train.main(train.TrainArguments(experiment=experiment, data=data, storage=root, name="run")),
@@ -73,10 +74,10 @@ def main(arguments: DemoArguments) -> None:
     )
     answers = _step("deploy and query", lambda: _ask(run.uri, data, arguments.port))
     storage.write_json(storage.join(storage.absolute(arguments.output), "last.json"), {"checkpoint": run.uri})
-    print(f"\n== done in {time.monotonic() - started:.0f} s; the service answered, and was stopped")
+    print(f"\n== done in {time.monotonic() - started:.0f} s; the service answered and was stopped")
     print("\n".join(answers))
     print(
-        f"open {report}/report.html\nopen {triage}/worklist.html\nmake serve   puts the service up again, with its page"
+        f"open {report}/report.html\nopen {triage}/worklist.html\nmake serve   starts the service again, with its page"
     )
 
 
@@ -91,7 +92,7 @@ def _draw(root: str) -> str:
 
 
 def _experiment(num_epochs: int) -> Experiment:
-    """Small images and frozen first stages, so that the demo takes minutes on two cores."""
+    """Return ``lite0`` with small images and frozen first stages, so that the demo takes minutes on two cores."""
     experiment = lite0()
     return replace(
         experiment,
@@ -103,7 +104,7 @@ def _experiment(num_epochs: int) -> Experiment:
 
 
 def _ask(checkpoint: str, data: str, port: int) -> list[str]:
-    """Serve, ask about the first melanoma and the first other image of the test split, and stop."""
+    """Start the service, query it with the first melanoma and the first other image of the test split, stop it."""
     test = open_dataset(data).split("test")
     is_melanoma = test["diagnosis"] == MELANOMA
     start_service(checkpoint, port=port)

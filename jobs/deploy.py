@@ -1,32 +1,33 @@
-"""Serve a checkpoint: python -m jobs.deploy --checkpoint DIR; on a cluster it stays up when the job ends."""
+"""Serve a checkpoint: python -m jobs.deploy --checkpoint DIR; on a cluster the service stays up when the job ends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, formatting
 from melanoma_ray.cluster.resources import is_local
 from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
+
+from . import console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeployArguments:
-    """Put a checkpoint behind HTTP."""
+    """Serve a checkpoint over HTTP."""
 
     checkpoint: str
-    """A checkpoint directory, a run's directory or a sweep's best.json."""
+    """Checkpoint directory, run directory or a sweep's best.json."""
     port: int = 8000
-    """To listen on."""
+    """Port to listen on."""
     host: str = "127.0.0.1"
-    """To listen on; 0.0.0.0 for every interface, behind something that authenticates."""
+    """Address to listen on; 0.0.0.0 listens on every interface and needs something in front that authenticates."""
     num_replicas: int = 1
-    """Processes that answer, 1 CPU each."""
+    """Number of service processes, 1 CPU each."""
     num_gpus: float = 0.0
-    """Of each replica."""
+    """Number of GPUs for each replica; a fraction shares a GPU."""
 
 
 def main(arguments: DeployArguments) -> None:
-    """Serve; on this machine alone until Ctrl-C."""
+    """Start the service; without a cluster it runs until Ctrl-C."""
     if is_local():
         check_service(arguments.checkpoint, host=arguments.host, port=arguments.port)
     console.connect()

@@ -5,28 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import console, formatting
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.schema import Scope
 
+from . import console, formatting
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateArguments:
-    """Measure a checkpoint on images that it has never seen."""
+    """Evaluate a checkpoint on images that it wasn't trained on."""
 
     checkpoint: str
-    """A checkpoint directory, a run's directory or a sweep's best.json."""
+    """Checkpoint directory, run directory or a sweep's best.json."""
     data: str
-    """Directory of a prepared dataset."""
+    """Directory of the prepared dataset."""
     output: str
-    """Directory of report.json, report.html and predictions.parquet."""
+    """Directory for report.json, report.html and predictions.parquet."""
     split: Scope = "test"
-    """Which images; thresholds were chosen on val, so figures on val are optimistic. folds: every image of
-    cross-validation, by the network that was trained without it."""
+    """Images to score. Thresholds were chosen on val, so figures on val are optimistic. folds: all images of
+    cross-validation, each scored by the network that was trained without it."""
     use_gpu: bool = False
-    """Score on GPUs."""
+    """Score on GPUs instead of CPUs."""
 
 
 def main(arguments: EvaluateArguments) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What jobs print: plain lines for people, figures with their intervals."""
+"""The lines that jobs print: results in plain words, figures with their intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from melanoma_ray import storage
-from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction
+from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction, describe_share
 from melanoma_ray.dataset.prepared import DatasetInfo
 from melanoma_ray.errors import DataError
 from melanoma_ray.model.checkpoint import read_manifest
@@ -21,14 +21,14 @@ _ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", 
 
 
 def describe_dataset(info: DatasetInfo, output: str) -> str:
-    """Return the counts of a prepared dataset."""
+    """Return the number of images of a prepared dataset by diagnosis and split, and how many were left out and why."""
     lines = [f"{'':28}" + "".join(f"{split:>7}" for split in SPLITS)]
     for name, counts in info.count_by_diagnosis().items():
         lines.append(f"{name:28}" + "".join(f"{counts[split]:7}" for split in SPLITS))
     for title, counts in (
         ("dropped", info.num_dropped),
         ("quarantined", info.num_quarantined),
-        ("left out, none of the nine diagnoses", info.num_left_out),
+        ("left out, because they are none of the nine diagnoses", info.num_left_out),
     ):
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -37,17 +37,17 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
     if info.num_rows_without_file:
         lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
     if info.num_files_without_row:
-        lines.append(f"files left out, since the metadata table doesn't know them: {info.num_files_without_row}")
+        lines.append(f"files left out, because the metadata table has no row for them: {info.num_files_without_row}")
     if info.is_synthetic:
         lines.append(SYNTHETIC_NOTICE)
     return "\n".join([*lines, f"prepared dataset: {output}", f"audit: {storage.join(output, AUDIT)}"])
 
 
 def describe_run(run: RunDirectory) -> str:
-    """Return a run's best epoch (of equal ones the last: it is the one that Ray keeps) and where its results are."""
+    """Return a run's best epoch and where its results are; among equal epochs the last one, because Ray keeps that."""
     history = run.history()
-    if not history:  # of an ensemble, whose members' runs lie in the run's directory
-        hint = f"\nits figures: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+    if not history:  # the run is an ensemble: each member has its own run, with a history, in the run's directory
+        hint = f"\nto measure it: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
         return f"checkpoint: {run.best}" + (hint if read_manifest(run.best).ensemble_over == "folds" else "")
     best = max(reversed(history), key=lambda record: record.val_balanced_accuracy)
     return "\n".join(
@@ -61,7 +61,7 @@ def describe_run(run: RunDirectory) -> str:
 
 
 def describe_sweep(result: SweepResult) -> str:
-    """Return the trials as a table, best first."""
+    """Return a sweep's trials as a table, best first, and where the best settings are."""
     names = list(result.trials[0].settings)
     header = f"{BEST_METRIC:>22} {'epochs':>6}  {'status':13}" + "".join(f"{n.split('.')[-1]:>17}" for n in names)
     lines = [header]
@@ -75,7 +75,7 @@ def describe_sweep(result: SweepResult) -> str:
 
 
 def describe_report(report: dict[str, Any], output: str) -> str:
-    """Return the figures with their 95 % intervals."""
+    """Return an evaluation's figures with their 95 % intervals."""
     figures = report["figures"]
     lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)"]
     for name in _ESTIMATES:
@@ -90,23 +90,24 @@ def describe_report(report: dict[str, Any], output: str) -> str:
 
 
 def describe_triage(result: TriageResult) -> str:
-    """Return how many images need eyes."""
+    """Return how many images got each decision, and where the results are."""
     lines = [f"{count:6} {DECISION_WORDS[decision]}" for decision, count in result.num_by_decision.items()]
     if result.num_unreadable:
-        lines.append(f"{result.num_unreadable:6} unreadable, see their error")
+        lines.append(f"{result.num_unreadable:6} Unreadable: the reason is in the column error")
     return "\n".join([*lines, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
 
 
 def describe_answer(name: str, answer: Prediction) -> str:
-    """Return the service's answer as one line."""
+    """Return the service's answer for one image as one line."""
     top, share = max(answer.probabilities.items(), key=lambda item: item[1])
-    sure = f"melanoma {answer.melanoma_probability:.1%} (threshold {answer.decision_threshold:.1%})"
+    melanoma, threshold = describe_share(answer.melanoma_probability), describe_share(answer.decision_threshold)
+    sure = f"melanoma {melanoma} (threshold {threshold})"
     mark = " [synthetic model]" if answer.is_synthetic else ""
-    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; most probable: {top} {share:.1%}{mark}"
+    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; most probable: {top} {describe_share(share)}{mark}"
 
 
 def describe_service(host: str, port: int) -> str:
-    """Return where the service is."""
+    """Return the addresses of the service's page and of its HTTP interface."""
     shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
     return f"page: http://{shown}:{port}/   API: http://{shown}:{port}/docs\n{NOTICE}"
 
@@ -115,8 +116,11 @@ def read_file(path: Path) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        DataError: It can't be read.
+        DataError: It's a folder, or can't be read.
     """
+    if path.is_dir():
+        msg = f"{path}: a folder; give its images, such as {path}/*.jpg, or use python -m jobs.predict"
+        raise DataError(msg)
     try:
         return path.read_bytes()
     except OSError as error:

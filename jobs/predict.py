@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, formatting
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.sources.layouts import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
+from . import console, formatting
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictArguments:
-    """Predict every image of a folder and put the most urgent on top."""
+    """Predict every image of a folder and list the most urgent first."""
 
     checkpoint: str
-    """A checkpoint directory, a run's directory or a sweep's best.json."""
+    """Checkpoint directory, run directory or a sweep's best.json."""
     images: str
-    """Folder, local or s3://; every image below it."""
+    """Folder with images, local or s3://; its subfolders are searched too."""
     output: str
-    """Directory of predictions.parquet and worklist.html."""
+    """Directory for predictions.parquet and worklist.html."""
     metadata: tuple[str, ...] = ()
-    """CSV tables with the images' age, sex and site, for a model that uses them; by default nothing is known."""
+    """CSV tables with age, sex and site by image, for a model that uses them; by default they count as unknown."""
     use_gpu: bool = False
-    """Predict on GPUs."""
+    """Predict on GPUs instead of CPUs."""
 
 
 def main(arguments: PredictArguments) -> TriageResult:
-    """Predict and print how many need eyes."""
+    """Predict and print how many images got each decision."""
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images)
     console.connect()

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from jobs import console, formatting
-from jobs.progress import show_progress
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.dataset.prepared import DatasetInfo
@@ -16,19 +14,22 @@ from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.sources.layouts import read_collection
 
+from . import console, formatting
+from .progress import show_progress
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareArguments:
-    """Read, decode, check, resize and split a collection of images."""
+    """Read, check, decode, resize and split a collection of images."""
 
     images: tuple[str, ...]
-    """One or several folders, HDF5 or Parquet files with images; local or s3:// (docs/layouts.md)."""
+    """One or more folders, HDF5 or Parquet files with images, local or s3:// (docs/layouts.md)."""
     output: str
-    """Directory of the prepared dataset; what is there is brought up to date."""
+    """Directory for the prepared dataset; one that exists is brought up to date."""
     metadata: tuple[str, ...] = ()
-    """CSV tables of the images; by default those in or beside each folder."""
+    """CSV tables with metadata of the images; by default those in or next to each folder."""
     taxonomy: str | None = None
-    """CSV that says what further words for a lesion mean: name,diagnosis (docs/layouts.md)."""
+    """CSV table that maps further names of lesions to diagnoses, with columns name,diagnosis (docs/layouts.md)."""
     config: Annotated[PrepareConfig, tyro.conf.arg(name="")] = field(default_factory=PrepareConfig)
 
 

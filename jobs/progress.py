@@ -12,12 +12,12 @@ _LINE_EVERY_S = 30.0
 
 
 def show_progress(counts: Iterator[int], total: int, what: str) -> Iterator[int]:
-    """Yield counts as they come and show how far they have got.
+    """Yield the counts unchanged and show the progress that they add up to.
 
     Args:
-        counts: How many more are done.
-        total: How many there are to do.
-        what: Of what, such as ``images decoded``.
+        counts: Numbers of items done since the last count.
+        total: Number of items to do.
+        what: Name of what is counted, such as ``images decoded``.
     """
     started = told = time.monotonic()
     done = 0

@@ -1,15 +1,18 @@
-"""Ask the service: python -m jobs.query IMAGE... [--url http://127.0.0.1:8000]."""
+"""Query the service: python -m jobs.query IMAGE... [--url http://127.0.0.1:8000]."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from jobs import console, formatting
 from melanoma_ray.client import Client
+from melanoma_ray.errors import DataError, ServiceError
 from melanoma_ray.schema import Sex, Site
+
+from . import console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,25 +20,50 @@ class QueryArguments:
     """Send images to a running service and print its answers."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Files."""
+    """Image files to send."""
     age: float | None = None
-    """Of the patient, years, for a model that uses metadata."""
+    """Age of the patient, years; used by models that use metadata."""
     sex: Sex | None = None
-    """Of the patient."""
+    """Sex of the patient; used by models that use metadata."""
     site: Site | None = None
-    """Of the lesion."""
+    """Site of the lesion on the body; used by models that use metadata."""
     url: str = "http://127.0.0.1:8000"
-    """Of the service."""
+    """Address of the service."""
 
 
 def main(arguments: QueryArguments) -> None:
-    """Print one line an image."""
+    """Print one line for each image, also for those without an answer.
+
+    Raises:
+        DataError: No image is given.
+        ServiceError: There is no service, or it gave no answer for some of the images.
+    """
+    if not arguments.images:
+        msg = "no image given: python -m jobs.query IMAGE... [--url ADDRESS]"
+        raise DataError(msg)
+    if all(path.is_dir() for path in arguments.images):
+        formatting.read_file(arguments.images[0])
     with Client(arguments.url) as client:
-        for path in arguments.images:
-            answer = client.predict(
-                formatting.read_file(path), age=arguments.age, sex=arguments.sex, site=arguments.site
-            )
-            print(formatting.describe_answer(path.name, answer))
+        client.model()  # without a service every image would fail alike
+        failed = [path for path in arguments.images if not _ask(client, path, arguments)]
+    if failed:
+        msg = f"no answer for {len(failed)} of {len(arguments.images)} images"
+        raise ServiceError(msg)
+
+
+def _ask(client: Client, path: Path, arguments: QueryArguments) -> bool:
+    """Print the answer for one image, or why there is none; tell whether there is one."""
+    try:
+        encoded = formatting.read_file(path)
+        answer = client.predict(encoded, age=arguments.age, sex=arguments.sex, site=arguments.site)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return False
+    except ServiceError as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return False
+    print(formatting.describe_answer(str(path), answer))
+    return True
 
 
 if __name__ == "__main__":

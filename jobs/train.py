@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from jobs import console, formatting
 from melanoma_ray.cluster.resources import build_scaling
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
@@ -16,42 +15,47 @@ from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.trainer import Supervision, build_run_config, train
 
+from . import command_line, console, formatting
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments:
-    """Train a network on a prepared dataset; the same command goes on after an interruption."""
+    """Train a network on a prepared dataset; after an interruption the same command continues the run."""
 
-    experiment: console.ExperimentArgument
+    experiment: command_line.ExperimentArgument
     data: str
-    """Directory of a prepared dataset."""
+    """Directory of the prepared dataset."""
     storage: str
-    """Directory of runs, local or s3://; all nodes must reach it."""
+    """Directory for runs, local or s3://; all nodes must reach it."""
     name: str
-    """Of the run."""
+    """Name of the run."""
     num_workers: int = 1
-    """Processes that train together, each with its own share of a global batch."""
+    """Number of processes that train together, each on its share of a global batch."""
     use_gpu: bool = False
-    """One GPU a worker."""
+    """Give each worker one GPU."""
     cpus_per_worker: float | None = None
-    """Logical CPUs that Ray sets aside for each worker; by default half of all are shared out."""
+    """Logical CPUs that Ray reserves for each worker; by default the workers share half of this machine's CPUs, and
+    on a cluster each gets 4."""
     max_failures: int = 3
-    """Failures after which the run goes on from its newest checkpoint by itself."""
+    """Number of failures from which the run recovers by itself, starting again from its newest progress."""
     min_workers: int | None = None
-    """The run goes on with as few as these when nodes are missing, and grows again; none: never with fewer.
-    Every number in between must divide the global batch."""
+    """Smallest number of workers to continue with when nodes are missing; the run grows again when they are back.
+    Every number from this to num_workers must divide the global batch. none: always num_workers."""
     folds: bool = False
-    """Train once for each fold of the data, without it, and write one checkpoint of all networks."""
+    """Train one network for each fold of the data, on the other folds, and write one checkpoint with all of them."""
     num_seeds: int = 1
-    """Train as often, with the experiment's seed and those after it, and write one checkpoint of all networks."""
+    """Number of networks to train, with the experiment's seed and the following ones, and to write as one
+    checkpoint."""
     checkpoint_every_minutes: float = 10.0
-    """Between checkpoints within an epoch; 0: only at its end, and when a node is about to go."""
+    """Minutes between saves of progress within an epoch; 0: progress is saved only at the end of an epoch and when a
+    node is about to be removed."""
     mlflow_uri: str | None = None
-    """Tracking server of MLflow (http://…), or sqlite:///FILE (the extra ``mlflow``); TensorBoard's event files are
-    always written."""
+    """MLflow tracking server (http://…) or sqlite:///FILE to log to, with the extra ``mlflow`` installed; TensorBoard
+    event files are always written."""
 
 
 def main(arguments: TrainArguments) -> RunDirectory:
-    """Train and print where the checkpoint is."""
+    """Train, and print the figures of the best epoch and the checkpoint's directory."""
     if arguments.folds and arguments.num_seeds != 1:
         msg = f"folds, num_seeds={arguments.num_seeds}: an ensemble is over folds or over seeds; give one of them"
         raise ConfigError(msg)

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs import console, formatting
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import build_scaling
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.tuning.sweep import SweepResult, sweep
 
+from . import command_line, console, formatting
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneArguments:
-    """Search learning rate, weighting and regularisation around an experiment."""
+    """Search learning rate, class weighting and regularisation, starting from an experiment."""
 
-    experiment: console.ExperimentArgument
+    experiment: command_line.ExperimentArgument
     data: str
-    """Directory of a prepared dataset."""
+    """Directory of the prepared dataset."""
     storage: str
-    """Directory of sweeps, local or s3://; all nodes must reach it."""
+    """Directory for sweeps, local or s3://; all nodes must reach it."""
     name: str
-    """Of the sweep."""
+    """Name of the sweep."""
     num_trials: int = 16
-    """Settings to try; ASHA stops those that lag."""
+    """Number of trials; ASHA stops early those that fall behind."""
     num_workers: int = 0
-    """Of each trial; 0 trains a trial in its own process, which starts fastest."""
+    """Number of worker processes of each trial; 0: the trial trains in its own process, which starts fastest."""
     use_gpu: bool = False
-    """One GPU a worker."""
+    """Give each worker one GPU."""
     cpus_per_worker: float | None = None
-    """Logical CPUs that Ray sets aside for each worker; by default half of all are shared out."""
+    """Logical CPUs that Ray reserves for each worker; by default the workers share half of this machine's CPUs, and
+    on a cluster each gets 4."""
 
 
 def main(arguments: TuneArguments) -> SweepResult:
-    """Search and print the trials."""
+    """Run the sweep and print its trials, best first."""
     dataset = open_dataset(arguments.data)
     console.connect()
     workers = arguments.num_workers

@@ -1,7 +1,7 @@
 """What decides a result, as frozen values: an ``Experiment`` decides the weights, ``PrepareConfig`` the data.
 
-Every field has its unit under it and its range checked once, here. The command line and the
-search space are made from these classes, under the same dotted names.
+Every field has its meaning and unit under it, which is also its help text, and its range in its type, where it is
+checked once. The command line and the search space are made from these classes, under the same dotted names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from melanoma_ray.ranges import Range, check_ranges
 
 Aspect = Literal["crop", "pad", "squash"]
 SAMPLING_EXPONENTS = {"uniform": 0.0, "sqrt": -0.5, "balanced": -1.0}
-"""An image of a diagnosis of n training images is shown in proportion to n to this power."""
+"""Exponent of n: an image is sampled in proportion to n to this power, where n images have its diagnosis."""
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001
@@ -25,18 +25,19 @@ def _require(condition: bool, name: str, value: object, allowed: str) -> None:  
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageConfig:
-    """From encoded bytes to the stored square of pixels."""
+    """How an encoded image becomes the square crop that is stored."""
 
     side: Annotated[int, Range(32, 2048)] = 256
-    """Stored width and height, pixels, in [32, 2048]; no network sees finer detail than this."""
+    """Width and height of the stored crop, pixels, in [32, 2048]; no network sees finer detail than this."""
     aspect: Aspect = "crop"
-    """crop: the centred square; pad: black bars; squash: stretch (as the seed's Keras loader does)."""
+    """How an oblong image is made square. crop: its centre is cut out; pad: black bars are added; squash: it is
+    stretched (as by the Keras loader of the notebook that this project began with)."""
     crop_border: bool = False
-    """Cut off the dark surroundings of a microscope's round field of view before that."""
+    """Cut off the dark surroundings of a microscope's round field of view before the image is made square."""
     max_bytes: Annotated[int, Range(1)] = 64 * 1024 * 1024
-    """Largest encoded image, bytes; a larger one is quarantined unread."""
+    """Largest size of an encoded image, bytes, 1 or more; a larger one is quarantined unread."""
     max_pixels: Annotated[int, Range(1)] = 100_000_000
-    """Largest width × height, pixels; a larger one is quarantined before anything is decoded."""
+    """Largest width × height, pixels, 1 or more; a larger image is quarantined before anything is decoded."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -45,20 +46,20 @@ class ImageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """Who goes to train, val and test."""
+    """How images are assigned to the train, val and test splits."""
 
     method: Literal["grouped", "random"] = "grouped"
     """grouped: images of one lesion, patient or content stay together, stratified by diagnosis;
-    random: image by image, as the seed did, for comparison only."""
+    random: image by image, as in the notebook that this project began with, for comparison only."""
     val_fraction: Annotated[float, Range(above=0, below=1)] = 0.15
-    """Of all kept images, in (0, 1)."""
+    """Share of the kept images that forms the val split, in (0, 1)."""
     test_fraction: Annotated[float, Range(0, below=1)] = 0.15
-    """Of all kept images, in [0, 1)."""
+    """Share of the kept images that forms the test split, in [0, 1)."""
     num_folds: int = 0
-    """Of cross-validation over all but the test split, 2 to 20; 0: none. Fold 0 is the val split then, unless
-    training is told another, and val_fraction isn't used."""
+    """Number of folds of cross-validation over all images outside the test split, 2 to 20; 0: no folds. With folds,
+    val_fraction isn't used: the val split is fold 0, or the one that a training run chooses."""
     seed: Annotated[int, Range(0)] = 0
-    """Of the assignment."""
+    """Seed of the random assignment, 0 or more."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -71,18 +72,20 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareConfig:
-    """What decides a prepared dataset, given the images."""
+    """Everything that decides a prepared dataset, given the images."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     duplicates: Literal["drop", "keep"] = "drop"
-    """drop: one copy of identical images stays, under the diagnosis that a table settles, and none where no table
-    knows which of their diagnoses is true; keep: all stay, as in the seed (a leak under a random split)."""
+    """What is done with identical images. drop: one copy is kept; where their diagnoses differ, under the one that a
+    metadata table confirms, and no copy where no table resolves it. keep: all are kept, as in the notebook that this
+    project began with (a leak under a random split)."""
     near_duplicates: Literal["group", "ignore"] = "group"
-    """group: pictures that look the same (resized, re-compressed, turned, mirrored, cropped a little) stay on one
-    side of the split, and count as copies where their diagnoses differ; ignore: they aren't looked for."""
+    """What is done with near-duplicates: images that look the same (resized, re-compressed, turned, mirrored, cropped
+    a little). group: they stay on one side of the split, and count as copies where their diagnoses differ; ignore:
+    they aren't looked for."""
     max_quarantined_fraction: Annotated[float, Range(0, 1)] = 0.1
-    """Of all images, in [0, 1]; a larger share of unreadable ones ends the job."""
+    """Largest share of all images that may be unreadable, in [0, 1]; a larger share ends the job."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -91,24 +94,24 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The network."""
+    """The network and its input."""
 
     network: str = "baseline"
-    """``baseline``, the TensorFlow tutorial's CNN, or any name that timm knows."""
+    """Name of the network: ``baseline``, the TensorFlow tutorial's CNN, or any model of timm."""
     pretrained: bool = False
-    """Start from ImageNet weights; not for ``baseline``."""
+    """Start from ImageNet weights; not available for ``baseline``."""
     image_side: Annotated[int, Range(32, 2048)] = 180
     """Width and height of the network's input, pixels, in [32, 2048]."""
     dropout: Annotated[float, Range(0, below=1)] = 0.0
-    """Before the last layer, in [0, 1)."""
+    """Dropout probability before the last layer, in [0, 1)."""
     num_frozen_stages: Annotated[int, Range(0)] = 0
-    """First stages that keep their weights, with pretrained weights only; 0 trains all."""
+    """Number of first stages whose pretrained weights stay as they are, 0 or more; 0: all stages are trained."""
     num_views: Literal[1, 2, 4, 8] = 1
-    """Flips and turns of an image whose logits are averaged when it is judged (test-time augmentation)."""
+    """Number of flips and turns of an image over which logits are averaged in inference (test-time augmentation)."""
     uses_metadata: bool = False
-    """Also hear what the metadata tables say of age, sex and site; what they don't say may be missing."""
+    """Also use age, sex and site from the metadata tables; each of them may be missing."""
     compile: bool = False
-    """Train with kernels that torch.compile fuses: minutes of preparation, then faster steps on most GPUs."""
+    """Train with kernels fused by torch.compile: minutes of compilation, then faster steps on most GPUs."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -122,35 +125,37 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
-    """Random changes to a training image, drawn from its own seed in the plan; a step's mixtures by the worker."""
+    """Random changes to a training image, drawn from its seed in the sampling plan; mixing is drawn by the worker."""
 
     horizontal_flip: bool = True
-    """With probability one half."""
+    """Mirror left and right with probability one half."""
     vertical_flip: bool = True
-    """With probability one half; a lesion has no up."""
+    """Mirror top and bottom with probability one half, because a lesion has no natural orientation."""
     max_rotation_degrees: Annotated[float, Range(0, 180)] = 180.0
-    """Uniform between minus and plus this, degrees, in [0, 180]."""
+    """Largest rotation, degrees, in [0, 180]; the angle is uniform between minus and plus this."""
     max_zoom_fraction: Annotated[float, Range(0, below=1)] = 0.1
-    """Side of the visible square is scaled by 1 ± this, in [0, 1)."""
+    """Largest relative change of the visible window's side, in [0, 1): it is scaled by 1 ± this."""
     min_crop_fraction: Annotated[float, Range(above=0, greatest=1)] = 1.0
-    """Of the image's area: a window of this share or more, anywhere, of sides up to 4:3, is what is seen; in (0, 1]."""
+    """Smallest share of the image's area that a random crop shows, in (0, 1]; its aspect ratio is 3:4 to 4:3."""
     max_brightness_fraction: Annotated[float, Range(0, below=1)] = 0.15
-    """All channels are scaled by 1 ± this, in [0, 1)."""
+    """Largest relative change of brightness, in [0, 1): all channels are scaled by 1 ± this."""
     max_contrast_fraction: Annotated[float, Range(0, below=1)] = 0.15
-    """Distance to the image's mean is scaled by 1 ± this, in [0, 1)."""
+    """Largest relative change of contrast, in [0, 1): distances to the image's mean are scaled by 1 ± this."""
     max_colour_fraction: Annotated[float, Range(0, below=1)] = 0.08
-    """Each channel is scaled by 1 ± this on its own (white balance), in [0, 1)."""
+    """Largest relative change of white balance, in [0, 1): each channel is scaled by its own 1 ± this."""
     hair_probability: Annotated[float, Range(0, 1)] = 0.0
-    """That one to eight dark hairs are drawn across the image, in [0, 1]."""
+    """Probability that one to eight dark hairs are drawn across the image, in [0, 1]."""
     max_cutout_fraction: Annotated[float, Range(0, below=1)] = 0.0
-    """Of the image's side: that of an erased square, uniform from 0 to this, in [0, 1)."""
+    """Largest side of an erased square as a share of the image's side, in [0, 1); drawn uniformly from 0 to this."""
     hidden_metadata_fraction: Annotated[float, Range(0, 1)] = 0.3
-    """Share of training images whose age, sex and site are hidden, so that the network learns to do without;
-    in [0, 1]. Without model.uses_metadata it means nothing."""
+    """Share of training images whose age, sex and site are hidden, in [0, 1], so that the network learns to do
+    without them; unused without model.uses_metadata."""
     mixup_alpha: Annotated[float, Range(0)] = 0.0
-    """Of the Beta(α, α) distribution that weighs an image against another one of its batch; 0: none are mixed."""
+    """Parameter α of the Beta(α, α) distribution of the weights with which two images of a batch are blended (mixup),
+    0 or more; 0: no mixup."""
     cutmix_alpha: Annotated[float, Range(0)] = 0.0
-    """As mixup_alpha, for a square of the other image in place of a blend; where both are set, a coin decides."""
+    """Parameter α of the Beta(α, α) distribution of the share of an image that a square of another one leaves
+    uncovered (CutMix), 0 or more; 0: no CutMix. Where both are set, each batch uses one of them, with equal chance."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -165,13 +170,14 @@ class LossConfig:
     """Weight of a diagnosis of n training images: 1, 1/√n, 1/n, or one over its effective number of images,
     (1 - β)/(1 - βⁿ) with β = 0.999 (arXiv:1901.05555); scaled to a mean of 1 per image."""
     focal_gamma: Annotated[float, Range(0)] = 0.0
-    """Of focal loss, which multiplies by (1 - p)^γ (arXiv:1708.02002); 0: cross-entropy."""
+    """Exponent γ of focal loss, which multiplies cross-entropy by (1 - p)^γ (arXiv:1708.02002), 0 or more;
+    0: plain cross-entropy."""
     label_smoothing: Annotated[float, Range(0, below=1)] = 0.0
-    """In [0, 1)."""
+    """Share of the target probability that is spread evenly over all diagnoses, in [0, 1)."""
     logit_adjustment: Annotated[float, Range(0)] = 0.0
-    """Times the logarithm of a diagnosis's share of the images shown, added to its logit while training: with 1 the
-    network answers as if all diagnoses were equally frequent (arXiv:2007.07314), and its probabilities of rare ones
-    are those of such a collection; 0 or more."""
+    """Factor, 0 or more, of the logarithm of each diagnosis's share of the images shown, which is added to its logit
+    in training. With 1 the network predicts as if all diagnoses were equally frequent (arXiv:2007.07314), and its
+    probabilities of rare diagnoses are those of such a collection."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -183,19 +189,20 @@ class OptimizerConfig:
     """AdamW with linear warm-up, then cosine decay to zero or a constant rate."""
 
     learning_rate: Annotated[float, Range(above=0)] = 1e-3
-    """Peak, reached at the end of warm-up; more than 0."""
+    """Peak learning rate, reached at the end of warm-up; more than 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """After warm-up."""
+    """Course of the learning rate after warm-up: cosine decay to zero, or constant."""
     warmup_fraction: Annotated[float, Range(0, below=1)] = 0.05
-    """Of all optimizer steps, in [0, 1)."""
+    """Share of all optimizer steps that is warm-up, in [0, 1)."""
     weight_decay: Annotated[float, Range(0)] = 0.0
-    """Of matrices and filters, not of biases and norms; 0 or more."""
+    """Weight decay of matrices and filters, not of biases and norms; 0 or more."""
     layer_decay: Annotated[float, Range(above=0, greatest=1)] = 1.0
-    """Of the learning rate from each layer to the one before it (timm's layers), in (0, 1]; 1: one rate for all."""
+    """Factor of the learning rate from each layer to the one before it (timm's layers), in (0, 1]; 1: one rate."""
     max_gradient_norm: Annotated[float, Range(above=0)] = 5.0
-    """Longer gradients are scaled down to this length; more than 0."""
+    """Norm to which larger gradients are scaled down; more than 0."""
     ema_decay: Annotated[float | None, Range(above=0, below=1)] = None
-    """Of the moving average of the weights that is evaluated and kept, in (0, 1); none: the weights themselves."""
+    """Decay per step of the moving average of the weights that is evaluated and kept, in (0, 1); none: no average,
+    the weights themselves are."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -207,9 +214,9 @@ class DecisionConfig:
     """How the thresholds are chosen, on the validation split and nowhere else."""
 
     target_sensitivity: Annotated[float, Range(above=0, greatest=1)] = 0.9
-    """Least share of the validation melanomas that must be referred, in (0, 1]."""
+    """Smallest share of the validation melanomas that must be referred, in (0, 1]."""
     assessable_quantile: Annotated[float, Range(above=0.5, below=1)] = 0.995
-    """Share of validation images that must count as assessable, in (0.5, 1)."""
+    """Share of the validation images that must count as assessable, in (0.5, 1)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -226,23 +233,25 @@ class Experiment:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     num_epochs: Annotated[int, Range(1)] = 20
-    """Passes over the train split, 1 or more."""
+    """Number of passes over the train split, 1 or more."""
     initial_side_fraction: Annotated[float, Range(above=0, greatest=1)] = 1.0
-    """Of model.image_side: the input's side in the first epoch; it grows evenly to the whole in the last quarter
-    of the epochs (progressive resizing); in (0, 1]."""
+    """Side of the input in the first epoch as a share of model.image_side, in (0, 1]; it grows evenly and reaches
+    the whole side for the last quarter of the epochs (progressive resizing)."""
     patience_epochs: Annotated[int | None, Range(1)] = None
-    """Training ends when validation balanced accuracy hasn't grown for so many epochs; none: it runs to its end."""
+    """Number of epochs, 1 or more, without a better validation balanced accuracy after which training stops early;
+    none: all epochs are trained."""
     sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
-    """How often an image is seen in an epoch: once; or rare diagnoses more often, by 1/√n or 1/n of their images.
-    An epoch shows as many images either way."""
+    """How often an image is shown in an epoch. uniform: once; sqrt, balanced: in proportion to 1/√n or 1/n, where n
+    training images have its diagnosis. The number of images in an epoch is the same."""
     global_batch_size: Annotated[int, Range(1)] = 32
-    """Images an optimizer step, over all workers; a multiple of the number of workers."""
+    """Number of images of an optimizer step, over all workers, 1 or more; a multiple of the number of workers."""
     num_accumulations: Annotated[int, Range(1)] = 1
-    """Parts in which a worker takes its share of a batch, to save memory; gradients are added up."""
+    """Number of parts, 1 or more, in which a worker processes its share of a batch to save memory; their gradients
+    are added up."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
+    """Precision of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
     seed: Annotated[int, Range(0)] = 0
-    """Of initial weights, order of images, augmentation and dropout."""
+    """Seed of initial weights, order of images, augmentation and dropout, 0 or more."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
