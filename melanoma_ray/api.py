@@ -5,6 +5,7 @@ The service builds its answers from these classes and the client parses them, so
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +29,25 @@ DECISION_MEANINGS: dict[Decision, str] = {
 NOTICE = "Research and triage tool, not a medical device."
 SYNTHETIC_NOTICE = "Made from synthetic images: says nothing about real lesions."
 PROBLEM_JSON = "application/problem+json"
+
+
+def describe_share(value: float) -> str:
+    """Return a share, such as a probability, as a person reads it on every page and console.
+
+    Only exactly none and all are 0 and 100: a lesion of 0.02 % isn't free of doubt. Halves are rounded up, which
+    Python's own formatting doesn't do and JavaScript's does; the page's ``static/share.js`` is the same rule.
+
+    Args:
+        value: In [0, 1].
+
+    >>> describe_share(0.6321), describe_share(0.0002), describe_share(1 - 2e-7)
+    ('63.2 %', '< 0.1 %', '> 99.9 %')
+    """
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    if 0.999 < value < 1:
+        return "> 99.9 %"
+    return f"{math.floor(1000 * value + 0.5) / 10:.1f} %"
 
 
 class Message(BaseModel):

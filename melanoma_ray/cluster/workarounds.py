@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
 import ray.train
+from ray._private import services
+from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
+from ray._private.worker import print_to_stdstream
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.train.v2._internal.execution import context as reporting
+from ray.util.debug import log_once
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.silence import HiddenLog, Judge
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
@@ -32,6 +41,10 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # trials are short
 }
 """What Ray reads when it starts; a user's own values count before these."""
+_FORWARDED = "ray_print_logs"
+"""Under this name Ray keeps what prints the workers' output."""
+_PROGRESS = re.compile(r"epoch \d+/\d+ ")
+"""Lines of our own workers (``training.progress``, ``training.loop``) that need no process in front of them."""
 
 
 class SchedulerBackPressure(ExecutionCallback):
@@ -91,3 +104,45 @@ def quiet_ray() -> None:
     """
     for name in (*_CHATTY_LOGGERS, reporting.__file__):
         logging.getLogger(name).setLevel(logging.WARNING)
+    log_once("ray_data_progress_manager_disabled")  # it warns of a setting that we chose, without a form of its own
+
+
+@contextmanager
+def known_address() -> Iterator[None]:
+    """Start a local Ray inside: its workers then know its address, and needn't look for it.
+
+    Ray Train's PlacementGroupCleaner asks the state API, which scans the machine for a Ray; where there are two, such
+    as a training beside a service, it ends in a traceback, and a sweep waits for ever. Workers get their environment
+    from the process that starts Ray, so the port must be chosen before.
+    """
+    with socket.create_server(("", 0)) as probe:
+        port = probe.getsockname()[1]
+    given = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{services.get_node_ip_address()}:{port}"}
+    os.environ.update(given)
+    try:
+        yield
+    finally:  # here it would mean that a cluster was given
+        for name in given:
+            del os.environ[name]
+
+
+def hide_chatter_of_workers(log: HiddenLog) -> None:
+    """Judge what workers write before Ray prints it, and leave out which process it was that trains.
+
+    Ray has a switch for all of their output or none; errors and the progress of a training are among it.
+    """
+    judges: dict[object, Judge] = defaultdict(Judge)
+
+    def show(data: dict[str, Any]) -> None:
+        actor, shown = data.get("actor_name") or "", []
+        for line in data["lines"]:
+            if judges[data.get("pid"), data["is_err"]].is_chatter(line, actor):
+                log.write(f"({actor or data.get('task_name') or ''} pid={data.get('pid')}) {line}")
+            else:
+                shown.append(line)
+        is_progress = bool(shown) and all(_PROGRESS.match(line) for line in shown)
+        if shown:
+            print_to_stdstream({**data, "lines": shown}, ignore_prefix=is_progress)
+
+    forwarded.remove_handler(_FORWARDED)
+    forwarded.add_handler(_FORWARDED, show)

@@ -10,10 +10,9 @@ from jaxtyping import Int
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from melanoma_ray.api import Decision
+from melanoma_ray.api import Decision, describe_share
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.ranking import RocCurve
-from melanoma_ray.reports.formatting import describe_share
 from melanoma_ray.reports.page import render_page
 from melanoma_ray.reports.plots import CurvePoint, plot_class_counts, plot_confusion, plot_curves, plot_roc
 from melanoma_ray.reports.svg import figure_to_svg

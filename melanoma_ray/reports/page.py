@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE
-from melanoma_ray.reports.formatting import describe_decision, describe_share
+from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE, describe_share
+from melanoma_ray.reports.formatting import describe_decision
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,7 +14,7 @@ from melanoma_ray.api import DECISION_MEANINGS, DECISION_WORDS, DECISIONS, NOTIC
 from melanoma_ray.serving.problems import PROBLEMS, TYPE_PREFIX
 
 _FOLDER = files("melanoma_ray.serving") / "static"
-_ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
+_ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "share.js": "text/javascript"}
 
 
 def _read(name: str) -> str:

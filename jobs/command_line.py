@@ -1,0 +1,138 @@
+"""A job's command line, made from its dataclass; melanoma.toml and the environment may give what is always the same.
+
+data, storage, name and url are taken from the command line, or else from MELANOMA_DATA and its like, or else from
+melanoma.toml in the working directory, as far as the job has them. What didn't come from the command line is printed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import tyro
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.recipes import RECIPES
+from melanoma_ray.settings import experiment_from_dict
+
+Arguments = TypeVar("Arguments")
+
+SETTINGS_FILE = "melanoma.toml"
+SETTINGS = ("data", "storage", "name", "url")
+"""What the file and the environment may say."""
+_HELP_FLAGS = {"-h", "--help"}
+
+
+def parse(arguments: type[Arguments], program: str | None = None) -> Arguments:
+    """Return what the command line says.
+
+    Args:
+        arguments: Dataclass of the job.
+        program: What to call the job in its help; by default as it was started.
+
+    Raises:
+        ConfigError: melanoma.toml has an unknown key, or can't be read.
+    """
+    words = sys.argv[1:]
+    given = read_settings([field.name for field in fields(cast("Any", arguments))], words)
+    if not _HELP_FLAGS.intersection(words):
+        for name, (value, source) in given.items():
+            print(f"{name}={value} (from {source})", file=sys.stderr)
+    defaults = [word for name, (value, _) in given.items() for word in (f"--{name}", value)]
+    return tyro.cli(
+        arguments,
+        prog=program or _program(),
+        args=[*defaults, *words],
+        config=(tyro.conf.CascadeSubcommandArgs,),
+    )
+
+
+def _program() -> str:
+    """Return how this process was started: ``python -m jobs.train``, not the path of a file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
+
+
+def read_settings(names: Sequence[str], words: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return value and source of each setting that a job has and its command line doesn't give.
+
+    Args:
+        names: Of the job's fields.
+        words: Of its command line.
+
+    Raises:
+        ConfigError: melanoma.toml has an unknown key or a value that is no text, or isn't TOML.
+    """
+    found = {name: (value, SETTINGS_FILE) for name, value in _read_file().items()}
+    for name in SETTINGS:
+        variable = f"MELANOMA_{name.upper()}"
+        if value := os.environ.get(variable):
+            found[name] = (value, variable)
+    flags = {word.split("=")[0] for word in words}
+    return {name: value for name, value in found.items() if name in names and f"--{name}" not in flags}
+
+
+def _read_file() -> dict[str, str]:
+    path = Path(SETTINGS_FILE)
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{SETTINGS_FILE}: not a TOML file ({error})"
+        raise ConfigError(msg) from error
+    for name, value in content.items():
+        if name not in SETTINGS:
+            near = difflib.get_close_matches(name, SETTINGS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(SETTINGS)}"
+            msg = f"{SETTINGS_FILE}: unknown key {name!r}: {hint}"
+            raise ConfigError(msg)
+        if not isinstance(value, str):
+            msg = f'{SETTINGS_FILE}: {name}={value!r}: expected text, such as {name} = "…"'
+            raise ConfigError(msg)
+    return content
+
+
+def experiment_choice() -> object:
+    """Return the type of the EXPERIMENT argument: one subcommand for each recipe, and one for a JSON file if given."""
+    choices: dict[str, Experiment] = {name: build() for name, build in RECIPES.items()}
+    descriptions = {name: _first_line(build) for name, build in RECIPES.items()}
+    files = [word for word in sys.argv[1:] if word.endswith(".json") and not word.startswith("-")]
+    choices |= {name: read_experiment(name) for name in files[:1]}
+    if not files:
+        choices[_ANY_FILE] = choices["lite0"]  # for the help only: a word like it is read as a file
+        descriptions[_ANY_FILE] = "What a sweep (best.json) or a checkpoint (manifest.json) holds."
+    return tyro.extras.subcommand_type_from_defaults(choices, descriptions, prefix_names=False)
+
+
+_ANY_FILE = "FILE.json"
+
+
+def _first_line(build: Callable[[], Experiment]) -> str:
+    return (build.__doc__ or "").strip().splitlines()[0]
+
+
+ExperimentArgument = Annotated[Experiment, tyro.conf.arg(name="", constructor_factory=experiment_choice)]
+"""EXPERIMENT on a command line, with its fields as flags: a recipe, a sweep's best.json or a manifest.json."""
+
+
+def read_experiment(name: str) -> Experiment:
+    """Return the experiment in a sweep's best.json or a checkpoint's manifest.json.
+
+    Raises:
+        DataError: There is no such file, or it isn't JSON.
+        ConfigError: The file has no experiment, or one with unknown settings.
+    """
+    content = storage.read_json(name)
+    if "experiment" not in content:
+        msg = f"{name}: has no experiment; give the best.json of a sweep or the manifest.json of a checkpoint"
+        raise ConfigError(msg)
+    return experiment_from_dict(content["experiment"])
