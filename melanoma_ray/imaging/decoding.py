@@ -180,8 +180,8 @@ def _turn_upright(
 def _decode_any(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
     """Decode with Pillow: PNG, WebP, TIFF, BMP, CMYK JPEG, and the verdict on damaged files.
 
-    One of the three places that may catch everything: Pillow's plug-ins raise what they like on
-    damaged input, and one bad file must never end a job.
+    It may catch everything: Pillow's plug-ins raise what they like on damaged input, and one bad file must never
+    end a job.
     """
     try:
         image = Image.open(io.BytesIO(encoded))

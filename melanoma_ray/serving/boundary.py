@@ -1,4 +1,4 @@
-"""The edge of every request: the headers that each answer carries, and the last net under errors."""
+"""The outermost layer around every request: the headers of all answers, and the handler of unexpected errors."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RequestBoundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, whatever happens within.
 
-        One of the three places that may catch everything: a fault of ours must reach the caller as
-        a problem without our internals, and the log with all of them.
+        It may catch everything: a fault of ours must reach the caller as a problem without our internals, and the
+        log with all of them.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -54,5 +54,5 @@ class RequestBoundary:
                 raise
             path = scope["path"]
             _log.exception("%s %s failed", scope["method"], path)
-            detail = "The request could not be answered; the service's log says why. The image was not kept."
+            detail = "The request could not be answered; the service's log has the reason. The image was not kept."
             await problem_response("internal-error", detail, path)(scope, receive, send_with_headers)
