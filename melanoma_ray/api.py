@@ -51,43 +51,45 @@ def describe_share(value: float) -> str:
 
 
 class Message(BaseModel):
-    """Frozen; a field that a newer service adds is no error."""
+    """Base of all messages: frozen, and tolerant of fields that a newer service adds."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Prediction(Message):
-    """Answer of POST /v1/predict: one image."""
+    """Answer of POST /v1/predict for one image."""
 
-    image_id: str | None = Field(description="File name without its ending, where the form gave one.")
-    probabilities: dict[str, float] = Field(description="Calibrated, one a diagnosis, together 1.")
-    melanoma_probability: float = Field(description="The one that is compared with the threshold, in [0, 1].")
+    image_id: str | None = Field(description="File name without its ending, if a form gave one.")
+    probabilities: dict[str, float] = Field(description="Calibrated probability of each diagnosis; their sum is 1.")
+    melanoma_probability: float = Field(description="Probability that is compared with the threshold, in [0, 1].")
     decision: Decision = Field(
         description="refer: show it to a dermatologist first; routine: in its turn; "
-        "unassessable: unlike the training images, a person must look."
+        "unassessable: unlike the training images, so a person must look."
     )
     decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
-    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
     notice: str = NOTICE
 
 
 class ModelCard(Message):
-    """Answer of GET /v1/model: what is being served."""
+    """Answer of GET /v1/model: the model that is being served."""
 
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
-    network: str
-    diagnoses: list[str] = Field(description="In the order of the network's outputs.")
+    network: str = Field(description="Name of the network, such as tf_efficientnet_lite2.")
+    diagnoses: list[str] = Field(description="Diagnoses that it can answer, in the order of the network's outputs.")
     image_side_px: int = Field(description="Width and height of the network's input, pixels.")
-    temperature: float = Field(description="Logits are divided by it; fitted on the validation split.")
+    temperature: float = Field(description="Number that logits are divided by; fitted on the validation split.")
     decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
-    target_sensitivity: float = Field(description="Share of validation melanomas that the threshold had to refer.")
+    target_sensitivity: float = Field(
+        description="Smallest share of the validation melanomas that the threshold was chosen to refer."
+    )
     out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
-    data_fingerprint: str = Field(description="Of the prepared dataset.")
-    is_synthetic: bool = Field(description="Trained on drawn lesions: says nothing about real ones.")
-    uses_metadata: bool = Field(description="Age, sex and site, where they are given, have a say in its answers.")
-    max_image_bytes: int = Field(description="Largest encoded image that the service takes, bytes.")
-    versions: dict[str, str] = Field(description="Of the libraries it was trained with.")
+    data_fingerprint: str = Field(description="Fingerprint of the prepared dataset of its training, a SHA-256.")
+    is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
+    uses_metadata: bool = Field(description="Whether it also uses age, sex and site, where they are given.")
+    max_image_bytes: int = Field(description="Largest encoded image that the service accepts, bytes.")
+    versions: dict[str, str] = Field(description="Versions of the libraries that it was trained with.")
     notice: str = NOTICE
 
 
@@ -98,10 +100,10 @@ class Status(Message):
 
 
 class Problem(Message):
-    """Every error's body (RFC 9457), as application/problem+json."""
+    """Body of every error (RFC 9457), as application/problem+json."""
 
-    type: str = Field(description="Stable, such as urn:melanoma-ray:problem:not-an-image.")
-    title: str = Field(description="The same for every error of this type.")
+    type: str = Field(description="Stable name of the problem, such as urn:melanoma-ray:problem:not-an-image.")
+    title: str = Field(description="Short description, the same for every error of this type.")
     status: int = Field(description="HTTP status.")
-    detail: str = Field(description="What was met this time, and what is allowed.")
+    detail: str = Field(description="What was wrong with this request, and what is allowed.")
     instance: str = Field(description="Path of the request.")

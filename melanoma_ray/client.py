@@ -1,4 +1,4 @@
-"""A typed HTTP client of the service; the messages it speaks are in ``api``."""
+"""A typed HTTP client of the service; its messages are defined in ``api``."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ MessageT = TypeVar("MessageT", bound=Message)
 class Client:
     """A connection to one service; use it as a context manager, or call ``close``.
 
-    Every failure is a ``ServiceError`` of one line: where, what, and what to do.
+    Every failure is a ``ServiceError`` with one line that says where it happened, what failed and what to do.
     """
 
     def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0) -> None:
-        """Connect lazily: nothing is sent before the first call.
+        """Remember the address; nothing is sent before the first call.
+
+        Proxies that environment variables name are not used, because the images are a patient's and must not go
+        anywhere that the caller didn't name.
 
         Args:
             url: Scheme, host and port of the service.
-            timeout_s: Longest silence to bear, seconds. Proxies that the environment names are not
-                used: the images are a patient's, and go nowhere that the caller didn't write.
+            timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
         """
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
@@ -46,7 +48,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._http.close()
 
     def predict(
@@ -56,43 +58,46 @@ class Client:
 
         Args:
             encoded: The image.
-            age: Of the patient, years; none: unknown. A model that doesn't use metadata ignores all three.
-            sex: Of the patient.
-            site: Of the lesion.
+            age: Age of the patient, years; none: unknown. A model that doesn't use metadata ignores age, sex and site.
+            sex: Sex of the patient; none: unknown.
+            site: Site of the lesion on the body; none: unknown.
 
         Raises:
-            ServiceError: No service, a bad image, too much load, or an answer that isn't one.
+            ServiceError: The service can't be reached, is overloaded, refuses the image, or gives a malformed answer.
         """
         given = {"age": age, "sex": sex, "site": site}
         params = {name: str(value) for name, value in given.items() if value is not None}
         return self._parse(self._send("POST", "/v1/predict", content=encoded, params=params), Prediction)
 
     def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
-        """Return a PNG: the image, with what spoke for the diagnosis laid over it.
+        """Return the image as PNG, overlaid with a map of the parts that are evidence for a diagnosis.
 
         Args:
             encoded: The image.
-            diagnosis: Under any name ``parse_diagnosis`` knows; by default melanoma.
+            diagnosis: Diagnosis to explain, by any name that ``parse_diagnosis`` accepts; by default melanoma.
 
         Raises:
-            ServiceError: As ``predict``, or the model doesn't know the diagnosis.
+            ServiceError: As for ``predict``, or the model doesn't have the diagnosis.
         """
         params = {} if diagnosis is None else {"diagnosis": diagnosis}
         return self._send("POST", "/v1/explain", content=encoded, params=params).content
 
     def model(self) -> ModelCard:
-        """Return what is being served.
+        """Return the description of the model that is being served.
 
         Raises:
-            ServiceError: No service, or another one.
+            ServiceError: The service can't be reached, or something else answers at this address.
         """
         return self._parse(self._send("GET", "/v1/model"), ModelCard)
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
-        """Return once the model is loaded and answers.
+        """Wait until the model is loaded and the service is ready.
+
+        Args:
+            timeout_s: Longest time to wait, seconds.
 
         Raises:
-            ServiceError: Not within ``timeout_s`` seconds; the message has the last reason.
+            ServiceError: It isn't ready in this time; the message has the last reason.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -113,13 +118,13 @@ class Client:
         try:
             response = self._http.request(method, url, content=content, params=params)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            msg = f"{self._url}: not a service's address ({error}); expected one such as {DEFAULT_URL}"
+            msg = f"{self._url}: not an HTTP address ({error}); expected one such as {DEFAULT_URL}"
             raise ServiceError(msg) from error
         except httpx.ConnectError as error:
             msg = f"{self._url} is not reachable ({error}): {_START_IT}"
             raise ServiceError(msg) from error
         except httpx.TimeoutException as error:
-            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or allow more time"
+            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s"
             raise ServiceError(msg) from error
         except httpx.TransportError as error:
             msg = f"{url}: the connection broke ({error}); try again"
@@ -132,12 +137,12 @@ class Client:
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:
-            msg = f"{response.url} answered, but not as this service does: is the address right?"
+            msg = f"{response.url}: the answer isn't one of this service: is the address right?"
             raise ServiceError(msg) from error
 
 
 def _reason(response: httpx.Response) -> str:
-    """Return one line for any answer that isn't a success."""
+    """Return the reason of an answer that isn't a success, as one line."""
     if response.status_code in {429, 503}:
         wait_s = response.headers.get("Retry-After", "a few")
         return f"{response.url} is overloaded or not ready (HTTP {response.status_code}): try again in {wait_s} s"

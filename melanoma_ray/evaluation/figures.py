@@ -1,4 +1,4 @@
-"""All figures of merit of one checkpoint on one split, with their intervals."""
+"""All metrics of one checkpoint on one split, with their intervals."""
 
 from __future__ import annotations
 
@@ -21,50 +21,53 @@ from melanoma_ray.metrics.ranking import RocCurve, estimate_auroc, roc_curve
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scored:
-    """A split's images with the truth and the model's answers."""
+    """The predictions for a split's images, with their true diagnoses."""
 
     predictions: Predictions
     target: Int[np.ndarray, " image"]
-    """Class of each image; -1 for a diagnosis that the model doesn't know."""
+    """Target of each image; -1 for a diagnosis that the model doesn't have."""
     group: Int[np.ndarray, " image"]
-    """Number of each image's group: images of one lesion are not independent."""
+    """Number of each image's group, because images of one group, such as one lesion, aren't independent."""
     diagnoses: tuple[str, ...]
 
     @property
     def predicted(self) -> Int[np.ndarray, " image"]:
-        """The most probable class of each image."""
+        """Class number of the most probable diagnosis of each image."""
         return np.asarray(self.predictions.probability.argmax(axis=1))
 
     @property
     def is_melanoma(self) -> np.ndarray:
-        """The truth of the question that the decision answers."""
+        """Whether each image is a melanoma in truth."""
         melanoma = self.diagnoses.index(MELANOMA) if MELANOMA in self.diagnoses else -2
         return np.asarray(self.target == melanoma)
 
     @property
     def is_referred(self) -> np.ndarray:
-        """The decision."""
+        """Whether the decision for each image is to refer it."""
         return np.array([decision == "refer" for decision in self.predictions.decision])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Figures:
-    """What was measured; a figure that isn't defined for these images is missing, with its reason."""
+    """All metrics of an evaluation; one that isn't defined for these images is left out and listed as undefined."""
 
     estimates: dict[str, Estimate]
-    """accuracy, balanced_accuracy, melanoma_auroc, sensitivity, specificity."""
+    """Estimates of accuracy, balanced_accuracy, melanoma_auroc, sensitivity and specificity."""
     recall: dict[str, Estimate]
-    """Of each diagnosis among the images, the share that is recognised."""
+    """Share of the images of each diagnosis that is recognised, by diagnosis; only diagnoses that have images."""
     apart: tuple[str, ...]
-    """Diagnoses of too few groups to count in the balanced accuracy."""
+    """Diagnoses with too few groups to count in the balanced accuracy; they are listed separately."""
     calibration: dict[str, float]
     """brier_score and expected_calibration_error of the melanoma probability."""
     confusion: Int[np.ndarray, "target predicted"]
+    """Number of images by true and predicted diagnosis."""
     roc: RocCurve | None
+    """ROC curve of melanoma against the rest; none where it isn't defined."""
     num_images: int
     num_unknown: int
-    """Images of diagnoses that the model doesn't know: counted as wrong, not in the confusion matrix."""
+    """Number of images whose diagnosis the model doesn't have: they count as wrong and aren't in ``confusion``."""
     undefined: dict[str, str] = field(default_factory=dict)
+    """Reasons why metrics aren't defined, by metric."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for report.json."""
@@ -81,12 +84,13 @@ class Figures:
 
 
 def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
-    """Return every figure that is defined for these images.
+    """Return every metric that is defined for these images.
 
     Args:
-        scored: Truth and answers.
-        min_groups: A diagnosis of fewer groups is told apart and doesn't count in the balanced accuracy, in which
-            a single image of it would weigh as much as hundreds of another. In all other figures its images count.
+        scored: Predictions and true diagnoses.
+        min_groups: Smallest number of groups with which a diagnosis counts in the balanced accuracy. One with fewer is
+            listed separately, because a single image of it would weigh as much as hundreds of another diagnosis. Its
+            images count in all other metrics.
     """
     melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
     known = scored.target >= 0

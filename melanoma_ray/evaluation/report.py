@@ -1,7 +1,7 @@
-"""From a checkpoint and a prepared dataset to report.json, report.html and predictions.parquet.
+"""Evaluates a checkpoint on a prepared dataset; writes report.json, report.html and predictions.parquet.
 
-predictions.parquet has the columns of ``inference/predictions.py`` (without error: these images were read before),
-then what the answers are compared with: diagnosis, group_id and content_sha256.
+predictions.parquet has the columns of ``inference/predictions.py`` (without error, because preparation has read these
+images), followed by what the predictions are compared with: diagnosis, group_id and content_sha256.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ from melanoma_ray.schema import Scope
 
 _GALLERY_SIZE = 48
 _COMPARED_WITH = ("diagnosis", "group_id", "content_sha256")
-"""Columns of the index that predictions.parquet has too."""
+"""Columns that predictions.parquet takes from the index of the prepared dataset."""
 _MEANINGS = {
     "accuracy": ("Accuracy", "Share of images whose most probable diagnosis is the true one.", "images"),
-    "balanced_accuracy": ("Balanced accuracy", "The same for each diagnosis, then the mean over diagnoses.", "images"),
+    "balanced_accuracy": (
+        "Balanced accuracy",
+        "Mean over the diagnoses of the share of a diagnosis's images that are recognised.",
+        "images",
+    ),
     "melanoma_auroc": (
         "Melanoma AUROC",
-        "Chance that a melanoma is ranked above another image; 0.5 is guessing.",
+        "Probability that a melanoma is ranked above an image that is none; 0.5 is guessing.",
         "images",
     ),
     "sensitivity": ("Sensitivity", "Share of the melanomas that are referred.", "melanomas"),
@@ -52,7 +56,7 @@ _MEANINGS = {
     "brier_score": ("Brier score", "Mean squared error of the melanoma probability; 0 is perfect.", "images"),
     "expected_calibration_error": (
         "Calibration error",
-        "Mean distance between the melanoma probability and how often it comes true.",
+        "Expected calibration error: mean difference between the melanoma probability and the frequency of melanomas.",
         "images",
     ),
 }
@@ -62,17 +66,18 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     """Score a split, write the reports and each image's prediction, and return report.json's content.
 
     Args:
-        checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
-        data: Directory of a prepared dataset.
-        output: Directory of the reports.
-        split: Which images; the checkpoint's thresholds come from val and are only read.
-        use_gpu: Score on GPUs.
+        checkpoint: Checkpoint directory, run directory or a sweep's best.json.
+        data: Directory of the prepared dataset.
+        output: Directory for the reports.
+        split: Images to score; the thresholds are those of the checkpoint, chosen on val.
+        use_gpu: Score on GPUs instead of CPUs.
 
     Raises:
         CheckpointError: The checkpoint can't be used.
-        DataError: The dataset can't be used, has no such images, or was prepared otherwise than the model's.
-        ConfigError: Folds are asked for, and the checkpoint isn't an ensemble of just this dataset's folds; or val
-            of one that is, since most of its networks learnt from it.
+        DataError: The dataset can't be used, has no images of the split, or was prepared with other image settings
+            than the model's training data.
+        ConfigError: The split is folds and the checkpoint isn't an ensemble over exactly this dataset's folds; or the
+            split is val and the checkpoint is such an ensemble, since most of its networks were trained on val.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
@@ -80,7 +85,7 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     if dataset.info.config.image != predictor.image:
         msg = (
             f"dataset {dataset.uri}: prepared with {dataset.info.config.image}, "
-            f"the checkpoint wants {predictor.image}; prepare it with the same image settings"
+            f"the checkpoint expects {predictor.image}; prepare it with the same image settings"
         )
         raise DataError(msg)
     manifest = predictor.manifest
@@ -96,7 +101,8 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
         group=pd.factorize(images["group_id"])[0],
         diagnoses=manifest.diagnoses,
     )
-    figures = measure(scored, min_groups=manifest.num_members if split == "folds" else 1)  # one in each fold
+    # In cross-validation a diagnosis counts if each fold can have a group of it.
+    figures = measure(scored, min_groups=manifest.num_members if split == "folds" else 1)
     report = {
         "split": split,
         "data": dataset.uri,
@@ -128,11 +134,12 @@ def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -
 
 
 def _check_scope(manifest: Manifest, dataset: PreparedDataset, split: Scope) -> None:
-    """Refuse images that some of an ensemble's networks learnt from."""
-    is_over_folds = manifest.num_members > 1 and manifest.ensemble_over != "seeds"  # the first ensembles don't say
+    """Refuse images that some of an ensemble's networks were trained on."""
+    # Manifests of the first ensembles, which were all over folds, don't have ``ensemble_over``.
+    is_over_folds = manifest.num_members > 1 and manifest.ensemble_over != "seeds"
     knows_folds = is_over_folds and dataset.info.fingerprint == manifest.data_fingerprint
     if split == "val" and knows_folds:
-        msg = "split='val': all but one of the checkpoint's networks learnt from these images; give folds or test"
+        msg = "split='val': all but one of the checkpoint's networks were trained on it; give split folds or test"
         raise ConfigError(msg)
     num_folds = dataset.info.config.split.num_folds
     if split == "folds" and not (knows_folds and manifest.num_members == num_folds):
@@ -146,7 +153,7 @@ def _check_scope(manifest: Manifest, dataset: PreparedDataset, split: Scope) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Subject:
-    """What is evaluated, and on what."""
+    """The model that is evaluated, and the images on which it is."""
 
     predictor: Predictor
     dataset: PreparedDataset
@@ -187,7 +194,7 @@ def _facts(predictor: Predictor, dataset: PreparedDataset, figures: Figures) -> 
         "Input": f"{manifest.experiment.model.image_side}×{manifest.experiment.model.image_side} pixels",
         "Checkpoint": predictor.checkpoint_id,
         "Trained": f"{manifest.created_at}, at most {manifest.experiment.num_epochs} epochs",
-        "Data": f"{dataset.uri} ({'the dataset of its training' if same else 'not the dataset of its training'})",
+        "Data": f"{dataset.uri} ({'the same as' if same else 'not that'} of its training)",
         "Images": f"{figures.num_images:,}, split {dataset.info.config.split.method}, "
         f"duplicates: {dataset.info.config.duplicates}",
     }
@@ -198,9 +205,9 @@ def _metric_rows(figures: Figures) -> list[MetricRow]:
     rows += [
         build_metric_row(
             f"Recall of {name}",
-            "Told apart: it has fewer lesions than there are folds, so the balanced accuracy leaves it out.",
+            "Listed separately: it has fewer lesions than there are folds, so the balanced accuracy leaves it out.",
             figures.recall[name],
-            unit="images of it",
+            unit=f"images of {name}",
         )
         for name in figures.apart
     ]
@@ -217,25 +224,26 @@ def _threshold_rows(predictor: Predictor) -> list[ThresholdRow]:
         ThresholdRow(
             name="Melanoma probability",
             value=calibration.decision_threshold,
-            meaning=f"From here on an image is referred: chosen to refer at least {decision.target_sensitivity:.0%} "
-            f"of the {calibration.num_validation_melanomas} melanomas of the validation split.",
+            meaning="An image with this probability or more is referred. Chosen to refer at least "
+            f"{decision.target_sensitivity:.0%} of the {calibration.num_validation_melanomas} melanomas of the "
+            "validation split.",
         ),
         ThresholdRow(
             name="Energy",
             value=calibration.out_of_distribution_threshold,
-            meaning="Above it an image counts as unlike those of training and a person must look: "
-            f"{decision.assessable_quantile:.1%} of the validation images lie below.",
+            meaning="An image with more energy is unlike those of training, so a person must look. Chosen so that "
+            f"{decision.assessable_quantile:.1%} of the validation images count as assessable.",
         ),
         ThresholdRow(
             name="Temperature",
             value=calibration.temperature,
-            meaning="The logits are divided by it, so that probabilities come true as often as they say.",
+            meaning="The logits are divided by it, so that probabilities agree with observed frequencies.",
         ),
     ]
 
 
 def _gallery(dataset: PreparedDataset, images: pd.DataFrame, scored: Scored) -> list[GalleryImage]:
-    """Return images spread evenly over the split, which is sorted by path and so by diagnosis."""
+    """Return images spread evenly over the split, which is sorted by path and therefore mostly by diagnosis."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(_GALLERY_SIZE, len(images))).round().astype(int))
     crops = dataset.load_pixels(list(images["path"].iloc[rows]))
     predicted = scored.predicted

@@ -15,32 +15,32 @@ from melanoma_ray.schema import SPLITS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditImage:
-    """An example of a finding."""
+    """An image that is an example of a finding."""
 
     image_id: str
     caption: str
     thumbnail: str
-    """A ``data:`` URI."""
+    """Small copy of the image as a ``data:`` URI."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One kind of fault or doubt in the collection."""
+    """One kind of problem that was found in the collection."""
 
     name: str
     meaning: str
-    """Why it matters, in a sentence."""
+    """Why it matters, in one sentence."""
     treatment: str
-    """What was done about it, in a sentence."""
+    """What was done about it, in one sentence."""
     num_images: int
-    """Concerned, of the whole collection."""
+    """Number of images of the collection that are concerned."""
     examples: Sequence[Sequence[AuditImage]]
-    """Images that belong together, such as the copies of one; a few of all."""
+    """A few of the concerned images, in groups of images that belong together, such as copies of one image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditTable:
-    """A table of the collection, as texts."""
+    """A table about the collection, as texts."""
 
     title: str
     note: str
@@ -59,16 +59,16 @@ class UnreadableImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditPage:
-    """Everything the audit shows, as plain values."""
+    """Everything that the audit shows, as plain values."""
 
     title: str
     is_synthetic: bool
     facts: Mapping[str, str]
-    """Of the collection, in order."""
+    """Names and values of facts about the collection, in order."""
     warnings: Sequence[str]
-    """What nobody may overlook, a sentence each."""
+    """Findings that nobody may overlook, one sentence each."""
     class_counts: Mapping[str, Mapping[str, int]]
-    """Diagnosis → split → images kept."""
+    """Number of kept images by diagnosis and split."""
     findings: Sequence[Finding]
     tables: Sequence[AuditTable]
     unreadable: Sequence[UnreadableImage]

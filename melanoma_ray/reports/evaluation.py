@@ -1,4 +1,4 @@
-"""report.html: how good one checkpoint is on images it has never seen, with the doubt beside each figure."""
+"""report.html: the figures of one checkpoint on images it wasn't trained on, each with its interval."""
 
 from __future__ import annotations
 
@@ -25,16 +25,23 @@ class MetricRow:
 
     name: str
     meaning: str
-    """One sentence for someone who doesn't know the name."""
+    """Explanation in one sentence."""
     value: float
     interval: tuple[float, float] | None
-    """95 %; none where the figure has no interval."""
+    """Ends of the 95 % interval; none where the figure has no interval."""
     sample: str
-    """The images behind it, such as ``57 of 62 melanomas``."""
+    """Images that it is computed from, such as ``57 of 62 melanomas``."""
 
 
 def build_metric_row(name: str, meaning: str, estimate: Estimate, *, unit: str = "images") -> MetricRow:
-    """Return the row of an estimate; ``unit`` names what its denominator counts."""
+    """Return the row of an estimate.
+
+    Args:
+        name: Name of the figure.
+        meaning: Explanation in one sentence.
+        estimate: Value, interval and counts.
+        unit: Name of what the denominator counts, such as ``melanomas``.
+    """
     of = "" if estimate.numerator is None else f"{estimate.numerator:,} of "
     return MetricRow(
         name=name,
@@ -52,21 +59,22 @@ class ThresholdRow:
     name: str
     value: float
     meaning: str
-    """What happens at and above it, and what it was chosen for."""
+    """What it separates, and how it was chosen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GalleryImage:
-    """One image with the truth and what the model makes of it."""
+    """One image with its true diagnosis and the model's prediction."""
 
     image_id: str
     thumbnail: str
-    """A ``data:`` URI."""
+    """Small copy of the image as a ``data:`` URI."""
     diagnosis: str
-    """The true one."""
+    """True diagnosis."""
     predicted: str
+    """Most probable diagnosis."""
     melanoma_probability: float
-    """Calibrated, in [0, 1]."""
+    """Calibrated probability of melanoma, in [0, 1]."""
     decision: Decision
 
     @property
@@ -77,27 +85,27 @@ class GalleryImage:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EvaluationPage:
-    """Everything the report shows, as plain values."""
+    """Everything that the report shows, as plain values."""
 
     title: str
     is_synthetic: bool
     split: Scope
-    """That all figures and images of the page come from."""
+    """Split that all figures and images of the page come from."""
     facts: Mapping[str, str]
-    """Of the model and the data, in order."""
+    """Names and values of facts about the model and the data, in order."""
     metrics: Sequence[MetricRow]
     undefined: Sequence[str]
-    """Why a figure is missing, a line each."""
+    """One line for each figure that isn't defined, with the reason."""
     thresholds: Sequence[ThresholdRow]
     class_counts: Mapping[str, Mapping[str, int]]
-    """Diagnosis → split → images."""
+    """Number of images by diagnosis and split."""
     history: Sequence[CurvePoint]
-    """One record for each epoch of the training; empty if they aren't known."""
+    """One record for each epoch of the training; empty if they are unknown."""
     diagnoses: Sequence[str]
     confusion: Int[np.ndarray, "target predicted"]
-    """Images, in the order of ``diagnoses``."""
+    """Number of images by true and predicted diagnosis, in the order of ``diagnoses``."""
     roc: RocCurve | None
-    """None where the split lacks melanoma, or anything else."""
+    """ROC curve of melanoma against the rest; none where the split lacks melanomas or other images."""
     operating_point: tuple[float, float]
     """(1 - specificity, sensitivity) at the decision threshold; not drawn without ``roc``."""
     gallery: Sequence[GalleryImage]
@@ -120,5 +128,5 @@ def render_evaluation(page: EvaluationPage) -> str:
 
 
 def _inline(figure: Figure) -> Markup:
-    """Mark a plot as safe: matplotlib has escaped the texts in it."""
+    """Return a plot as SVG that the template doesn't escape again: matplotlib has escaped the texts in it."""
     return Markup(figure_to_svg(figure))  # noqa: S704

@@ -6,5 +6,5 @@ from melanoma_ray.api import DECISION_WORDS, Decision
 
 
 def describe_decision(decision: Decision) -> str:
-    """Return the decision in words for a person."""
+    """Return the decision in words."""
     return DECISION_WORDS[decision]

@@ -1,4 +1,4 @@
-"""The frame around every report: one self-contained HTML file that asks nothing of the network."""
+"""The frame of every report: one self-contained HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(template: str, *, title: str, is_synthetic: bool, context: Mapping[str, object]) -> str:
-    """Return a whole HTML document: styles, images and plots are inside it, there is no script.
+    """Return a whole HTML document, which contains its styles, images and plots and has no script.
 
-    Every value is escaped, since file names and error texts come from outside; only SVG marked as
-    safe by its maker isn't.
+    Every value is escaped, since file names and error texts come from outside, except SVG that was marked as safe
+    where it was made.
 
     Args:
-        template: File name in ``templates/``; extends ``base.html``.
-        title: Of the browser's tab and the first heading.
+        template: File name in ``templates/`` of a template that extends ``base.html``.
+        title: Title of the browser's tab, and the first heading.
         is_synthetic: Show the banner that the figures say nothing about real lesions.
-        context: What the template names.
+        context: Values of the template's variables.
 
     Raises:
-        jinja2.UndefinedError: The template names something the context lacks.
+        jinja2.UndefinedError: The context lacks a variable of the template.
     """
     frame = {
         "title": title,
@@ -40,7 +40,7 @@ def render_page(template: str, *, title: str, is_synthetic: bool, context: Mappi
 
 @cache
 def _environment() -> Environment:
-    """Read no template before a page is wanted: importing is free."""
+    """Return jinja's environment, made once, at the first page, so that importing this module reads no file."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What the pages draw, without pyplot's global state, so that many can be drawn in one process."""
+"""The plots of the pages, drawn without pyplot's global state, so that one process can draw many of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPLIT_COLOURS = dict(zip(SPLITS, (FIRST, SECOND, THIRD), strict=True))
 
 
 class CurvePoint(Protocol):
-    """What the curves need to know of an epoch; a run's ``EpochRecord`` is one."""
+    """The values of an epoch that the curves show; a run's ``EpochRecord`` has them."""
 
     @property
     def epoch(self) -> int:
@@ -100,11 +100,11 @@ def plot_curves(history: Sequence[CurvePoint]) -> Figure:
 
 
 def plot_confusion(matrix: Int[np.ndarray, "target predicted"], diagnoses: Sequence[str]) -> Figure:
-    """Draw the counts, each shaded by its share of the true diagnosis, so that rare ones are as legible.
+    """Draw the counts, each shaded by its share of its row, so that rare diagnoses are as legible as frequent ones.
 
     Args:
-        matrix: Images by true (rows) and predicted (columns) diagnosis.
-        diagnoses: Names of rows and columns.
+        matrix: Number of images by true (rows) and predicted (columns) diagnosis.
+        diagnoses: Names of the rows and columns.
     """
     side = 2.6 + 0.5 * len(diagnoses)
     figure, axes = _new_figure("confusion", width=side, height=side - 0.6)
@@ -131,11 +131,11 @@ def plot_confusion(matrix: Int[np.ndarray, "target predicted"], diagnoses: Seque
 def plot_roc(
     fpr: Float[np.ndarray, " point"], tpr: Float[np.ndarray, " point"], operating_point: tuple[float, float]
 ) -> Figure:
-    """Draw sensitivity against 1 - specificity, with the point at which the decision is taken.
+    """Draw sensitivity against 1 - specificity, with the operating point.
 
     Args:
-        fpr: 1 - specificity, never falling.
-        tpr: Sensitivity, never falling.
+        fpr: 1 - specificity of each point, not decreasing.
+        tpr: Sensitivity of each point, not decreasing.
         operating_point: (fpr, tpr) at the decision threshold.
     """
     figure, axes = _new_figure("roc", width=4.4, height=4.2)
@@ -163,7 +163,13 @@ def plot_roc(
 
 
 def _new_figure(name: str, *, width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of so many inches; its gid tells its ids from those of the page's other plots."""
+    """Return a figure and its axes.
+
+    Args:
+        name: The figure's gid, which makes its ids differ from those of the page's other plots.
+        width: Width, inches.
+        height: Height, inches.
+    """
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
     figure.set_gid(name)
     axes = figure.subplots()
@@ -190,7 +196,7 @@ def _draw_curve(axes: Axes, history: Sequence[CurvePoint], key: str, colour: str
         color=colour,
         linestyle=style,
         linewidth=1.8,
-        # One epoch makes no line: show it as a point.
+        # A single epoch gives no line, so it is shown as a point.
         marker="o" if len(history) == 1 else None,
         label=key.replace("train_", "train ").replace("val_", "validation ").replace("_", " "),
     )

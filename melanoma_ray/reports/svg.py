@@ -1,4 +1,4 @@
-"""A matplotlib figure as text for a page, or as an image: its colours follow the page's light or dark."""
+"""A matplotlib figure as SVG for a page, whose light or dark colours it takes, or as PNG."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _VARIABLES = {
     THIRD: "--third",
     SHADE: "--shade",
 }
-"""Of templates/style.css, which gives each colour its light and its dark value."""
+"""CSS variable of each colour, to which templates/style.css gives a light and a dark value."""
 
 
 def figure_to_svg(figure: Figure) -> str:
-    """Return an ``<svg>`` element to stand inside a page; the same figure gives the same text.
+    """Return an ``<svg>`` element to embed in a page; the same figure gives the same text.
 
-    Letters stay letters (they can be found, copied and read aloud) in the page's own font, and each
-    colour names the page's variable with its light value to fall back on. What a whole file needs
-    and a page mustn't have is taken out: prolog, metadata, the style rule for ``*`` and the ids that
-    nothing refers to, which would clash between two plots of a page.
+    Text stays text in the page's own font, so it can be found, copied and read aloud. Each colour is a reference
+    to the page's variable, with its light value as fallback. What an SVG file needs but a page mustn't have is
+    removed: prolog, metadata, the style rule for ``*`` and ids without references, because they would clash between
+    two plots of a page.
 
     Args:
-        figure: With a gid of its own on the page.
+        figure: Figure whose gid is unique on the page.
     """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # Restored at once: the only way to reach the SVG writer's settings.
+    # Global settings, changed for this call only: the SVG writer has no arguments for them.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.get_gid() or "figure"}):
         figure.savefig(buffer, format="svg", metadata=no_metadata)
     text = buffer.getvalue()
@@ -54,7 +54,7 @@ def figure_to_svg(figure: Figure) -> str:
 
 
 def figure_to_png(figure: Figure) -> bytes:
-    """Return the figure on white, in its light colours, 150 dots an inch."""
+    """Return the figure as PNG on white, in its light colours, at 150 dots per inch."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""sweep.html: every trial of a search, best first, also those that were stopped or failed."""
+"""sweep.html: all trials of a sweep, best first, including those that were stopped early or failed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from melanoma_ray.reports.page import render_page
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepTrial:
-    """One trial, as it also stands in trials.json."""
+    """One trial, as in trials.json."""
 
     trial_id: str
     settings: Mapping[str, object]
-    """What the search chose, under the dotted names of the command line."""
+    """Settings that the search chose, by their dotted names on the command line."""
     value: float | None
-    """Best validation figure; none if no epoch was finished."""
+    """Best value of the validation metric; none if no epoch was finished."""
     num_epochs: int
-    """Finished."""
+    """Number of finished epochs."""
     status: str
-    """Such as finished, stopped early or failed, in words."""
+    """How it ended: finished, stopped early or failed, in words."""
     progress: str | None = None
-    """Its best progress directory; none if no epoch was finished."""
+    """Progress directory of its best epoch; none if no epoch was finished."""
 
 
 def render_sweep(
@@ -39,12 +39,12 @@ def render_sweep(
     """Return the sweep as one HTML document.
 
     Args:
-        trials: In any order.
-        title: Of the page.
-        is_synthetic: Of the images.
-        metric: Name of the validation figure that ranks the trials.
-        mode: Whether more of it is better, or less.
-        facts: Of the sweep, in order.
+        trials: Trials in any order.
+        title: Title of the page.
+        is_synthetic: Whether the images are synthetic.
+        metric: Name of the validation metric that ranks the trials.
+        mode: Whether a larger or a smaller value of it is better.
+        facts: Names and values of facts about the sweep, in order.
     """
     ranked = sorted(trials, key=lambda trial: _rank(trial.value, mode))
     names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
@@ -64,7 +64,7 @@ def render_sweep(
 
 
 def describe_setting(value: object) -> str:
-    """Return a setting for a table: three significant digits, and words for Python's own."""
+    """Return a setting as text for a table: three significant digits, and yes, no and none in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -77,7 +77,7 @@ def _is_usable(value: float | None) -> bool:
 
 
 def _rank(value: float | None, mode: Literal["max", "min"]) -> float:
-    """Return a key that puts a trial without a finite figure last: NaN would scramble the order."""
+    """Return the sort key; a trial without a finite value comes last, because NaN would make the order arbitrary."""
     if value is None or not math.isfinite(value):
         return math.inf
     return -value if mode == "max" else value

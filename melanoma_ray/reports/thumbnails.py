@@ -1,4 +1,4 @@
-"""Small copies of images that live inside the page's own text."""
+"""Small copies of images that are embedded in a page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PIL import Image
 
 
 def thumbnail_data_uri(pixels: UInt8[np.ndarray, "height width 3"], side: int = 112) -> str:
-    """Return a JPEG of the image as a ``data:`` URI, in its own proportions.
+    """Return the image as JPEG in a ``data:`` URI, with its proportions kept.
 
     Args:
-        pixels: RGB.
-        side: Longest side, pixels; a smaller image is not enlarged.
+        pixels: The image, RGB.
+        side: Length of the longer side, pixels; a smaller image is not enlarged.
     """
     thumbnail = Image.fromarray(pixels)
     thumbnail.thumbnail((side, side))

@@ -13,38 +13,38 @@ from melanoma_ray.reports.page import render_page
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorklistRow:
-    """One image: either assessed, with probability, decision and diagnosis, or an error."""
+    """One image, which has either a probability, a decision and a diagnosis, or an error."""
 
     image_id: str
     path: str
     melanoma_probability: float | None
-    """Calibrated, in [0, 1]; none if the image couldn't be read."""
+    """Calibrated probability of melanoma, in [0, 1]; none if the image couldn't be read."""
     decision: Decision | None
     top_diagnosis: str | None
-    """The most probable one."""
+    """Most probable diagnosis."""
     thumbnail: str | None
-    """A ``data:`` URI."""
+    """Small copy of the image as a ``data:`` URI."""
     error: str | None
-    """Why the image couldn't be read; none: it could."""
+    """Reason why the image couldn't be read; none: it was read."""
 
     def __post_init__(self) -> None:
-        """Refuse a row that would vanish from both lists.
+        """Refuse a row that would be missing from both lists of the page.
 
         Raises:
-            DataError: Neither an error nor a probability with a decision.
+            DataError: It has neither an error nor both a probability and a decision.
         """
         if self.error is None and (self.melanoma_probability is None or self.decision is None):
-            msg = f"image {self.image_id!r} has neither an error nor a probability and a decision: expected one of them"
+            msg = f"image {self.image_id!r}: expected an error, or a melanoma probability and a decision"
             raise DataError(msg)
 
 
 def render_worklist(rows: Sequence[WorklistRow], *, title: str, is_synthetic: bool, decision_threshold: float) -> str:
-    """Return the worklist as one HTML document, most urgent first, unreadable images apart.
+    """Return the worklist as one HTML document: the most urgent images first, unreadable ones in a list of their own.
 
     Args:
-        rows: In any order.
-        title: Of the page.
-        is_synthetic: Of the model or the images.
+        rows: Images in any order.
+        title: Title of the page.
+        is_synthetic: Whether the model was trained on synthetic images.
         decision_threshold: Melanoma probability from which an image is referred.
     """
     assessed = sorted((row for row in rows if row.error is None), key=_urgency)
@@ -59,5 +59,5 @@ def render_worklist(rows: Sequence[WorklistRow], *, title: str, is_synthetic: bo
 
 
 def _urgency(row: WorklistRow) -> tuple[bool, float, str]:
-    """Sort an image that can't be assessed among those to refer: both need eyes now."""
+    """Return the sort key: unassessable images rank with those to refer, since a person must look at both now."""
     return row.decision == "routine", -(row.melanoma_probability or 0.0), row.image_id

@@ -1,7 +1,7 @@
-"""The Serve application: how many replicas, of what size, with how long a queue.
+"""The Serve application: number and size of its replicas, and the length of its queue.
 
-Annotations are not postponed here: Serve looks at ``build_app``'s parameter to turn the ``args`` of
-a serve.yaml into ``ServiceArguments``, and takes a string for no type at all.
+This module has no ``from __future__ import annotations``: Serve reads the type of ``build_app``'s parameter to turn
+the ``args`` of a serve.yaml into ``ServiceArguments``, and can't do so where the annotation is a string.
 """
 
 from ray import serve
@@ -13,17 +13,17 @@ from melanoma_ray.serving.service import MAX_ONGOING_REQUESTS, Service, ServiceA
 from melanoma_ray.storage import absolute
 
 _MAX_QUEUED_REQUESTS = 64
-"""Waiting at each proxy: two or three seconds' work of a replica on a CPU; who comes later is told to."""
+"""Most requests that wait at each proxy: two or three seconds of work for a replica on a CPU; more get HTTP 429."""
 
 
 def build_app(arguments: ServiceArguments) -> serve.Application:
     """Build the application; ``import_path`` of deploy/serve.yaml.
 
     Raises:
-        CheckpointError: The checkpoint isn't there, is damaged or of another format version.
+        CheckpointError: The checkpoint doesn't exist, is damaged or has another format version.
     """
     checkpoint = absolute(find_checkpoint(arguments.checkpoint))
-    read_weights(checkpoint, read_manifest(checkpoint))  # a replica would only say that it could not start
+    read_weights(checkpoint, read_manifest(checkpoint))  # here, because a replica would report only that it failed
     as_deployment = serve.deployment(
         num_replicas=arguments.num_replicas,
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
@@ -31,7 +31,7 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
         max_queued_requests=_MAX_QUEUED_REQUESTS,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         max_surge_percent=100,  # a new checkpoint's replica starts before the old one stops: no gap
-        max_constructor_retry_count=2,  # a checkpoint that can't be loaded twice won't be the 20th time
+        max_constructor_retry_count=2,  # Serve's default is 20, but what fails to load twice will always fail
     )
     deployment = as_deployment(serve.ingress(build_http)(Service))
     return deployment.bind(arguments.model_copy(update={"checkpoint": checkpoint}))

@@ -30,10 +30,9 @@ class RequestBoundary:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, whatever happens within.
+        """Answer the request, with a problem if the application raises.
 
-        It may catch everything: a fault of ours must reach the caller as a problem without our internals, and the
-        log with all of them.
+        It may catch every exception: the client must get a problem without internals, and the log the traceback.
         """
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -15,9 +15,9 @@ from melanoma_ray.serving.service import ServiceArguments
 
 APPLICATION = "melanoma_ray"
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
-"""A caller may be a job that prints; deploy/serve.yaml leaves Serve's own logging on."""
+"""Serve logs only warnings, since the caller may be a job that prints; deploy/serve.yaml keeps Serve's defaults."""
 _REQUEST_TIMEOUT_S = 60.0
-"""From a request's first byte to its answer's last; a slow upload of 32 MiB at 5 Mbit/s fits."""
+"""Longest time from a request's first byte to its answer's last, seconds; enough to upload 32 MiB at 5 Mbit/s."""
 
 
 def start_service(
@@ -28,20 +28,20 @@ def start_service(
     num_replicas: int = 1,
     num_gpus: float = 0.0,
 ) -> None:
-    """Serve a checkpoint, and return when it answers.
+    """Serve a checkpoint, and return when the service is ready.
 
-    Where the service runs at this port of this cluster already, it takes over the new checkpoint without a gap.
+    If the service already runs at this port of this cluster, it changes to the new checkpoint without downtime.
 
     Args:
-        checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
+        checkpoint: Checkpoint directory, run directory or a sweep's best.json.
         host: Address to listen on; 0.0.0.0 for every interface.
-        port: To listen on, in [1, 65535].
-        num_replicas: Processes that answer, 1 CPU each.
-        num_gpus: Of each replica; 0 runs on CPUs.
+        port: Port to listen on, in [1, 65535].
+        num_replicas: Number of service processes, 1 CPU each.
+        num_gpus: Number of GPUs for each replica; 0: it runs on CPUs.
 
     Raises:
         CheckpointError: The checkpoint can't be used; nothing was started.
-        ServiceError: The port can't be used (nothing was started), or the replicas don't come up.
+        ServiceError: The port can't be used (nothing was started), or the replicas don't start.
     """
     app = build_app(ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus))
     _check_port(host, port, is_serving=bool(serve.status().proxies))
@@ -57,6 +57,11 @@ def start_service(
 def check_service(checkpoint: str, *, host: str, port: int) -> None:
     """Refuse what ``start_service`` would refuse, before Ray itself is started on this machine.
 
+    Args:
+        checkpoint: Checkpoint directory, run directory or a sweep's best.json.
+        host: Address to listen on.
+        port: Port to listen on.
+
     Raises:
         CheckpointError: The checkpoint can't be used.
         ServiceError: The port can't be used.
@@ -66,27 +71,27 @@ def check_service(checkpoint: str, *, host: str, port: int) -> None:
 
 
 def stop_service() -> None:
-    """Stop the service and Serve itself; nothing happens where none runs."""
+    """Stop the service and Serve itself, if they run."""
     serve.shutdown()
 
 
 def _check_port(host: str, port: int, *, is_serving: bool) -> None:
-    """Refuse a port that can't be had: Serve shares ports, so two services would answer in turns.
+    """Refuse a port that can't be used. Serve doesn't: it shares ports, so two services would answer alternately.
 
     Args:
-        host: To listen on.
-        port: To listen on.
-        is_serving: Serve runs on this cluster: it has its port, and keeps it.
+        host: Address to listen on.
+        port: Port to listen on.
+        is_serving: Whether Serve already runs on this cluster; then it keeps its port.
 
     Raises:
-        ServiceError: In use, not allowed, not of this machine, or not the one that Serve has.
+        ServiceError: The port is in use, not allowed, not of this machine, or not the one that Serve already has.
     """
     if not 1 <= port <= 65535:
         msg = f"port {port}: expected 1 to 65535"
         raise ServiceError(msg)
     is_free = _is_free(host, port)
     if is_serving and is_free:
-        msg = f"Ray Serve runs on this cluster already, but not at port {port} on {host}: give its port, or stop it"
+        msg = f"Ray Serve already runs on this cluster, but not at port {port} on {host}: give its port, or stop it"
         raise ServiceError(msg)
     if not is_serving and not is_free:
         msg = f"port {port} on {host} is in use: choose another with --port"
@@ -97,7 +102,7 @@ def _is_free(host: str, port: int) -> bool:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed just now is free
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

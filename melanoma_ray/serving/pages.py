@@ -1,4 +1,4 @@
-"""The pages that a person opens: the one that takes an image, and /docs; all from this package's own files."""
+"""The pages for people: the upload page and /docs. They load nothing from outside this package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _read(name: str) -> str:
 
 
 def render_docs(openapi: dict[str, Any]) -> str:
-    """Render an OpenAPI description as a page without scripts."""
+    """Return an OpenAPI description as an HTML page without scripts."""
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_read("docs.html"))
     operations = [
         {"method": method.upper(), "path": path, **operation}
@@ -36,7 +36,7 @@ def render_docs(openapi: dict[str, Any]) -> str:
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add ``/``, ``/docs`` and the page's assets; their files are read once, here."""
+    """Add the routes of ``/``, ``/docs`` and the page's assets, whose files are read once, here."""
     words = {decision: [DECISION_WORDS[decision], DECISION_MEANINGS[decision]] for decision in DECISIONS}
     page = _read("page.html").replace("{{ notice }}", NOTICE).replace("{{ decisions }}", json.dumps(words))
     assets = {name: _read(name) for name in _ASSETS}

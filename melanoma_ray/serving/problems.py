@@ -1,4 +1,4 @@
-"""Every way a request can fail, as problem+json (RFC 9457): the types are a promise to clients."""
+"""Every way in which a request can fail, as problem+json (RFC 9457); clients may rely on the types."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "empty": (400, "There is no image"),
     "unreadable-form": (400, "The form can't be read"),
     "upload-interrupted": (400, "The upload was interrupted"),
-    "not-found": (404, "There is nothing at this path"),
-    "wrong-method": (405, "This path takes another method"),
+    "not-found": (404, "This path doesn't exist"),
+    "wrong-method": (405, "This path expects another method"),
     "too-many-bytes": (413, "The file is too large"),
     "too-many-pixels": (413, "The image has too many pixels"),
     "not-an-image": (415, "This is not an image"),
@@ -29,18 +29,23 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "wrong-field": (422, "The form has no image"),
     "unknown-diagnosis": (422, "The diagnosis is unknown"),
     "invalid-request": (422, "The request is not valid"),
-    "internal-error": (500, "Something went wrong here"),
+    "internal-error": (500, "The service failed"),
 }
-"""Type (without its prefix), HTTP status and title. The faults of ``schema.FAULTS`` keep their names."""
+"""HTTP status and title of each problem, by its type without the prefix; ``schema.FAULTS`` keep their names."""
 
 _OF_STATUS = {404: "not-found", 405: "wrong-method"}
 
 
 class ProblemError(ServiceError):
-    """A request that can't be answered, with the reason that its sender is told."""
+    """A request that can't be answered, with the reason for the client.
+
+    Attributes:
+        slug: Type of the problem without its prefix, one of ``PROBLEMS``.
+        detail: What was wrong with the request, and what is allowed.
+    """
 
     def __init__(self, slug: str, detail: str) -> None:
-        """Name one of ``PROBLEMS`` and say what was met."""
+        """Keep both fields, and join them to the message."""
         super().__init__(f"{slug}: {detail}")
         self.slug = slug
         self.detail = detail
@@ -51,7 +56,14 @@ class ProblemError(ServiceError):
 
 
 def problem_response(slug: str, detail: str, path: str, headers: dict[str, str] | None = None) -> Response:
-    """Build the answer for one of ``PROBLEMS``."""
+    """Return the HTTP answer for a problem.
+
+    Args:
+        slug: Type of the problem without its prefix, one of ``PROBLEMS``.
+        detail: What was wrong with the request, and what is allowed.
+        path: Path of the request.
+        headers: Further headers of the answer.
+    """
     status, title = PROBLEMS[slug]
     problem = Problem(type=TYPE_PREFIX + slug, title=title, status=status, detail=detail, instance=path)
     return Response(problem.model_dump_json(), status_code=status, media_type=PROBLEM_JSON, headers=headers)
@@ -66,11 +78,11 @@ def _answer_problem(request: Request, error: Exception) -> Response:
 
 
 def _answer_http(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses: unknown paths and wrong methods, with their Allow header."""
+    """Return the answer for what the router refuses: unknown paths, and wrong methods with an Allow header."""
     if not isinstance(error, HTTPException):
         raise error
     slug = _OF_STATUS.get(error.status_code, "invalid-request")
-    detail = f"{request.method} {request.url.path}: see /docs for what there is"
+    detail = f"{request.method} {request.url.path}: see /docs for the paths and methods that exist"
     return problem_response(slug, detail, request.url.path, dict(error.headers or {}))
 
 
@@ -83,7 +95,7 @@ def _answer_validation(request: Request, error: Exception) -> Response:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Make every expected error of an app a problem; the unexpected ones are the boundary's."""
+    """Have an app answer every expected error with a problem; unexpected ones are handled by ``RequestBoundary``."""
     app.add_exception_handler(ProblemError, _answer_problem)
     app.add_exception_handler(DecodeError, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http)

@@ -1,4 +1,4 @@
-"""The HTTP interface: what can be asked, and how it is described at /docs; the model is behind a port."""
+"""The HTTP interface: its operations and their descriptions at /docs; it reaches the model through ``Assessor``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from melanoma_ray.serving.upload import FIELD, Patient, Upload, read_upload
 
 
 class Assessor(Protocol):
-    """What the HTTP interface needs of the model."""
+    """What the HTTP interface needs from the model."""
 
     card: ModelCard
 
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
-        """Answer for one image; raises DecodeError."""
+        """Return the prediction for one image; raises DecodeError."""
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
-        """Return the PNG for one image and a diagnosis of the card; raises DecodeError."""
+        """Return the explanation of one image for a diagnosis of the card, as PNG; raises DecodeError."""
 
 
 async def current_assessor() -> Assessor:
@@ -66,27 +66,27 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": described[status], "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
     }
-    found[429] = {"description": "Too much load: wait as many seconds as Retry-After says; the body is plain text"}
+    found[429] = {"description": "Too many requests: try again after Retry-After seconds; the body is plain text"}
     return found
 
 
 async def predict(
     request: Request,
     assessor: CurrentAssessor,
-    age: Annotated[float | None, Query(ge=0, le=130, description="Of the patient, years.")] = None,
-    sex: Annotated[Sex | None, Query(description="Of the patient.")] = None,
-    site: Annotated[Site | None, Query(description="Of the lesion.")] = None,
+    age: Annotated[float | None, Query(ge=0, le=130, description="Age of the patient, years.")] = None,
+    sex: Annotated[Sex | None, Query(description="Sex of the patient.")] = None,
+    site: Annotated[Site | None, Query(description="Site of the lesion on the body.")] = None,
 ) -> Prediction:
     """Return calibrated probabilities and the decision for one image. Nothing is stored.
 
-    Age, sex and site may be left out; they have a say only in a model whose card says uses_metadata.
+    Age, sex and site may be left out; they are used only by a model whose card has uses_metadata.
     """
     upload = await read_upload(request, max_bytes=assessor.card.max_image_bytes)
     return await assessor.assess(upload, Patient(age=age, sex=sex, site=site))
 
 
 async def explain(request: Request, assessor: CurrentAssessor, diagnosis: str = "melanoma") -> Response:
-    """Return the image with what spoke for a diagnosis laid over it (Grad-CAM), as PNG. Nothing is stored."""
+    """Return the image as PNG, with the evidence for a diagnosis laid over it (Grad-CAM). Nothing is stored."""
     name = _known_diagnosis(diagnosis, assessor.card)
     upload = await read_upload(request, max_bytes=assessor.card.max_image_bytes)
     return Response(await assessor.explain(upload, name), media_type="image/png")
@@ -98,52 +98,52 @@ def _known_diagnosis(diagnosis: str, card: ModelCard) -> str:
     except DataError:
         name = ""
     if name not in card.diagnoses:
-        msg = f"diagnosis={diagnosis!r}: this model knows {', '.join(card.diagnoses)}"
+        msg = f"diagnosis={diagnosis!r}: expected one of {', '.join(card.diagnoses)}"
         raise ProblemError("unknown-diagnosis", msg)
     return name
 
 
 async def describe_model(assessor: CurrentAssessor) -> ModelCard:
-    """Return what is being served: network, thresholds, data fingerprint, versions."""
+    """Return the description of the model: network, diagnoses, thresholds, data fingerprint, versions."""
     return assessor.card
 
 
 async def check_health() -> Status:
-    """Answer as long as the process is up."""
+    """Answer ok as long as the process runs."""
     return Status(status="ok")
 
 
 async def check_readiness() -> Status:
-    """Answer ready once the model is loaded; before that Serve's proxy says 404 or 503."""
+    """Answer ready once the model is loaded; before that Serve's proxy answers 404 or 503."""
     return Status(status="ready")
 
 
 class _App(FastAPI):
-    """FastAPI with the one message in its description that no handler returns."""
+    """FastAPI whose OpenAPI description also has ``Problem``, the one message that no handler returns."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the description; FastAPI itself could only tell of a Problem as plain application/json."""
+        """Return the description; FastAPI itself would describe a Problem as plain application/json."""
         description = super().openapi()
         description["components"]["schemas"]["Problem"] = Problem.model_json_schema()
         return description
 
 
 def build_http() -> FastAPI:
-    """Build the application. The replica calls it when its model is loaded."""
+    """Build the FastAPI application; the replica calls this when its model is loaded."""
     app = _App(
         title="melanoma_ray",
         version=__version__,
         description=NOTICE,
-        docs_url=None,  # FastAPI's page loads its scripts from a CDN: pages.py has one that works offline
+        docs_url=None,  # FastAPI's own page loads its scripts from a CDN; the one of pages.py works offline
         redoc_url=None,
     )
     asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": _failures(400, 413, 415, 422)}
-    app.post("/v1/predict", summary="Assess an image", response_description="The answer", **asks_image)(predict)
+    app.post("/v1/predict", summary="Assess an image", response_description="The prediction", **asks_image)(predict)
     png = {200: {"content": {"image/png": {"schema": _BINARY}}, "description": "PNG"}}
     asks_image["responses"] = asks_image["responses"] | png
     app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)
-    app.get("/v1/model", summary="Describe the model", response_description="Its facts")(describe_model)
-    app.get("/healthz", summary="Is the process up?", response_description="Yes")(check_health)
+    app.get("/v1/model", summary="Describe the model", response_description="Its description")(describe_model)
+    app.get("/healthz", summary="Is the process running?", response_description="Yes")(check_health)
     app.get(
         "/readyz", summary="Is the model loaded?", response_description="Yes", dependencies=[Depends(current_assessor)]
     )(check_readiness)

@@ -1,4 +1,4 @@
-"""One replica: a thread pool that decodes, one thread that runs the network, and batches between them."""
+"""One replica: a thread pool that decodes, one thread that runs the network, and requests batched in between."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Crop = UInt8[np.ndarray, "side side 3"]
 Features = Float32[np.ndarray, " feature"]
 ResultT = TypeVar("ResultT")
 MAX_ONGOING_REQUESTS = 16
-"""Sent to one replica at a time: one batch in the network, one being decoded. With bodies of at most
-32 MiB they hold half a gigabyte at worst."""
+"""Most requests that one replica has at a time: one batch in the network and one being decoded. With bodies of at
+most 32 MiB they take half a gigabyte at worst."""
 
 
 class ServiceArguments(BaseModel):
@@ -37,23 +37,29 @@ class ServiceArguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
-    """A checkpoint directory, a run's directory or a sweep's best.json, on a disk that every node sees, or s3://."""
+    """Checkpoint directory, run directory or a sweep's best.json, on a disk that all nodes can read, or s3://."""
     num_replicas: int = Field(default=1, ge=1)
+    """Number of service processes."""
     num_cpus: float = Field(default=1.0, gt=0)
-    """Of a replica; also the threads of its network and of its decoders."""
+    """CPUs of each replica; also the number of threads of its network and of its decoders."""
     num_gpus: float = Field(default=0.0, ge=0)
-    """Of a replica; 0 runs on CPUs."""
+    """Number of GPUs for each replica; 0: it runs on CPUs."""
     max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
-    """Largest image taken, bytes; the checkpoint's own limit applies too."""
+    """Largest encoded image that is accepted, bytes; the checkpoint's own limit applies too."""
     max_batch_size: int = Field(default=8, ge=1, le=MAX_ONGOING_REQUESTS)
-    """Images a forward pass. A CPU's time grows with the batch, so more would only make its first image wait;
-    a GPU gains up to the limit."""
+    """Most images of a forward pass. On a CPU the time grows with the batch, so a larger one would only delay its
+    first image; a GPU gains up to the limit."""
     batch_wait_timeout_s: float = Field(default=0.01, ge=0)
-    """How long the first image of a batch waits for others, seconds; short beside an answer of some 50 ms."""
+    """Longest time that the first image of a batch waits for others, seconds; short compared with an answer's 50 ms."""
 
 
 def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
-    """Say what is served, from the manifest."""
+    """Return the description of a model, from its manifest.
+
+    Args:
+        predictor: The model.
+        max_image_bytes: Largest encoded image that the service accepts, bytes.
+    """
     manifest = predictor.manifest
     calibration = manifest.calibration
     return ModelCard(
@@ -74,7 +80,7 @@ def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
 
 
 class Service:
-    """The Predictor behind Serve's queue."""
+    """A replica's predictor, its threads and its batching."""
 
     def __init__(self, arguments: ServiceArguments) -> None:
         """Load the model: a replica counts as ready when this returns.
@@ -83,18 +89,22 @@ class Service:
             CheckpointError: The checkpoint can't be used.
         """
         num_threads = max(1, int(arguments.num_cpus))
-        torch.set_num_threads(num_threads)  # torch would take all of the machine's, whatever Ray assigned
+        torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
         self._predictor = Predictor.load(arguments.checkpoint)
         self.card = build_card(self._predictor, arguments.max_image_bytes)
         self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
-        # One thread: the network's own threads share the CPUs already, and two would take turns badly.
+        # A single thread: the kernels use several threads themselves, and two forward passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._predict: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
             max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
         )(self._predict_all)
 
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
-        """Decode, wait for a batch, answer.
+        """Decode an image, wait for a batch, and return the prediction.
+
+        Args:
+            upload: The encoded image.
+            patient: What the request has about the patient.
 
         Raises:
             DecodeError: The bytes aren't a usable image.
@@ -105,7 +115,11 @@ class Service:
         return prediction.model_copy(update={"image_id": upload.image_id})
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
-        """Return the explanation as PNG.
+        """Return the explanation of an image as PNG.
+
+        Args:
+            upload: The encoded image.
+            diagnosis: One of the card's diagnoses.
 
         Raises:
             DecodeError: The bytes aren't a usable image.

@@ -1,4 +1,4 @@
-"""From a request's body to one encoded image, in memory, and never more of it than allowed."""
+"""Reads one encoded image from a request's body into memory, and never more bytes than allowed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from melanoma_ray.schema import Sex, Site
 from melanoma_ray.serving.problems import ProblemError
 
 FIELD = "image"
-"""Of a multipart form."""
+"""Name of the multipart form's field that has the image."""
 _FORM_OVERHEAD_BYTES = 64 * 1024
-"""Boundaries, part headers and small other fields that a form may have beside the image."""
+"""Allowance for a form's boundaries, part headers and small other fields, bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
-    """One image as it came."""
+    """One image as it was sent."""
 
     encoded: bytes
     image_id: str | None
@@ -31,24 +31,25 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patient:
-    """What the request tells beside the image; none: unknown."""
+    """What the request has about the patient; none: unknown."""
 
     age: float | None
-    """Years."""
+    """Age, years."""
     sex: Sex | None
     site: Site | None
-    """Of the lesion."""
+    """Site of the lesion on the body."""
 
 
 async def read_upload(request: Request, *, max_bytes: int) -> Upload:
-    """Read a raw body, or the field ``image`` of a multipart form.
+    """Return the image of a raw body, or of the field ``image`` of a multipart form.
 
     Args:
-        request: Its body not yet read.
-        max_bytes: Largest encoded image.
+        request: Request whose body hasn't been read yet.
+        max_bytes: Largest encoded image, bytes.
 
     Raises:
-        ProblemError: Too large, by its Content-Length or while it streams; or a form without the image.
+        ProblemError: The body is too large, by its Content-Length or while it is received; or it is a form without
+            an image.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _read_form(request, max_bytes)
@@ -59,7 +60,7 @@ async def read_upload(request: Request, *, max_bytes: int) -> Upload:
 
 
 async def _limited(request: Request, max_bytes: int, overhead_bytes: int = 0) -> AsyncGenerator[bytes, None]:
-    """Yield the body, and refuse it as soon as the image in it must be larger than allowed."""
+    """Yield the body in pieces, and refuse it as soon as its image must be larger than allowed."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes + overhead_bytes:
         raise _too_large(int(declared), max_bytes)
@@ -82,7 +83,7 @@ def _too_large(num_bytes: int, max_bytes: int) -> ProblemError:
 async def _read_form(request: Request, max_bytes: int) -> Upload:
     body = _limited(request, max_bytes, _FORM_OVERHEAD_BYTES)
     parser = MultiPartParser(request.headers, body, max_files=1, max_fields=16)
-    parser.spool_max_size = max_bytes + _FORM_OVERHEAD_BYTES  # the default moves 1 MB and more to a file on disk
+    parser.spool_max_size = max_bytes + _FORM_OVERHEAD_BYTES  # by default 1 MB and more would go to a file on disk
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -102,5 +103,5 @@ async def _read_form(request: Request, max_bytes: int) -> Upload:
 
 
 def _image_id(filename: str | None) -> str | None:
-    """Return the name without folders and ending; some browsers on Windows send the whole path."""
+    """Return a file's name without folders and ending; some browsers on Windows send the whole path."""
     return PurePosixPath(PureWindowsPath(filename or "").name).stem or None

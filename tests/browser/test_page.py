@@ -110,9 +110,9 @@ def test_it_shows_what_the_network_looked_at(visit: Visit, image: Path) -> None:
     page = visit.page
     choose(page, image)
     expect_answer(page)
-    page.get_by_label("What speaks for").select_option("nevus")
+    page.get_by_label("Evidence for").select_option("nevus")
     page.get_by_role("button", name="Show what the network looked at").click()
-    overlay = page.get_by_alt_text("bright where it speaks for nevus")
+    overlay = page.get_by_alt_text("bright where it is evidence for nevus")
     expect(overlay).to_be_visible()
     page.wait_for_function("document.getElementById('overlay').naturalWidth > 0")
 
@@ -128,7 +128,7 @@ def test_the_keyboard_is_enough(visit: Visit, image: Path) -> None:
     chooser.value.set_files(image)
     expect_answer(page)
     page.keyboard.press("Tab")
-    expect(page.get_by_label("What speaks for")).to_be_focused()
+    expect(page.get_by_label("Evidence for")).to_be_focused()
     page.keyboard.press("Tab")
     button = page.get_by_role("button", name="Show what the network looked at")
     expect(button).to_be_focused()
@@ -199,7 +199,7 @@ def test_nothing_is_cut_off_on_any_screen(
 
 def test_the_description_for_programs_works_offline_and_without_scripts(visit: Visit) -> None:
     page = visit.page
-    page.get_by_role("link", name="How programs can ask").click()
+    page.get_by_role("link", name="HTTP interface for programs").click()
     expect(page.get_by_role("heading", name="HTTP interface")).to_be_visible()
     expect(page.get_by_text("/v1/predict").first).to_be_visible()
     assert page.locator("script").count() == 0

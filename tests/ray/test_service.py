@@ -288,7 +288,7 @@ def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
 
 
 def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
-    with pytest.raises(ServiceError, match="already, but not at port"):
+    with pytest.raises(ServiceError, match="but not at port"):
         start_service(checkpoint, port=free_port())
 
 

@@ -162,7 +162,7 @@ def test_an_explanation_that_is_no_problem_document_is_told_apart(server: Server
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://[::"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with Client(url) as client:
-        assert "not a service's address" in error_of(client.model)
+        assert "not an HTTP address" in error_of(client.model)
 
 
 def test_silence_ends_after_the_timeout(server: Server) -> None:

@@ -45,8 +45,8 @@ def test_a_report_without_roc_history_and_gallery_says_so():
     page = replace(evaluation_page(), roc=None, history=[], gallery=[])
     reader = Reader(render_evaluation(page))
     assert sum(tag == "svg" for tag, _ in reader.elements) == 2
-    assert "the test split lacks one of them" in reader.words()
-    assert "No images were chosen to be shown." in reader.words()
+    assert "There is no ROC curve" in reader.words()
+    assert "There are no images to show." in reader.words()
 
 
 def test_a_figure_without_numerator_names_its_images_only():

@@ -50,5 +50,5 @@ def test_a_file_name_with_markup_is_shown_as_text():
 
 
 def test_a_row_with_neither_decision_nor_error_is_refused_by_name():
-    with pytest.raises(DataError, match="'lost' has neither"):
+    with pytest.raises(DataError, match="'lost': expected an error"):
         replace(worklist_row("lost", None), error=None)
