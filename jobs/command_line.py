@@ -1,7 +1,7 @@
-"""A job's command line, made from its dataclass; melanoma.toml and the environment may give what is always the same.
+"""A job's command line, made from its dataclass, with defaults from environment variables and melanoma.toml.
 
-data, storage, name and url are taken from the command line, or else from MELANOMA_DATA and its like, or else from
-melanoma.toml in the working directory, as far as the job has them. What didn't come from the command line is printed.
+A job that has data, storage, name or url takes it from its command line, else from an environment variable such as
+MELANOMA_DATA, else from melanoma.toml in the working directory. A value that isn't from the command line is printed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Arguments = TypeVar("Arguments")
 
 SETTINGS_FILE = "melanoma.toml"
 SETTINGS = ("data", "storage", "name", "url")
-"""What the file and the environment may say."""
+"""Settings that the file and environment variables may give."""
 _HELP_FLAGS = {"-h", "--help"}
 
 
 def parse(arguments: type[Arguments], program: str | None = None) -> Arguments:
-    """Return what the command line says.
+    """Return a job's arguments from the command line and the defaults around it.
 
     Args:
-        arguments: Dataclass of the job.
-        program: What to call the job in its help; by default as it was started.
+        arguments: Dataclass of the job's arguments.
+        program: Name of the job in its help; by default the command that started it.
 
     Raises:
         ConfigError: melanoma.toml has an unknown key, or can't be read.
@@ -56,20 +56,20 @@ def parse(arguments: type[Arguments], program: str | None = None) -> Arguments:
 
 
 def _program() -> str:
-    """Return how this process was started: ``python -m jobs.train``, not the path of a file."""
+    """Return the command that started this process, such as ``python -m jobs.train``, not the path of a file."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec else Path(sys.argv[0]).name
 
 
 def read_settings(names: Sequence[str], words: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return value and source of each setting that a job has and its command line doesn't give.
+    """Return value and source of each of ``SETTINGS`` that a job has and its command line doesn't give.
 
     Args:
-        names: Of the job's fields.
-        words: Of its command line.
+        names: Names of the job's arguments.
+        words: Words of the job's command line.
 
     Raises:
-        ConfigError: melanoma.toml has an unknown key or a value that is no text, or isn't TOML.
+        ConfigError: melanoma.toml has an unknown key or a value that isn't text, or isn't TOML.
     """
     found = {name: (value, SETTINGS_FILE) for name, value in _read_file().items()}
     for name in SETTINGS:
@@ -108,8 +108,8 @@ def experiment_choice() -> object:
     files = [word for word in sys.argv[1:] if word.endswith(".json") and not word.startswith("-")]
     choices |= {name: read_experiment(name) for name in files[:1]}
     if not files:
-        choices[_ANY_FILE] = choices["lite0"]  # for the help only: a word like it is read as a file
-        descriptions[_ANY_FILE] = "What a sweep (best.json) or a checkpoint (manifest.json) holds."
+        choices[_ANY_FILE] = choices["lite0"]  # for the help only: a name that ends like this is read as a file
+        descriptions[_ANY_FILE] = "Experiment in the best.json of a sweep or the manifest.json of a checkpoint."
     return tyro.extras.subcommand_type_from_defaults(choices, descriptions, prefix_names=False)
 
 

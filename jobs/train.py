@@ -34,7 +34,7 @@ class TrainArguments:
     use_gpu: bool = False
     """Give each worker one GPU."""
     cpus_per_worker: float | None = None
-    """Logical CPUs that Ray reserves for each worker; by default the workers share half of this machine's CPUs, and
+    """Logical CPUs reserved for each worker; by default the workers share half of this machine's CPUs;
     on a cluster each gets 4."""
     max_failures: int = 3
     """Number of failures from which the run recovers by itself, starting again from its newest progress."""
@@ -44,14 +44,13 @@ class TrainArguments:
     folds: bool = False
     """Train one network for each fold of the data, on the other folds, and write one checkpoint with all of them."""
     num_seeds: int = 1
-    """Number of networks to train, with the experiment's seed and the following ones, and to write as one
-    checkpoint."""
+    """Number of networks to train, with the experiment's seed and those after it, and to write as one checkpoint."""
     checkpoint_every_minutes: float = 10.0
-    """Minutes between saves of progress within an epoch; 0: progress is saved only at the end of an epoch and when a
-    node is about to be removed."""
+    """Minutes between saves of progress within an epoch;
+    0: progress is saved only at the end of an epoch and when a node is about to be removed."""
     mlflow_uri: str | None = None
-    """MLflow tracking server (http://…) or sqlite:///FILE to log to, with the extra ``mlflow`` installed; TensorBoard
-    event files are always written."""
+    """MLflow tracking server (http://…) or sqlite:///FILE to log to; needs the extra ``mlflow``.
+    TensorBoard event files are always written."""
 
 
 def main(arguments: TrainArguments) -> RunDirectory:

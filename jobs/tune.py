@@ -30,7 +30,7 @@ class TuneArguments:
     use_gpu: bool = False
     """Give each worker one GPU."""
     cpus_per_worker: float | None = None
-    """Logical CPUs that Ray reserves for each worker; by default the workers share half of this machine's CPUs, and
+    """Logical CPUs reserved for each worker; by default the workers share half of this machine's CPUs;
     on a cluster each gets 4."""
 
 

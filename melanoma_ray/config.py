@@ -151,11 +151,11 @@ class AugmentationConfig:
     """Share of training images whose age, sex and site are hidden, in [0, 1], so that the network learns to do
     without them; unused without model.uses_metadata."""
     mixup_alpha: Annotated[float, Range(0)] = 0.0
-    """Parameter α of the Beta(α, α) distribution of the weights with which two images of a batch are blended (mixup),
-    0 or more; 0: no mixup."""
+    """Parameter α of the Beta(α, α) distribution of the weight of an image in a blend of two (MixUp), 0 or more;
+    0: no MixUp."""
     cutmix_alpha: Annotated[float, Range(0)] = 0.0
-    """Parameter α of the Beta(α, α) distribution of the share of an image that a square of another one leaves
-    uncovered (CutMix), 0 or more; 0: no CutMix. Where both are set, each batch uses one of them, with equal chance."""
+    """Parameter α of the Beta(α, α) distribution of the share of an image that stays where a square of another image
+    is pasted over it (CutMix), 0 or more; 0: no CutMix. Where both are set, a coin decides for each batch."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -201,8 +201,7 @@ class OptimizerConfig:
     max_gradient_norm: Annotated[float, Range(above=0)] = 5.0
     """Norm to which larger gradients are scaled down; more than 0."""
     ema_decay: Annotated[float | None, Range(above=0, below=1)] = None
-    """Decay per step of the moving average of the weights that is evaluated and kept, in (0, 1); none: no average,
-    the weights themselves are."""
+    """Decay per step of the moving average of the weights that is evaluated and kept, in (0, 1); none: no average."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -238,7 +237,7 @@ class Experiment:
     """Side of the input in the first epoch as a share of model.image_side, in (0, 1]; it grows evenly and reaches
     the whole side for the last quarter of the epochs (progressive resizing)."""
     patience_epochs: Annotated[int | None, Range(1)] = None
-    """Number of epochs, 1 or more, without a better validation balanced accuracy after which training stops early;
+    """Number of epochs without a better validation balanced accuracy after which training ends, 1 or more;
     none: all epochs are trained."""
     sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
     """How often an image is shown in an epoch. uniform: once; sqrt, balanced: in proportion to 1/√n or 1/n, where n
@@ -246,8 +245,7 @@ class Experiment:
     global_batch_size: Annotated[int, Range(1)] = 32
     """Number of images of an optimizer step, over all workers, 1 or more; a multiple of the number of workers."""
     num_accumulations: Annotated[int, Range(1)] = 1
-    """Number of parts, 1 or more, in which a worker processes its share of a batch to save memory; their gradients
-    are added up."""
+    """Number of parts in which a worker processes its share of a batch, to save memory, 1 or more."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the forward and backward pass; auto: bf16 where the hardware multiplies in it, else fp32."""
     seed: Annotated[int, Range(0)] = 0

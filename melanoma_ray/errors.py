@@ -1,24 +1,23 @@
-"""Every error this project raises on purpose, and the one rule they share.
+"""Every error that this project raises on purpose, and the rule for their messages.
 
     MelanomaRayError
-    ├── ConfigError         a setting out of its range, or two that contradict each other
-    ├── DataError           a collection or a prepared dataset that can't be used
-    │   └── DecodeError     one image that can't be used: it goes to quarantine
-    ├── TrainingError       a run or a sweep that came to no weights
-    ├── CheckpointError     a checkpoint of another format, damaged, or not there
-    ├── MetricError         a figure that isn't defined for these images
-    └── ServiceError        the service can't start, or doesn't answer
+    ├── ConfigError         a setting is out of its range, or two settings contradict each other
+    ├── DataError           a collection or a prepared dataset can't be used
+    │   └── DecodeError     one image can't be used; preparation puts it into quarantine
+    ├── TrainingError       a run or a sweep ended without weights
+    ├── CheckpointError     a checkpoint is missing, damaged or of another format version
+    ├── MetricError         a metric isn't defined for these images
+    └── ServiceError        the service can't start, or doesn't answer as agreed
 
-The message says what is wrong, its value, what is allowed and what to do. Errors cross process
-borders (Ray pickles what a worker raises), so an error with fields of its own says in
-``__reduce__`` how to build it again.
+A message has what is wrong, its value, what is allowed and what to do. Ray pickles what a worker raises, so an error
+with fields of its own defines in ``__reduce__`` how to build it again.
 """
 
 from __future__ import annotations
 
 
 class MelanomaRayError(Exception):
-    """Base of all errors raised on purpose; its text is fit to be shown to the user."""
+    """Base of all errors raised on purpose; the message is meant to be shown to the user."""
 
 
 class ConfigError(MelanomaRayError):
@@ -34,17 +33,17 @@ class DecodeError(DataError):
 
     Attributes:
         fault: Name of the reason, one of ``schema.FAULTS``.
-        detail: What exactly was met, for a person.
+        detail: Description of what exactly is wrong with the image.
     """
 
     def __init__(self, fault: str, detail: str) -> None:
-        """Keep the reason apart from the text, so that quarantine can store both."""
+        """Keep both fields, so that quarantine can store them in columns of their own."""
         super().__init__(f"{fault}: {detail}")
         self.fault = fault
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[DecodeError], tuple[str, str]]:
-        """Rebuild from the two fields, not from the joined text."""
+        """Rebuild from the two fields; by default it would be from the message, which joins them."""
         return type(self), (self.fault, self.detail)
 
 
@@ -57,7 +56,7 @@ class CheckpointError(MelanomaRayError):
 
 
 class MetricError(MelanomaRayError):
-    """A figure of merit is not defined for these images."""
+    """A metric is not defined for these images."""
 
 
 class ServiceError(MelanomaRayError):

@@ -1,4 +1,4 @@
-"""The range of a setting as part of its type: checked by one function, and read by help, docs and search spaces."""
+"""The range of a setting as part of its type: checked by one function, and used by messages and search spaces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which numbers a setting may be; stands in its annotation: ``dropout: Annotated[float, Range(0, below=1)]``.
+    """Numbers that a setting may have, in its annotation: ``dropout: Annotated[float, Range(0, below=1)]``.
 
     >>> str(Range(0, 1)), str(Range(0, below=1)), str(Range(above=0)), str(Range(1))
     ('[0, 1]', '[0, 1)', 'more than 0', '1 or more')
@@ -32,21 +32,21 @@ class Range:
     """All numbers allowed are smaller than this one."""
 
     def __contains__(self, value: float) -> bool:
-        """Tell whether a number is allowed; NaN never is."""
+        """Return whether a number is allowed; NaN never is."""
         return self.least <= value <= self.greatest and self.above < value < self.below
 
     @property
     def low(self) -> float:
-        """The lower end, whether it is allowed or not."""
+        """The lower end, whether the end itself is allowed or not."""
         return max(self.least, self.above)
 
     @property
     def high(self) -> float:
-        """The upper end, whether it is allowed or not."""
+        """The upper end, whether the end itself is allowed or not."""
         return min(self.greatest, self.below)
 
     def __str__(self) -> str:
-        """Return the range as messages and docs write it."""
+        """Return the range as in messages and help texts."""
         is_open = self.above > -math.inf
         if self.high == math.inf:
             return f"more than {self.low:g}" if is_open else f"{self.low:g} or more"
@@ -55,7 +55,7 @@ class Range:
 
 @functools.cache
 def field_types(settings: type) -> dict[str, Any]:
-    """Return each field's annotation, ranges included."""
+    """Return the type annotations of a dataclass's fields by name, including ranges."""
     hints = get_type_hints(settings, include_extras=True)
     return {one.name: hints[one.name] for one in dataclasses.fields(settings)}
 
@@ -68,14 +68,14 @@ def range_of(annotation: object) -> Range | None:
 
 
 def check_ranges(settings: DataclassInstance, prefix: str = "") -> None:
-    """Refuse a setting that is out of its range; none is allowed where the type allows it.
+    """Refuse settings that are out of their range; none is accepted for a setting whose type allows none.
 
     Args:
         settings: An instance of a dataclass.
-        prefix: Dotted name under which the command line knows the dataclass, such as ``optimizer.``.
+        prefix: Start of the settings' names on the command line, such as ``optimizer.``.
 
     Raises:
-        ConfigError: The first that is.
+        ConfigError: A setting is out of its range; the message has the first one.
     """
     for name, annotation in field_types(type(settings)).items():
         allowed, value = range_of(annotation), getattr(settings, name)

@@ -1,4 +1,7 @@
-"""Named experiments: a function each, with the reasons for what it sets."""
+"""Recipes: named experiments, each a function whose docstring has the reasons for its settings.
+
+The first line of each docstring is the recipe's description on the command line.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from melanoma_ray.config import (
 
 
 def baseline() -> Experiment:
-    """The seed: the CNN of TensorFlow's image classification tutorial, as it was trained there.
+    """The CNN of TensorFlow's image classification tutorial, trained as there: what this project began with.
 
-    Adam at a constant 0.001, batches of 32, 180×180 pixels, 20 epochs; horizontal flips, rotation
-    and zoom by a tenth (of a turn: ±36°), dropout 0.2; no class weights, no averaging.
+    Adam at a constant 0.001, batches of 32, 180×180 pixels, 20 epochs; horizontal flips, rotation by up to a tenth
+    of a turn (±36°), zoom by up to a tenth, dropout 0.2; no class weights, no moving average.
     https://www.tensorflow.org/tutorials/images/classification
     """
     return Experiment(
@@ -37,17 +40,20 @@ def baseline() -> Experiment:
 
 
 def lite0() -> Experiment:
-    """EfficientNet-Lite0 from ImageNet weights, at its own 224 pixels: the best accuracy for a CPU's time.
+    """EfficientNet-Lite0 from ImageNet weights at its native 224 pixels: the best accuracy for a CPU's time.
 
-    A lesion has no up, so all turns and flips are free data; windows of half the picture and more show
-    it at other sizes; colour varies by microscope, so it is jittered, but little, since colour is also a
-    sign. Some images are blended, because otherwise single ones are learnt by heart: in the nine-class
-    ISIC set 137 stand under two diagnoses. The input grows from 60 % of its side, since early epochs
-    learn as well from small pictures and are done in a third of the time (arXiv:2104.00298). The first
-    stages stay as they are: edges and colours need no relearning. The moving average halves the noise of
-    a small validation split. Batches are small, since a small collection has few steps in an epoch: with
-    32 images it came to 0.673 of the nine-class set's validation images, with 16 to 0.69 and more. Many
-    workers want a larger one (``--global-batch-size``).
+    - Augmentation: all rotations and flips, because a lesion has no natural orientation; random crops of half the
+      image or more, which show it at other sizes; colour jitter, because colour varies between microscopes, but
+      little, because colour is also a diagnostic sign.
+    - MixUp, because otherwise the network memorises single images: in the nine-class ISIC set 137 images are labelled
+      with two diagnoses.
+    - Progressive resizing from 60 % of the side, because early epochs learn as well from small images in a third of
+      the time (arXiv:2104.00298).
+    - The first stages stay frozen: filters for edges and colours needn't be learnt again.
+    - The moving average of the weights halves the noise of a small validation split.
+    - Batches are small, because a small collection has few steps in an epoch: with 32 images the accuracy on the
+      nine-class set's validation images was 0.673, with 16 images 0.69 and more. With many workers use larger batches
+      (``--global-batch-size``).
     """
     return Experiment(
         model=ModelConfig(
@@ -63,10 +69,10 @@ def lite0() -> Experiment:
 
 
 def lite2() -> Experiment:
-    """EfficientNet-Lite2 at its own 260 pixels: better than ``lite0``, for three times its work.
+    """EfficientNet-Lite2 at its native 260 pixels: better than ``lite0``, for three times its work.
 
-    One stage more is frozen, the one whose feature maps are largest: a step takes a third less time. An image is
-    judged by its mean over four flips. With more to learn it learns for longer. Everything else follows ``lite0``.
+    One more stage is frozen, the one with the largest feature maps, so a step takes a third less time. In inference
+    logits are averaged over four views. A larger network is trained for more epochs. All else is as in ``lite0``.
     """
     small = lite0()
     model = replace(small.model, network="tf_efficientnet_lite2", image_side=260, num_frozen_stages=3, num_views=4)
@@ -74,12 +80,13 @@ def lite2() -> Experiment:
 
 
 def convnext() -> Experiment:
-    """ConvNeXt-Tiny at 288 pixels, for GPUs: a network of the class that wins ISIC challenges.
+    """ConvNeXt-Tiny at 288 pixels, for GPUs: a network of the kind that wins ISIC challenges.
 
-    Weights come from timm's hub (ImageNet-12k, then 1k). A transformer-like network wants AdamW's small
-    rates and layer-wise decay, since its early layers are right already; MixUp and CutMix by turns, a
-    window of the image, and drawn hairs keep it from learning single images. Compiled, since minutes
-    of compilation are little beside hours of training. Batches of 128: scale with the number of GPUs.
+    The pretrained weights are timm's (ImageNet-12k, then 1k). A transformer-like network needs small learning rates,
+    and smaller ones in early layers (``layer_decay``), which are good already. MixUp and CutMix alternating at random,
+    random crops, erased squares and drawn hairs keep it from memorising single images. It is compiled, because minutes
+    of compilation are little compared with hours of training. Batches have 128 images; scale them with the number of
+    GPUs.
     """
     return Experiment(
         model=ModelConfig(

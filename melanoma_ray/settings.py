@@ -1,4 +1,4 @@
-"""Settings by their dotted names, and their way to JSON and back: what command lines, sweeps and checkpoints share."""
+"""Settings by their dotted names, and as JSON: shared by command lines, sweeps and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from melanoma_ray.ranges import field_types
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """Return nested plain dictionaries, fit for JSON.
+    """Return settings as nested dictionaries that JSON can hold.
 
     Raises:
-        ConfigError: It is none of the dataclasses of ``config``.
+        ConfigError: They aren't one of the dataclasses of ``config``.
     """
     if not is_dataclass(config) or isinstance(config, type):
         msg = f"{config!r} is not one of the settings of melanoma_ray.config"
@@ -25,10 +25,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def experiment_from_dict(data: dict[str, Any]) -> Experiment:
-    """Rebuild an experiment from ``to_dict``.
+    """Return the experiment from which ``to_dict`` made a dictionary.
 
     Raises:
-        ConfigError: A field is unknown, has another type or is out of its range.
+        ConfigError: A field is unknown, has the wrong type or is out of its range.
     """
     _refuse_unknown(data, to_dict(Experiment()), "")
     try:
@@ -63,7 +63,7 @@ def get_setting(experiment: Experiment, dotted_name: str) -> Any:  # noqa: ANN40
 
 
 def field_annotation(dotted_name: str) -> object:
-    """Return the annotation of one of an experiment's fields, range included.
+    """Return the type annotation of one of an experiment's fields, including its range.
 
     Raises:
         ConfigError: There is no such field.
@@ -82,7 +82,7 @@ def with_setting(experiment: Experiment, dotted_name: str, value: object) -> Exp
     """Return the experiment with one field changed, named as on the command line.
 
     Raises:
-        ConfigError: There is no such field, or the value has another type or is out of its range.
+        ConfigError: There is no such field, or the value has the wrong type or is out of its range.
 
     >>> with_setting(Experiment(), "loss.label_smoothing", 0.1).loss.label_smoothing
     0.1

@@ -1,7 +1,7 @@
-"""Directories on any filesystem that pyarrow can name, written whole or not at all.
+"""Files and directories on any filesystem of pyarrow, local or remote.
 
-A file that says "this directory is complete" (dataset.json, manifest.json …) is written last and in
-one piece, so a reader that starts from it never sees half of anything, on a disk or in s3://.
+A directory counts as complete when it has its last file (dataset.json, manifest.json …), which is written in one
+piece, so a reader that starts from that file never sees half of a directory, on a disk or in s3://.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from melanoma_ray.errors import DataError
 
 
 def is_local(uri: str) -> bool:
-    """Tell a path of this machine from an address such as s3://bucket/key."""
+    """Return whether this is a path on this machine, and not an address such as s3://bucket/key."""
     return "://" not in uri
 
 
 def absolute(uri: str) -> str:
-    """Return a name that other processes, in other working directories, understand too."""
+    """Return the path made absolute, so that processes with another working directory can use it."""
     return str(Path(uri).expanduser().absolute()) if is_local(uri) else uri.rstrip("/")
 
 
 def join(uri: str, *names: str) -> str:
-    """Return the address of something inside a directory."""
+    """Return the address of a file or directory inside a directory."""
     return "/".join([uri.rstrip("/"), *names])
 
 
 def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return pyarrow's filesystem and the path on it.
 
-    What follows the host or bucket is taken as it stands: spaces, ``%`` and ``?`` are letters of the name.
+    The part after the host or bucket is used as it is: spaces, ``%`` and ``?`` are part of the name, not encodings.
 
     Raises:
         DataError: The scheme is unknown to pyarrow, or its address is malformed.
@@ -57,31 +57,36 @@ def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
     return filesystem, f"{root.rstrip('/')}/{name}" if name else root
 
 
-@functools.cache  # a client finds its region and its credentials once, not once per image
+@functools.cache  # a client looks up its region and credentials when it is made: once, not once per image
 def _open_remote(address: str) -> tuple[pafs.FileSystem, str]:
     filesystem, root = pafs.FileSystem.from_uri(address)
     return filesystem, root
 
 
 def exists(uri: str) -> bool:
-    """Tell whether there is a file or a directory."""
+    """Return whether there is a file or a directory of this name."""
     filesystem, path = resolve(uri)
     return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileInfo:
-    """A file, as a listing tells of it."""
+    """One file of a listing."""
 
     path: str
-    """As ``read_bytes`` takes it."""
+    """Path or address, as for ``read_bytes``."""
     num_bytes: int
     modified_ns: int
-    """Since 1970, nanoseconds."""
+    """Modification time, nanoseconds since 1970."""
 
 
 def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
-    """Return all files below, sorted by path; none where there is nothing."""
+    """Return the files of a directory, sorted by path; none if there is no such directory.
+
+    Args:
+        uri: The directory.
+        recursive: Include the files of its subdirectories.
+    """
     filesystem, path = resolve(uri)
     infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
     prefix = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
@@ -94,25 +99,25 @@ def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
 
 
 def list_files(uri: str) -> list[str]:
-    """Return the paths of all files below, sorted."""
+    """Return the paths of all files in a directory and its subdirectories, sorted."""
     return [info.path for info in list_infos(uri)]
 
 
 def is_file(uri: str) -> bool:
-    """Tell whether there is a file."""
+    """Return whether there is a file of this name."""
     filesystem, path = resolve(uri)
     return bool(filesystem.get_file_info(path).type == pafs.FileType.File)
 
 
 def read_bytes(uri: str) -> bytes:
-    """Return a file's content; a missing one raises FileNotFoundError."""
+    """Return a file's content; raises FileNotFoundError if there is none."""
     filesystem, path = resolve(uri)
     with filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
 
 
 def write_bytes(uri: str, content: bytes | memoryview) -> None:
-    """Write a file in one piece: a reader sees the old content or the new, never a part."""
+    """Write a file in one piece: a reader sees either the old content or the new, never a part of it."""
     filesystem, path = resolve(uri)
     parent = path.rsplit("/", 1)[0]
     filesystem.create_dir(parent, recursive=True)
@@ -132,10 +137,10 @@ def write_bytes(uri: str, content: bytes | memoryview) -> None:
 
 
 def read_json(uri: str) -> dict[str, Any]:
-    """Return a JSON object.
+    """Return the JSON object in a file.
 
     Raises:
-        DataError: The file isn't there, or isn't a JSON object.
+        DataError: The file doesn't exist, or isn't a JSON object.
     """
     try:
         content = json.loads(read_bytes(uri))
@@ -152,12 +157,17 @@ def read_json(uri: str) -> dict[str, Any]:
 
 
 def write_json(uri: str, content: Mapping[str, Any]) -> None:
-    """Write a JSON object in one piece, for people too."""
+    """Write a JSON object in one piece, indented so that people can read it."""
     write_bytes(uri, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """Return a Parquet file, or all Parquet files of a directory, as one table."""
+    """Return a Parquet file, or all Parquet files of a directory, as one table.
+
+    Args:
+        uri: The file or directory.
+        columns: Names of the columns to read; none: all.
+    """
     filesystem, path = resolve(uri)
     return pq.read_table(path, columns=columns, filesystem=filesystem)
 
@@ -170,7 +180,7 @@ def write_table(uri: str, table: pa.Table) -> None:
 
 
 def delete_directory(uri: str) -> None:
-    """Delete a directory and what is in it; nothing happens where there is none."""
+    """Delete a directory and everything in it, if it exists."""
     filesystem, path = resolve(uri)
     if filesystem.get_file_info(path).type == pafs.FileType.Directory:
         filesystem.delete_dir(path)

@@ -51,7 +51,7 @@ class ProblemError(ServiceError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[ProblemError], tuple[str, str]]:
-        """Rebuild from the two fields, not from the joined text."""
+        """Rebuild from the two fields; by default it would be from the message, which joins them."""
         return type(self), (self.slug, self.detail)
 
 
