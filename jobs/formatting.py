@@ -12,9 +12,9 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
-from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.triage.batch import TriageResult
+from melanoma_ray.tuning.space import SPACE
 from melanoma_ray.tuning.sweep import SweepResult
 
 _ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
@@ -28,7 +28,8 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
     for title, counts in (
         ("dropped", info.num_dropped),
         ("quarantined", info.num_quarantined),
-        ("left out, because they are none of the nine diagnoses", info.num_left_out),
+        (f"left out, because they are none of the {len(info.taxonomy)} diagnoses", info.num_left_out),
+        ("files passed over", info.passed_over),
     ):
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -36,8 +37,7 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
         lines.append(f"claimed to be {claims}: " + ", ".join(f"{count} {how}" for how, count in ends.items()))
     if info.num_rows_without_file:
         lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
-    if info.num_files_without_row:
-        lines.append(f"files left out, because the metadata table has no row for them: {info.num_files_without_row}")
+    lines += info.notes
     if info.is_synthetic:
         lines.append(SYNTHETIC_NOTICE)
     return "\n".join([*lines, f"prepared dataset: {output}", f"audit: {storage.join(output, AUDIT)}"])
@@ -62,13 +62,17 @@ def describe_run(run: RunDirectory) -> str:
 
 def describe_sweep(result: SweepResult) -> str:
     """Return a sweep's trials as a table, best first, and where the best settings are."""
-    names = list(result.trials[0].settings)
-    header = f"{BEST_METRIC:>22} {'epochs':>6}  {'status':13}" + "".join(f"{n.split('.')[-1]:>17}" for n in names)
-    lines = [header]
+    named = {dimension.name for dimension in SPACE if dimension.short}  # these stand in a trial's name
+    others = [name for name in result.trials[0].settings if name not in named]
+    width = max(len(trial.trial_id) for trial in result.trials)
+    heads = [name.split(".")[-1] for name in others]
+    lines = [f"{'trial':{width}} {'balanced':>9} {'epochs':>7}  {'status':13}" + "".join(f"  {head}" for head in heads)]
     for trial in result.trials:
         value = "–" if trial.value is None else f"{trial.value:.3f}"
-        settings = "".join(f"{_short(trial.settings[name]):>17}" for name in names)
-        lines.append(f"{value:>22} {trial.num_epochs:>6}  {trial.status:13}{settings}")
+        settings = "".join(
+            f"  {_short(trial.settings[name]):>{len(head)}}" for name, head in zip(others, heads, strict=True)
+        )
+        lines.append(f"{trial.trial_id:{width}} {value:>9} {trial.num_epochs:>7}  {trial.status:13}{settings}")
     return "\n".join(
         [*lines, f"best settings: {result.best_json}", "  python -m jobs.train " + result.best_json + " …"]
     )
@@ -94,7 +98,8 @@ def describe_triage(result: TriageResult) -> str:
     lines = [f"{count:6} {DECISION_WORDS[decision]}" for decision, count in result.num_by_decision.items()]
     if result.num_unreadable:
         lines.append(f"{result.num_unreadable:6} Unreadable: the reason is in the column error")
-    return "\n".join([*lines, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
+    lines += [f"{count:6} passed over: {reason}" for reason, count in result.passed_over.items()]
+    return "\n".join([*lines, *result.notes, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
 
 
 def describe_answer(name: str, answer: Prediction) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from melanoma_ray.model.checkpoint import find_checkpoint
-from melanoma_ray.sources.layouts import list_images
+from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
 from . import console, formatting
@@ -30,7 +30,7 @@ class PredictArguments:
 def main(arguments: PredictArguments) -> TriageResult:
     """Predict and print how many images got each decision."""
     find_checkpoint(arguments.checkpoint)
-    list_images(arguments.images)
+    list_images(arguments.images, arguments.metadata)
     console.connect()
     result = triage(
         arguments.checkpoint,

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.dataset.prepared import DatasetInfo
-from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.sources.layouts import read_collection
+from melanoma_ray.sources.taxonomies import open_taxonomy
 
 from . import console, formatting
 from .progress import show_progress
@@ -29,14 +28,18 @@ class PrepareArguments:
     metadata: tuple[str, ...] = ()
     """CSV tables with metadata of the images; by default those in or next to each folder."""
     taxonomy: str | None = None
-    """CSV table that maps further names of lesions to diagnoses, with columns name,diagnosis (docs/layouts.md)."""
+    """CSV table that maps further names of lesions to diagnoses, with columns name,diagnosis (docs/layouts.md), or
+    one of the built-in ones with two classes: benign-malignant, melanoma-other."""
+    columns: tuple[str, ...] = ()
+    """Columns of the tables that can't be recognised by their names, such as image=derm diagnosis=dx lesion=case_num;
+    also patient, age, sex, site and split."""
     config: Annotated[PrepareConfig, tyro.conf.arg(name="")] = field(default_factory=PrepareConfig)
 
 
 def main(arguments: PrepareArguments) -> DatasetInfo:
     """Prepare and print what was found."""
-    text = None if arguments.taxonomy is None else storage.read_bytes(arguments.taxonomy).decode()
-    collection = read_collection(arguments.images, arguments.metadata, load_taxonomy(text))
+    taxonomy = None if arguments.taxonomy is None else open_taxonomy(arguments.taxonomy)
+    collection = read_collection(arguments.images, arguments.metadata, taxonomy, arguments.columns)
     console.connect()
     info = prepare(collection, arguments.output, arguments.config, show_progress=show_progress)
     print(formatting.describe_dataset(info, arguments.output))

@@ -1,4 +1,4 @@
-"""The nine diagnoses of the ISIC set this project began with, and every name they go by.
+"""Diagnoses and every word they go by: the nine of the ISIC set this project began with, or one's own.
 
 Order is part of the contract: the i-th output of a network trained on all nine is ``DIAGNOSES[i]``.
 """
@@ -6,113 +6,277 @@ Order is part of the contract: the i-th output of a network trained on all nine 
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from melanoma_ray.errors import DataError
 
-DIAGNOSES: tuple[str, ...] = (
-    "actinic keratosis",
-    "basal cell carcinoma",
-    "dermatofibroma",
-    "melanoma",
-    "nevus",
-    "pigmented benign keratosis",
-    "seborrheic keratosis",
-    "squamous cell carcinoma",
-    "vascular lesion",
-)
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One class that a network may answer with."""
+
+    name: str
+    is_melanoma: bool = False
+    is_malignant: bool = False
+    """A cancer; a melanoma always is one."""
+
+
 MELANOMA = "melanoma"
-MALIGNANT: frozenset[str] = frozenset({"melanoma", "basal cell carcinoma", "squamous cell carcinoma"})
-"""Actinic keratosis is pre-malignant and not counted."""
+NINE: tuple[Diagnosis, ...] = (
+    Diagnosis("actinic keratosis"),  # pre-malignant, and not counted as malignant
+    Diagnosis("basal cell carcinoma", is_malignant=True),
+    Diagnosis("dermatofibroma"),
+    Diagnosis(MELANOMA, is_melanoma=True, is_malignant=True),
+    Diagnosis("nevus"),
+    Diagnosis("pigmented benign keratosis"),
+    Diagnosis("seborrheic keratosis"),
+    Diagnosis("squamous cell carcinoma", is_malignant=True),
+    Diagnosis("vascular lesion"),
+)
+DIAGNOSES: tuple[str, ...] = tuple(diagnosis.name for diagnosis in NINE)
+BENIGN_OR_MALIGNANT = (Diagnosis("benign"), Diagnosis("malignant", is_malignant=True))
+MELANOMA_OR_OTHER = (Diagnosis("other"), Diagnosis(MELANOMA, is_melanoma=True, is_malignant=True))
+
+Target = Literal["melanoma", "malignancy"]
+"""What a referral looks for: melanoma, or any malignancy where no diagnosis of the set is melanoma."""
 
 _TAXONOMY = "taxonomy.csv"
 _COLUMNS = ("name", "diagnosis")
+_NO_MELANOMA = frozenset(
+    {"other", "others", "not melanoma", "non melanoma", "notmelanoma", "nonmelanoma", "no melanoma"}
+)
+_COARSE = _NO_MELANOMA | {"benign", "malignant"}
+"""Words that tell no more than whether a lesion is malignant: they give way to any finer word."""
+_YES, _NO = frozenset({"yes", "true", "1"}), frozenset({"no", "false", "0"})
 
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """What the words for a lesion mean here; ``load_taxonomy`` makes one.
+    """What the words for a lesion mean; ``load_taxonomy`` and ``two_way`` make one.
 
     Attributes:
-        meanings: Normalised name → canonical diagnosis, or nothing: known, but none of the nine.
-        wider: Normalised name → every diagnosis that it may mean, where that is more than one.
+        diagnoses: The classes, in the order of a network's outputs.
+        meanings: Normalised word → name of a diagnosis, or none: known, but none of these diagnoses.
+        wider: Normalised word → every diagnosis that it may mean, where that is more than one.
+        malignancy: Normalised word → whether the lesion is malignant, where the word tells.
     """
 
+    diagnoses: tuple[Diagnosis, ...]
     meanings: Mapping[str, str | None]
     wider: Mapping[str, tuple[str, ...]]
+    malignancy: Mapping[str, bool]
 
     def parse(self, name: str) -> str | None:
-        """Return the canonical diagnosis for a name in any case, with any separator; none: it isn't one of the nine.
+        """Return the diagnosis for a word in any case, with any separator; none: it is known, but none of these.
 
         Raises:
-            DataError: The name is unknown; the message lists the known ones.
+            DataError: The word is unknown; the message lists the known ones.
+
+        >>> load_taxonomy().parse("Melanocytic_Nevi")
+        'nevus'
         """
-        normal = _normalize(name)
-        if normal in self.meanings:
-            return self.meanings[normal]
-        known, others = ", ".join(DIAGNOSES), ", ".join(sorted(set(self.meanings) - set(DIAGNOSES)))
-        msg = f"diagnosis {name!r} is unknown: expected one of {known} (or {others}); a taxonomy table can add it"
+        found = self._look_up(name)
+        if found is not None:
+            return self.meanings[found]
+        names = [diagnosis.name for diagnosis in self.diagnoses]
+        near = difflib.get_close_matches(_normalize(name), list(self.meanings), n=3, cutoff=0.75)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        msg = (
+            f"diagnosis {name!r} is unknown: expected one of {', '.join(names)}, or one of the other "
+            f"{len(self.meanings) - len(names)} words of docs/layouts.md{hint}; a taxonomy table can add it"
+        )
         raise DataError(msg)
 
     def covers(self, name: str) -> tuple[str, ...]:
-        """Return every diagnosis that a name may mean: HAM10000's ``akiec`` is also Bowen's disease, a carcinoma."""
+        """Return every diagnosis that a word may mean: HAM10000's ``akiec`` is also Bowen's disease, a carcinoma."""
         meaning = self.parse(name)
-        return self.wider.get(_normalize(name), () if meaning is None else (meaning,))
+        found = self._look_up(name) or ""
+        return self.wider.get(found, () if meaning is None else (meaning,))
 
     def knows(self, name: str) -> bool:
-        """Tell whether a name is known."""
-        return _normalize(name) in self.meanings
+        """Tell whether a word is known."""
+        return self._look_up(name) is not None
+
+    def is_fine(self, name: str) -> bool:
+        """Tell whether a word means one of the diagnoses, and not merely benign, malignant or other."""
+        return self.knows(name) and self.parse(name) is not None and _normalize(name) not in _COARSE
+
+    def _look_up(self, name: str) -> str | None:
+        """Return the word under which a name is known: itself, or one of its singulars."""
+        normal = _normalize(name)
+        return next((word for word in (normal, *_singulars(normal)) if word in self.meanings), None)
 
 
-def load_taxonomy(text: str | None = None) -> Taxonomy:
+def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
     """Return the built-in taxonomy (melanoma_ray/taxonomy.csv), with a table of one's own laid over it.
 
     Args:
-        text: A CSV with the columns name and diagnosis (one of the nine; empty: leave such images out),
-            and, if a name may mean several, covers (``actinic keratosis|squamous cell carcinoma``).
+        text: A CSV with the columns name and diagnosis (empty: leave such images out), and, if a word may mean
+            several diagnoses, covers (``actinic keratosis|squamous cell carcinoma``). With a column is_melanoma or
+            is_malignant (yes or no) the table defines classes of its own: its diagnoses are the classes then, in
+            the order in which they first appear, in place of the nine. Bytes may be UTF-8 with or without a byte
+            order mark, UTF-16 or Latin-1; columns may be divided by commas, semicolons or tabs.
 
     Raises:
-        DataError: The table has no such columns, or names a diagnosis that isn't one of the nine.
+        DataError: The table has no such columns, or names a diagnosis that isn't among the classes.
     """
-    rows = [*_read_rows(_built_in_text()), *([] if text is None else _read_rows(text))]
-    meanings = {_normalize(name): diagnosis for name, diagnosis, _ in rows}
-    return Taxonomy(meanings, {_normalize(name): covers for name, _, covers in rows if covers})
+    built_in, _ = _read_rows(_built_in_text())
+    own, defines_classes = ([], False) if text is None else _read_rows(text if isinstance(text, str) else _decode(text))
+    diagnoses = _own_diagnoses(own) if defines_classes else NINE
+    names = {diagnosis.name for diagnosis in diagnoses}
+    if defines_classes:
+        built_in = [row.within(names) for row in built_in]
+    for row in own:
+        for diagnosis in {*row.covers, *filter(None, [row.diagnosis])} - names:
+            msg = (
+                f"taxonomy table: {row.word!r} is said to be {diagnosis!r}: expected one of "
+                f"{', '.join(sorted(names))}; "
+                "a table with a column is_malignant (yes or no) defines diagnoses of its own"
+            )
+            raise DataError(msg)
+    rows = {row.word: row for row in [*built_in, *own]}
+    malignant = {diagnosis.name: diagnosis.is_malignant for diagnosis in diagnoses}
+    return Taxonomy(
+        diagnoses=diagnoses,
+        meanings={word: row.diagnosis for word, row in rows.items()} | {name: name for name in names},
+        wider={word: row.covers for word, row in rows.items() if row.covers},
+        malignancy={
+            word: malignant[row.diagnosis] if row.diagnosis else bool(row.is_malignant)
+            for word, row in rows.items()
+            if row.diagnosis or row.is_malignant is not None
+        },
+    )
+
+
+def two_way(taxonomy: Taxonomy, diagnoses: tuple[Diagnosis, Diagnosis]) -> Taxonomy:
+    """Return the taxonomy in which every word means one of two classes, or none where the word doesn't tell.
+
+    Args:
+        taxonomy: Finer, by whose words a lesion is malignant or a melanoma.
+        diagnoses: ``BENIGN_OR_MALIGNANT`` or ``MELANOMA_OR_OTHER``.
+    """
+    negative, positive = (diagnosis.name for diagnosis in diagnoses)
+    meanings: dict[str, str | None] = {}
+    for word, meaning in taxonomy.meanings.items():
+        is_malignant = taxonomy.malignancy.get(word)
+        is_positive = is_malignant
+        if diagnoses is MELANOMA_OR_OTHER and is_malignant is not None:
+            is_positive = None if word == "malignant" else _is_melanoma(taxonomy, meaning)
+        if diagnoses is MELANOMA_OR_OTHER and word in _NO_MELANOMA:
+            is_positive = False
+        meanings[word] = None if is_positive is None else positive if is_positive else negative
+    return Taxonomy(diagnoses, meanings | {negative: negative, positive: positive}, {}, taxonomy.malignancy)
+
+
+def _is_melanoma(taxonomy: Taxonomy, name: str | None) -> bool:
+    return any(diagnosis.is_melanoma for diagnosis in taxonomy.diagnoses if diagnosis.name == name)
+
+
+def is_coarse(name: str) -> bool:
+    """Tell the words that say no more than benign, malignant or other."""
+    return _normalize(name) in _COARSE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    word: str
+    """Normalised."""
+    diagnosis: str | None
+    covers: tuple[str, ...]
+    is_melanoma: bool | None
+    is_malignant: bool | None
+
+    def within(self, names: Collection[str]) -> _Row:
+        """Return the row in a taxonomy of other diagnoses: it keeps a meaning only if that is one of them."""
+        kept = self.diagnosis if self.diagnosis in names else None
+        return _Row(word=self.word, diagnosis=kept, covers=(), is_melanoma=None, is_malignant=self.is_malignant)
+
+
+def _own_diagnoses(rows: Sequence[_Row]) -> tuple[Diagnosis, ...]:
+    """Return the classes that a table defines, in the order in which they first appear."""
+    nine = {diagnosis.name: diagnosis for diagnosis in NINE}
+    found = []
+    for name in dict.fromkeys(row.diagnosis for row in rows if row.diagnosis):
+        own = [row for row in rows if row.diagnosis == name]
+        known = nine.get(name, Diagnosis(name))
+        is_melanoma = next((row.is_melanoma for row in own if row.is_melanoma is not None), known.is_melanoma)
+        is_malignant = next((row.is_malignant for row in own if row.is_malignant is not None), known.is_malignant)
+        found.append(Diagnosis(name, is_melanoma=is_melanoma, is_malignant=is_malignant or is_melanoma))
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)
 def _built_in_text() -> str:
-    return (resources.files("melanoma_ray") / _TAXONOMY).read_text()
+    return (resources.files("melanoma_ray") / _TAXONOMY).read_text(encoding="utf-8")
 
 
-def _read_rows(text: str) -> list[tuple[str, str | None, tuple[str, ...]]]:
-    reader = csv.DictReader(io.StringIO(text))
-    if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-        msg = f"taxonomy table: has columns {', '.join(reader.fieldnames or ())}; expected name and diagnosis"
+def _decode(content: bytes) -> str:
+    """Return a table's text, whatever a spreadsheet wrote it as."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _read_rows(text: str) -> tuple[list[_Row], bool]:
+    """Return a table's rows, and whether it tells which diagnoses are melanoma or malignant."""
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter)
+    fields = [str(name).strip().lower() for name in reader.fieldnames or ()]
+    if not set(_COLUMNS) <= set(fields):
+        msg = f"taxonomy table: has columns {', '.join(fields) or 'none'}; expected name and diagnosis"
         raise DataError(msg)
-    rows = []
-    for row in reader:
-        covers = tuple(part.strip() for part in (row.get("covers") or "").split("|") if part.strip())
-        for diagnosis in {row["diagnosis"].strip(), *covers} - {""} - set(DIAGNOSES):
-            msg = f"taxonomy table: {row['name']!r} is said to be {diagnosis!r}; expected one of {', '.join(DIAGNOSES)}"
-            raise DataError(msg)
-        rows.append((row["name"], row["diagnosis"].strip() or None, covers))
-    return rows
+    reader.fieldnames = fields
+    rows = [_read_row(row) for row in reader if (row["name"] or "").strip()]
+    return rows, bool({"is_melanoma", "is_malignant"} & set(fields))
+
+
+def _read_row(row: Mapping[str, str | None]) -> _Row:
+    covers = tuple(part.strip() for part in (row.get("covers") or "").split("|") if part.strip())
+    diagnosis = " ".join((row["diagnosis"] or "").split())
+    return _Row(
+        word=_normalize(row["name"] or ""),
+        diagnosis=(diagnosis.lower() if diagnosis.lower() in DIAGNOSES else diagnosis) or None,
+        covers=covers,
+        is_melanoma=_flag(row, "is_melanoma"),
+        is_malignant=_flag(row, "is_malignant"),
+    )
+
+
+def _flag(row: Mapping[str, str | None], name: str) -> bool | None:
+    value = (row.get(name) or "").strip().lower()
+    if value and value not in _YES | _NO:
+        msg = f"taxonomy table: {row['name']!r} has {name}={value!r}: expected yes or no"
+        raise DataError(msg)
+    return value in _YES if value else None
 
 
 def _normalize(name: str) -> str:
-    return " ".join(re.split(r"[\s_\-]+", name.strip().lower()))
+    return " ".join(re.split(r"[\s_\-,()]+", name.strip().lower().replace("’", "'"))).strip()
+
+
+def _singulars(normal: str) -> Iterable[str]:
+    """Yield the singulars that a plural may have: nevi, keratoses, carcinomas, lesions, naevi."""
+    for plural, singular in (("evi", "evus"), ("oses", "osis"), ("omata", "oma"), ("s", "")):
+        if normal.endswith(plural) and len(normal) > len(plural) + 2:
+            yield normal[: -len(plural)] + singular
 
 
 def parse_diagnosis(name: str) -> str:
-    """Return the canonical diagnosis for a name, by the built-in taxonomy.
+    """Return one of the nine diagnoses for a word, by the built-in taxonomy.
 
     HAM10000's ``akiec`` (actinic keratosis or Bowen's disease) becomes actinic keratosis and its
     ``bkl`` (solar lentigo, seborrheic or lichen-planus-like keratosis) pigmented benign keratosis,
@@ -122,7 +286,10 @@ def parse_diagnosis(name: str) -> str:
         name: Such as ``Actinic_Keratosis``, ``akiec`` or ``MEL``.
 
     Raises:
-        DataError: The name is unknown, or none of the nine; the message lists the known ones.
+        DataError: The word is unknown, or none of the nine; the message lists the known ones.
+
+    >>> parse_diagnosis("akiec")
+    'actinic keratosis'
     """
     diagnosis = load_taxonomy().parse(name)
     if diagnosis is None:
@@ -131,10 +298,23 @@ def parse_diagnosis(name: str) -> str:
     return diagnosis
 
 
-def sort_diagnoses(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct canonical names in the order of ``DIAGNOSES``."""
+def sort_diagnoses(names: Iterable[str], order: Sequence[Diagnosis] = NINE) -> tuple[str, ...]:
+    """Return the distinct names in the order of a taxonomy's diagnoses; what isn't among them is left out."""
     present = set(names)
-    return tuple(diagnosis for diagnosis in DIAGNOSES if diagnosis in present)
+    return tuple(diagnosis.name for diagnosis in order if diagnosis.name in present)
+
+
+def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[Target, tuple[str, ...]]:
+    """Return what a referral looks for among some diagnoses, and which of them it is: melanomas, else malignant ones.
+
+    >>> referred_diagnoses(BENIGN_OR_MALIGNANT)
+    ('malignancy', ('malignant',))
+    """
+    melanomas = tuple(diagnosis.name for diagnosis in diagnoses if diagnosis.is_melanoma)
+    if melanomas:
+        return "melanoma", melanomas
+    malignant = tuple(diagnosis.name for diagnosis in diagnoses if diagnosis.is_malignant)
+    return ("malignancy" if malignant else "melanoma"), malignant
 
 
 def class_numbers(names: Iterable[str], diagnoses: Sequence[str]) -> Int64[np.ndarray, " image"]:

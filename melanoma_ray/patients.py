@@ -1,9 +1,11 @@
-"""What is known of a patient (age, sex, site) as numbers for a network; what is missing is zero.
+"""Age, sex and site of a patient's lesion as numbers for a network, in which an unknown value is zero.
 
-The rule: no torch here, since every task that loads images imports this.
+The rule: no torch here, because every task that loads images imports this module.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,28 +14,60 @@ from jaxtyping import Float32
 from melanoma_ray.schema import SEXES, SITES
 
 _FINER_WORDS = {
-    "head/neck": ("scalp", "face", "ear", "neck"),
-    "torso": ("anterior torso", "posterior torso", "lateral torso", "trunk", "back", "chest", "abdomen"),
-    "palms/soles": ("acral", "hand", "foot"),
-    "oral/genital": ("genital",),
+    "head/neck": (
+        *(
+            "scalp",
+            "face",
+            "ear",
+            "neck",
+            "head",
+            "head neck",
+            "head and neck",
+            "head neck face",
+            "nose",
+            "lip",
+            "forehead",
+        ),
+        *("cheek", "chin", "eyelid", "temple"),
+    ),
+    "torso": (
+        *("anterior torso", "posterior torso", "lateral torso", "trunk", "back", "chest", "abdomen", "flank", "breast"),
+        *("buttock", "buttocks", "shoulder", "axilla", "groin"),
+    ),
+    "upper extremity": ("upper limb", "upper limbs", "arm", "forearm", "upper arm", "elbow", "wrist"),
+    "lower extremity": ("lower limb", "lower limbs", "leg", "thigh", "calf", "knee", "shin", "ankle"),
+    "palms/soles": ("acral", "hand", "foot", "hands", "feet", "palm", "sole", "palms", "soles", "palms and soles"),
+    "oral/genital": (
+        *("genital", "genital areas", "genitalia", "anogenital", "anogenital region", "oral", "mouth", "mucosa"),
+        *("oral and genital", "oral genital"),
+    ),
 }
-"""Of HAM10000 and of ISIC 2019 and 2024."""
-_SITE_OF_WORD = {site: site for site in SITES} | {word: site for site, words in _FINER_WORDS.items() for word in words}
+"""Words for each site in HAM10000, ISIC 2019 to 2026, PAD-UFES-20, Derm7pt and MILK10k, as ``_normalize`` returns
+them."""
+
+
+def _normalize(word: object) -> str:
+    return " ".join(re.split(r"[\s_/]+", str(word).strip().lower()))
+
+
+_SITE_OF_WORD = {_normalize(site): site for site in SITES} | {
+    word: site for site, words in _FINER_WORDS.items() for word in words
+}
 NUM_FEATURES = 2 + len(SEXES) + len(SITES)
-"""Whether the age is known; age, centuries from 50 years on; one for each sex and site."""
+"""Number of features: whether the age is known, (age - 50 years) / 100 years, and a 0 or 1 for each sex and site."""
 
 
 def encode_metadata(table: pd.DataFrame) -> Float32[np.ndarray, "image feature"]:
-    """Return one row an image, ``NUM_FEATURES`` wide.
+    """Return a row of ``NUM_FEATURES`` numbers for each image.
 
     Args:
-        table: With age (years), sex (one of ``SEXES``) and site (one of ``SITES``, or a collection's word for one);
-            each may be null, and another word counts as unknown.
+        table: Table with the columns age (years), sex (one of ``SEXES``) and site (one of ``SITES``, or a collection's
+            word for one). Null, and any other word, counts as unknown.
     """
     age = pd.to_numeric(table["age"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     known = ~np.isnan(age)
     sex = table["sex"].astype(object)
-    site = table["site"].astype(object).map(lambda word: _SITE_OF_WORD.get(str(word).lower()))
+    site = table["site"].astype(object).map(lambda word: _SITE_OF_WORD.get(_normalize(word)))
     columns = [
         known,
         np.where(known, (age - 50) / 100, 0.0),
@@ -44,5 +78,14 @@ def encode_metadata(table: pd.DataFrame) -> Float32[np.ndarray, "image feature"]
 
 
 def nothing_known(num_images: int) -> Float32[np.ndarray, "image feature"]:
-    """Return the rows of images without metadata."""
+    """Return the rows of ``encode_metadata`` for images without metadata."""
     return np.zeros((num_images, NUM_FEATURES), np.float32)
+
+
+def is_placed_site(word: str) -> bool:
+    """Return whether a table's word for a site of the body means one of ``SITES``.
+
+    >>> is_placed_site("Lower_extremity"), is_placed_site("wing")
+    (True, False)
+    """
+    return _normalize(word) in _SITE_OF_WORD

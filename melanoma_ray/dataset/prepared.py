@@ -1,17 +1,17 @@
 """A prepared dataset on disk, and how it is opened.
 
-dataset.json          written last: without it there is no dataset; it names the two below
-index-….parquet       one row a readable image: who it is, its split, or why it was dropped
-pixels-…/             Arrow files with the stored crops, without loss; beside each what was found out about them
-quarantine.parquet    one row an unreadable image, with its reason
-audit.html, .json     what was found, with thumbnails; and the same as figures
+dataset.json          written last, so without it there is no dataset; has the names of the two below
+index-….parquet       one row for each readable image: its origin, diagnosis and split, or why it was dropped
+pixels-…/             shards: lossless crops, and the measurements of each image
+quarantine.parquet    one row for each unreadable image, with the reason
+audit.html, .json     the findings, with thumbnails; and the same as figures
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -22,75 +22,83 @@ from pydantic import TypeAdapter, ValidationError
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.dataset.shards import read_crops, shards_name
-from melanoma_ray.diagnoses import class_numbers, sort_diagnoses
+from melanoma_ray.diagnoses import NINE, Diagnosis, class_numbers, sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
 
 FORMAT_VERSION = 4
 _OLD_COLUMNS = {"chunk": "shard", "settled": "resolution"}
-"""What the index called them until November 2026."""
+"""Columns of the index that had another name until November 2026."""
 DATASET = "dataset.json"
 QUARANTINE = "quarantine.parquet"
 OWN = ("pixels-", "index-", QUARANTINE, "audit.")
-"""How the names of a prepared dataset's other files begin."""
+"""Beginnings of the names of a prepared dataset's files other than dataset.json."""
 _SEEN = ["content_sha256", "diagnosis", "split", "fold", "age", "sex", "site"]
-"""Columns of an image that decide what training sees."""
+"""Columns of the index that decide what training sees."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
-    """dataset.json."""
+    """Content of dataset.json."""
 
     format_version: int
     inputs: str
-    """SHA-256 over the source's table and the settings: the same again means that nothing is to be done."""
+    """SHA-256 over the collection's table and the settings; if it is the same again, there is nothing to do."""
     fingerprint: str
     """SHA-256 over what training sees: contents, diagnoses, splits, metadata, order and settings."""
     is_synthetic: bool
+    """Whether the images are synthetic."""
     config: PrepareConfig
     diagnoses: tuple[str, ...]
-    """Of the train split, or with folds of all of them, in the order of the network's outputs."""
+    """Diagnoses of the train split, or of all folds if there are any, in the order of the network's outputs."""
     index: str
-    """Name of the index."""
+    """Name of the index file."""
     pixels: str
-    """Name of the directory with the crops."""
+    """Name of the directory with the shards."""
     num_images: dict[str, dict[str, int]]
-    """Kept images by split and diagnosis."""
+    """Number of kept images by split and diagnosis."""
     num_dropped: dict[str, int]
-    """Readable images left out, by reason."""
+    """Number of readable images that were dropped, by reason."""
     num_quarantined: dict[str, int]
-    """Unreadable images, by fault."""
+    """Number of unreadable images, by fault."""
     num_conflicts: dict[str, dict[str, int]]
-    """Images about whose diagnosis sources differ, by the claims, and by how it ended."""
+    """Number of images whose claimed diagnoses differ, by the claims and by the resolution."""
     num_rows_without_file: int
-    """Of the metadata table."""
+    """Number of rows of the metadata table that have no file."""
     num_files_without_row: int
-    """Files left out because the metadata table doesn't know them."""
+    """Number of files that were left out because the metadata table has no row for them."""
     num_left_out: dict[str, int]
-    """Images left out because the table's word is none of the nine diagnoses, by that word."""
+    """Number of images that were left out because their word for the lesion is none of the diagnoses, by that word."""
+    taxonomy: tuple[Diagnosis, ...] = NINE
+    """What an image of the collection may be; older datasets have the nine."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files of the sources that aren't read as images, by the reason."""
+    notes: tuple[str, ...] = ()
+    """How the sources were understood, and what wasn't, a sentence each."""
 
     def count_by_diagnosis(self) -> dict[str, dict[str, int]]:
         """Return the kept images by diagnosis and split."""
-        names = sort_diagnoses({name for counts in self.num_images.values() for name in counts})
+        names = sort_diagnoses({name for counts in self.num_images.values() for name in counts}, self.taxonomy)
         return {name: {split: self.num_images[split].get(name, 0) for split in SPLITS} for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedDataset:
-    """What a prepared dataset says of itself, and its kept images."""
+    """An open prepared dataset: its description and the index of its kept images."""
 
     uri: str
+    """The directory, local or s3://."""
     info: DatasetInfo
     index: pd.DataFrame
-    """Kept images, sorted by path."""
+    """Rows of the kept images, sorted by path."""
     fold: int | None = None
-    """Of cross-validation, that is the val split here; none: as preparation assigned the splits."""
+    """Fold of cross-validation that is the val split here; none: the splits are those that preparation assigned."""
 
     def split(self, name: Split) -> pd.DataFrame:
-        """Return the images of one split.
+        """Return the rows of one split's images.
 
         Raises:
-            DataError: It has none.
+            DataError: The split has no images.
         """
         images = self.index[self.index["split"] == name].reset_index(drop=True)
         if images.empty:
@@ -99,19 +107,22 @@ class PreparedDataset:
         return images
 
     def target(self, images: pd.DataFrame) -> Int64[np.ndarray, " image"]:
-        """Return the class number of each image's diagnosis; -1 for a diagnosis that training doesn't know."""
+        """Return the target of each image; -1 for a diagnosis that isn't among ``info.diagnoses``."""
         return class_numbers(images["diagnosis"], self.info.diagnoses)
 
     @property
     def pixels_uri(self) -> str:
-        """Directory of the files with the crops."""
+        """Directory of the shards."""
         return storage.join(self.uri, self.info.pixels)
 
     def load_pixels(self, paths: Sequence[str]) -> UInt8[np.ndarray, "image side side 3"]:
-        """Read the crops of some images into memory, in the order asked for.
+        """Return the crops of some images, in the order of the paths.
+
+        Args:
+            paths: Paths of kept images.
 
         Raises:
-            DataError: One of them isn't a kept image, or its file is gone.
+            DataError: A path isn't that of a kept image, or a shard can't be read.
         """
         places = pd.Index(self.index["path"]).get_indexer(list(paths))
         if (places < 0).any():
@@ -125,10 +136,10 @@ class PreparedDataset:
             raise DataError(msg) from error
 
     def with_fold(self, fold: int) -> PreparedDataset:
-        """Return the dataset with another fold of its cross-validation as the val split.
+        """Return the dataset with one fold as the val split and all others as the train split.
 
         Raises:
-            ConfigError: It has no such fold.
+            ConfigError: There is no such fold.
         """
         num_folds = self.info.config.split.num_folds
         if not 0 <= fold < num_folds:
@@ -141,15 +152,15 @@ class PreparedDataset:
 
 
 def open_dataset(uri: str) -> PreparedDataset:
-    """Open a prepared dataset.
+    """Return a prepared dataset, with the index of its kept images.
 
     Raises:
-        DataError: There is none, or another version prepared it, whose crops this one can't read.
+        DataError: There is no dataset, or a version prepared it whose crops this version can't read.
     """
     root = storage.absolute(uri)
     info = read_info(root)
     if info.pixels != shards_name(info.config.image):
-        msg = f"prepared dataset {root}: its crops are of another version; run the same jobs.prepare again"
+        msg = f"prepared dataset {root}: another version wrote its crops; run the same jobs.prepare again"
         raise DataError(msg)
     index = read_index(storage.join(root, info.index))
     kept = index[index["split"].notna()].sort_values("path").reset_index(drop=True)
@@ -157,16 +168,16 @@ def open_dataset(uri: str) -> PreparedDataset:
 
 
 def read_index(name: str) -> pd.DataFrame:
-    """Return an index, with the columns' names of today: one row a readable image, kept or not."""
+    """Return an index, kept images and dropped ones, with today's names of the columns."""
     table: pd.DataFrame = storage.read_table(name).to_pandas()
     return table.rename(columns=_OLD_COLUMNS)
 
 
 def read_info(uri: str) -> DatasetInfo:
-    """Read dataset.json.
+    """Return the content of dataset.json.
 
     Raises:
-        DataError: Not there, of another format version, or malformed.
+        DataError: The file doesn't exist, has another format version, or is malformed.
     """
     name = storage.join(uri, DATASET)
     if not storage.exists(name):
@@ -184,9 +195,14 @@ def read_info(uri: str) -> DatasetInfo:
 
 
 def fingerprint(kept: pd.DataFrame, config: PrepareConfig) -> str:
-    """Return a SHA-256 over what training sees, in the order in which it numbers the images.
+    """Return a SHA-256 over what training sees, in the order in which the images are numbered.
 
-    Where the collection lies doesn't matter; a folder in it that is renamed, so that its images change places, does.
+    It doesn't depend on the collection's location. It does change if a folder of it is renamed so that the order of
+    the images changes.
+
+    Args:
+        kept: Rows of the kept images.
+        config: Settings of the preparation.
     """
     digest = hashlib.sha256(repr(asdict(config)).encode())
     seen = kept.sort_values("path")[_SEEN].astype(object)
@@ -196,5 +212,5 @@ def fingerprint(kept: pd.DataFrame, config: PrepareConfig) -> str:
 
 
 def name_inside(uri: str, path: str) -> str:
-    """Return the part of a path below the dataset's directory, as ``storage.list_files`` gives it."""
+    """Return a path, as from ``storage.list_files``, relative to the dataset's directory."""
     return storage.resolve(path)[1].removeprefix(storage.resolve(uri)[1].rstrip("/") + "/")

@@ -1,10 +1,10 @@
-"""Decoded images on disk: shards of some hundred rows, each written whole, and never written again.
+"""Decoded images on disk, in shards of some hundred rows that are written once and never changed.
 
-A shard is two files: first the crops, an Arrow file with one record batch a crop, then the measurements of
-each image, in Parquet, so that a reader who sees the second file has both.
+A shard is two files: the crops, an Arrow file with one record batch for each crop, and the measurements of each image,
+in Parquet. The measurements are written last, so a shard that has them is complete.
 
-A row is known by (path, bytes, time of change) of its file, so a second run decodes only what is
-new, an interrupted one goes on, and no row is ever taken for a file that has changed since.
+A row is identified by path, size and modification time of its file. So a second run decodes only new files, an
+interrupted run continues, and the row of a file that has changed since isn't used any more.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ from melanoma_ray.schema import SHARD
 KEY = ["path", "num_bytes", "modified_ns"]
 UNREADABLE = "unreadable"
 _FORMAT = "3"
-"""Of a row: raise it when the same file and settings would give another row."""
+"""Version of a row's content; increase it when the same file and settings give another row."""
 _CROPS = ".arrow"
 """Ending of the crops' file, in place of ``.parquet``."""
 _CROPS_ASKED_FOR_SINGLY = 16
-"""Of a remote shard; the whole of it takes no longer to come than the answers to so many requests."""
+"""Largest number of crops of a remote shard to read one by one; for more, reading the whole shard is faster."""
 
 
 def shards_name(config: ImageConfig) -> str:
-    """Return the name of the directory of crops made with these settings."""
+    """Return the name of the directory of the shards that are made with these settings."""
     return "pixels-" + hashlib.sha256(f"{_FORMAT}:{astuple(config)}".encode()).hexdigest()[:12]
 
 
 def read_measurements(shards_uri: str) -> pd.DataFrame:
-    """Return every row of every shard without its pictures, and where it lies (shard, row)."""
+    """Return the measurements in all shards, with the shard and the row of each image.
+
+    A file that was unreadable once and readable later has one row, the readable one.
+    """
     filesystem, root = storage.resolve(shards_uri)
     columns = [name for name in SHARD.names if name != "thumbnail"]
     frames = []
@@ -53,12 +56,15 @@ def read_measurements(shards_uri: str) -> pd.DataFrame:
 
 
 def is_final(measurements: pd.DataFrame) -> pd.Series:
-    """Tell the rows that need no second try: an unreadable file may have been a passing failure of the network."""
+    """Return for each row whether its file needn't be decoded again.
+
+    The fault ``unreadable`` isn't final, because it may be a temporary failure of the network.
+    """
     return measurements["fault"] != UNREADABLE
 
 
 def files_of(shard: str) -> tuple[str, str]:
-    """Return the names of a shard's two files: its measurements, by whose name it is known, and its crops."""
+    """Return the names of a shard's two files: its measurements, whose name is the shard's, and its crops."""
     return shard, shard.removesuffix(".parquet") + _CROPS
 
 
@@ -68,7 +74,13 @@ def list_shards(shards_uri: str) -> list[str]:
 
 
 def read_thumbnails(shards_uri: str, shard: Sequence[str], row: Sequence[int]) -> UInt8[np.ndarray, "image 32 32"]:
-    """Return the thumbnails of some rows, in the order asked for."""
+    """Return the thumbnails of some images, in the order of the arguments.
+
+    Args:
+        shards_uri: Directory of the shards.
+        shard: Shard of each image.
+        row: Row of each image in its shard.
+    """
     filesystem, root = storage.resolve(shards_uri)
     thumbnails = np.empty((len(shard), 32, 32), np.uint8)
     for name, places in _places_by_shard(shard):
@@ -79,7 +91,14 @@ def read_thumbnails(shards_uri: str, shard: Sequence[str], row: Sequence[int]) -
 
 
 def write_crops(uri: str, crops: Sequence[bytes | None]) -> None:
-    """Write a file from which any crop is read alone, and decompressed by LZ4 (benchmarks/formats.py)."""
+    """Write the crops of a shard, so that each can be read alone.
+
+    LZ4 is the fastest to decompress (benchmarks/formats.py).
+
+    Args:
+        uri: File to write.
+        crops: Pixels of each row; none for an unreadable image.
+    """
     table = pa.table({"pixels": pa.array(crops, pa.binary())})
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
@@ -91,10 +110,16 @@ def write_crops(uri: str, crops: Sequence[bytes | None]) -> None:
 def read_crops(
     shards_uri: str, shard: Sequence[str], row: Sequence[int], side: int
 ) -> UInt8[np.ndarray, "image side side 3"]:
-    """Return the crops of some rows, in the order asked for; no others are decompressed.
+    """Return the crops of some images, in the order of the arguments; no other crops are decompressed.
+
+    Args:
+        shards_uri: Directory of the shards.
+        shard: Shard of each image.
+        row: Row of each image in its shard.
+        side: Width and height of the crops, pixels.
 
     Raises:
-        OSError: A shard isn't there.
+        OSError: A shard doesn't exist.
         ArrowInvalid: A shard is damaged.
     """
     filesystem, root = storage.resolve(shards_uri)
@@ -111,7 +136,7 @@ def read_crops(
 
 
 def _places_by_shard(shard: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each shard and its places in the request."""
+    """Yield each distinct shard with the positions at which it occurs in the argument."""
     if not len(shard):
         return
     names, number = np.unique(np.asarray(shard, dtype=str), return_inverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import pandas as pd
 
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import DatasetInfo, PreparedDataset
-from melanoma_ray.diagnoses import sort_diagnoses
+from melanoma_ray.diagnoses import Diagnosis, sort_diagnoses
+from melanoma_ray.patients import is_placed_site
 from melanoma_ray.preparation.findings import describe_losses, list_findings
 from melanoma_ray.preparation.labels import Labels
 from melanoma_ray.preparation.near_duplicates import NearDuplicates
@@ -19,6 +21,7 @@ from melanoma_ray.reports.audit import AuditPage, AuditTable, UnreadableImage, r
 
 AUDIT = "audit.html"
 _FIGURES = "audit.json"
+_GIVEN = frozenset({"no split was given"})
 _MAX_UNREADABLE = 500
 """Rows of the page; quarantine.parquet has them all."""
 
@@ -40,13 +43,14 @@ def write_audit(evidence: Evidence) -> None:
     info = dataset.info
     shortcuts = measure_shortcuts(index[index["split"].notna()])
     findings = list_findings(dataset, evidence.labels, evidence.near_duplicates)
-    tables = [_survivors(index), _sizes(index), _shortcuts(shortcuts), _skin(index)]
+    order = info.taxonomy
+    tables = [_survivors(index, order), _sizes(index, order), _shortcuts(shortcuts), _skin(index, order)]
     facts = _facts(info, index, evidence.quarantine)
     page = AuditPage(
         title="Audit of a collection",
         is_synthetic=info.is_synthetic,
         facts=facts,
-        warnings=describe_losses(index, evidence.labels),
+        warnings=[*describe_losses(index, evidence.labels, info.taxonomy), *_warnings(info)],
         class_counts=info.count_by_diagnosis(),
         findings=findings,
         tables=tables,
@@ -91,9 +95,12 @@ def _facts(info: DatasetInfo, index: pd.DataFrame, quarantine: pd.DataFrame) -> 
         "Kept": f"{int(kept.sum()):,} in {index.loc[kept, 'group_id'].nunique():,} groups of one lesion or patient",
         "Dropped": f"{int((~kept).sum()):,}",
         "Unreadable": f"{len(quarantine):,}",
-        "Left out": f"{left_out}: none of the nine diagnoses" if left_out else "",
+        "Left out": f"{left_out}: none of the {len(info.taxonomy)} diagnoses" if left_out else "",
+        "Files passed over": ", ".join(f"{count:,} {reason}" for reason, count in info.passed_over.items()),
+        "Given split": next((note for note in info.notes if note in _GIVEN or note.startswith("given split")), ""),
+        "Sites without a place": _describe_unplaced(index),
         "Rows without a file": f"{info.num_rows_without_file:,} of the metadata tables",
-        "Files without a row": f"{info.num_files_without_row:,} that no metadata table knows, left out",
+        "Files without a diagnosis": f"{info.num_files_without_row:,} that no folder and no table tells, left out",
         "Dark borders": f"cut off of {cut:,} images" if info.config.image.crop_border else "left as they are",
         "Split": f"{split.method}, seed {split.seed}"
         + (f", {split.num_folds} folds (val is fold 0)" if split.num_folds else ""),
@@ -101,10 +108,23 @@ def _facts(info: DatasetInfo, index: pd.DataFrame, quarantine: pd.DataFrame) -> 
     return {name: value for name, value in facts.items() if value}
 
 
-def _survivors(index: pd.DataFrame) -> AuditTable:
+def _warnings(info: DatasetInfo) -> list[str]:
+    """Return what wasn't understood of the sources, as sentences."""
+    notes = [note for note in info.notes if note not in _GIVEN and not note.startswith("given split")]
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
+
+
+def _describe_unplaced(index: pd.DataFrame) -> str:
+    """Return the tables' words for a site of the body that have no place among the network's, with their numbers."""
+    words = index["site"].dropna()
+    unplaced = words[~words.map(is_placed_site).astype(bool)].value_counts()
+    return ", ".join(f"{count:,} {word}" for word, count in unplaced.items())
+
+
+def _survivors(index: pd.DataFrame, order: Sequence[Diagnosis]) -> AuditTable:
     """Tell what remains of each diagnosis, and where the rest went."""
     rows = []
-    for name in sort_diagnoses({*index["claimed_diagnosis"], *index["diagnosis"]}):
+    for name in sort_diagnoses({*index["claimed_diagnosis"], *index["diagnosis"]}, order):
         claimed = index[index["claimed_diagnosis"] == name]
         became = index[index["diagnosis"] == name]
         moved = int((claimed["diagnosis"] != name).sum())
@@ -119,7 +139,7 @@ def _survivors(index: pd.DataFrame) -> AuditTable:
     )
 
 
-def _sizes(index: pd.DataFrame) -> AuditTable:
+def _sizes(index: pd.DataFrame, order: Sequence[Diagnosis]) -> AuditTable:
     rows = [
         [
             name,
@@ -127,7 +147,7 @@ def _sizes(index: pd.DataFrame) -> AuditTable:
             _range((group["image_bytes"] / 1024).round()),
             f"{(group['corner_brightness'] < 0.5).mean():.1%}",
         ]
-        for name, group in _by_diagnosis(index)
+        for name, group in _by_diagnosis(index, order)
     ]
     return AuditTable(
         title="Sizes by diagnosis",
@@ -137,9 +157,9 @@ def _sizes(index: pd.DataFrame) -> AuditTable:
     )
 
 
-def _skin(index: pd.DataFrame) -> AuditTable:
+def _skin(index: pd.DataFrame, order: Sequence[Diagnosis]) -> AuditTable:
     rows = []
-    for name, group in _by_diagnosis(index):
+    for name, group in _by_diagnosis(index, order):
         angle = group["ita_degrees"].dropna()
         quartiles = [f"{value:.0f}°" for value in angle.quantile([0.25, 0.5, 0.75])] if len(angle) else ["–"] * 3
         rows.append([name, f"{len(angle):,}", *quartiles])
@@ -183,9 +203,9 @@ def _shortcuts(report: ShortcutReport) -> AuditTable:
     )
 
 
-def _by_diagnosis(index: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _by_diagnosis(index: pd.DataFrame, order: Sequence[Diagnosis]) -> list[tuple[str, pd.DataFrame]]:
     groups = {str(name): group for name, group in index.groupby("diagnosis")}
-    return [(name, groups[name]) for name in sort_diagnoses(groups)]
+    return [(name, groups[name]) for name in sort_diagnoses(groups, order)]
 
 
 def _range(values: pd.Series) -> str:

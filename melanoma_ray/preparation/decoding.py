@@ -19,7 +19,7 @@ from melanoma_ray.imaging.decoding import check_num_bytes, decode_image
 from melanoma_ray.imaging.perceptual import build_thumbnail, perceptual_hash
 from melanoma_ray.imaging.statistics import measure
 from melanoma_ray.schema import SHARD
-from melanoma_ray.sources.containers import SEPARATOR, read_many
+from melanoma_ray.sources.containers import read_many, split_address
 
 _SHARD_BYTES = 48 * 1024 * 1024
 """Of crops in one file: a task holds three times this, and loses no more work than this when it is ended."""
@@ -69,7 +69,7 @@ def write_shard(batch: pa.Table, shards_uri: str, config: ImageConfig) -> pa.Tab
 def decode_rows(batch: pa.Table, config: ImageConfig) -> list[dict[str, Any]]:
     """Return a row of ``schema.SHARD`` and its pixels for each row of ``KEY``; a file that is too large isn't read."""
     rows: list[dict[str, Any]] = batch.select(KEY).to_pylist()
-    small = [row["path"] for row in rows if row["num_bytes"] <= config.max_bytes or SEPARATOR in row["path"]]
+    small = [row["path"] for row in rows if row["num_bytes"] <= config.max_bytes or split_address(row["path"])[0]]
     encoded = dict(read_many(small))
     return [row | _decode(encoded.pop(row["path"], row["num_bytes"]), config) for row in rows]
 

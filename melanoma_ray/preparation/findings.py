@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.diagnoses import sort_diagnoses
+from melanoma_ray.diagnoses import Diagnosis, sort_diagnoses
 from melanoma_ray.preparation.labels import BY_FOLDER, BY_TABLE, CONFLICT, Labels
 from melanoma_ray.preparation.near_duplicates import NearDuplicates
-from melanoma_ray.preparation.splits import CROSSES, TIED
+from melanoma_ray.preparation.splits import CROSSES, CROSSES_VAL, TIED
 from melanoma_ray.reports.audit import AuditImage, Finding
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 
@@ -58,9 +60,9 @@ def list_findings(dataset: PreparedDataset, labels: Labels, near_duplicates: Nea
         ),
         (
             "Both sides of the given split",
-            "Images of one lesion, patient or picture stand in the given train and the given test folder.",
-            "Those outside the test folder were dropped.",
-            index["group_id"].isin(index.loc[index["dropped"] == CROSSES, "group_id"]),
+            "Images of one lesion, patient or picture stand in several of the given splits.",
+            "Those of the given test split stayed, or else those of the given val split; the others were dropped.",
+            index["group_id"].isin(index.loc[index["dropped"].isin([CROSSES, CROSSES_VAL]), "group_id"]),
             index["group_id"],
         ),
         (
@@ -84,17 +86,17 @@ def list_findings(dataset: PreparedDataset, labels: Labels, near_duplicates: Nea
     ]
 
 
-def describe_losses(index: pd.DataFrame, labels: Labels) -> list[str]:
+def describe_losses(index: pd.DataFrame, labels: Labels, order: Sequence[Diagnosis]) -> list[str]:
     """Say plainly which diagnoses all but vanish, and why; copies of an image count once."""
     told = []
-    for name in sort_diagnoses(set(index["claimed_diagnosis"])):
+    for name in sort_diagnoses(set(index["claimed_diagnosis"]), order):
         is_claimed = index["claimed_diagnosis"] == name
         num_claimed = labels.copy[is_claimed].nunique()
         num_kept = int((index["diagnosis"].eq(name) & index["split"].notna()).sum())
         if num_kept >= (1 - _MOSTLY_LOST) * num_claimed:
             continue
         lost = labels.copy[is_claimed & (index["dropped"] == CONFLICT)].unique()
-        beside = sort_diagnoses(set(index.loc[labels.copy.isin(lost) & ~is_claimed, "claimed_diagnosis"]))
+        beside = sort_diagnoses(set(index.loc[labels.copy.isin(lost) & ~is_claimed, "claimed_diagnosis"]), order)
         reason = f": {len(lost):,} of them stand under {', '.join(beside)} too, and no table knows which is true"
         told.append(f"Of {num_claimed:,} images of {name}, {num_kept:,} remain{reason if beside else ''}.")
     return told

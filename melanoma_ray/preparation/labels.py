@@ -21,6 +21,7 @@ DUPLICATE = "copy of another image"
 CONFLICT = "conflicting diagnoses"
 BY_TABLE = "by the table"
 BY_FOLDER = "by the folder's finer word"
+BY_TEST = "by the given test split"
 _ISIC_ID = r"^(ISIC_\d{7})(?:\s*\(\d+\))?$"
 """The archive's own name of a picture; other names, such as image1, may mean two."""
 
@@ -54,8 +55,8 @@ def resolve_labels(
     """Resolve conflicting diagnoses and find the copies.
 
     Args:
-        index: With path, image_id, diagnosis, table_diagnosis, is_by_table, table_covers, content_sha256, width and
-            height.
+        index: With path, image_id, diagnosis, table_diagnosis, is_by_table, table_covers, content_sha256, width,
+            height and given_split.
         near_duplicates: Positions of pairs of pictures that look the same: their claims must agree, but both stay.
         policy: keep changes nothing, and lets copies leak across a random split.
     """
@@ -104,7 +105,24 @@ def _judge(index: pd.DataFrame, picture: pd.Series) -> dict[int, _Verdict]:
     several = index.groupby(picture)["diagnosis"].transform("nunique") > 1
     doubtful = picture[several | ~np.array(covered, bool)].unique()
     rows = index[picture.isin(doubtful)]
-    return {int(str(number)): _resolve(group) for number, group in rows.groupby(picture[rows.index])}
+    return {int(str(number)): _judge_picture(group) for number, group in rows.groupby(picture[rows.index])}
+
+
+def _judge_picture(images: pd.DataFrame) -> _Verdict:
+    """Judge one picture; what a given test split says of it counts before all copies that lie elsewhere."""
+    whole = _resolve(images)
+    tests = images[images["given_split"] == "test"]
+    if tests.empty or len(tests) == len(images):
+        return whole
+    claims = set(tests["diagnosis"])
+    is_covered = all(
+        covers is None or claim in covers
+        for claim, covers in zip(tests["diagnosis"], tests["table_covers"], strict=True)
+    )
+    if len(claims) == 1 and is_covered:
+        return _Verdict(claims=whole.claims, diagnosis=claims.pop(), resolution=BY_TEST)
+    of_tests = _resolve(tests)
+    return _Verdict(claims=whole.claims, diagnosis=of_tests.diagnosis, resolution=of_tests.resolution)
 
 
 def _resolve(images: pd.DataFrame) -> _Verdict:
@@ -126,9 +144,15 @@ def _resolve(images: pd.DataFrame) -> _Verdict:
 
 
 def _is_later_copy(index: pd.DataFrame, copy: pd.Series) -> pd.Series:
-    """Tell all copies of a picture but the one with most pixels, or the first by path among equals."""
-    ranked = index.assign(picture=copy, area=-index["width"] * index["height"]).sort_values(["area", "path"])
-    return ranked.duplicated("picture").reindex(index.index)
+    """Tell all copies of a picture but one: the one with most pixels, and the first by path among equals.
+
+    A given split comes first: an image of a given test split always stays, and one of a given val split stays before
+    the copies in train.
+    """
+    side = index["given_split"].map({"test": 0, "val": 1}).fillna(2)
+    ranked = index.assign(picture=copy, side=side, area=-index["width"] * index["height"])
+    is_later = ranked.sort_values(["side", "area", "path"]).duplicated("picture").reindex(index.index)
+    return is_later & (index["given_split"] != "test")
 
 
 def join_images(

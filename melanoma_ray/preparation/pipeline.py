@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -33,15 +34,17 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.preparation.audit import Evidence, write_audit
 from melanoma_ray.preparation.decoding import decode_shards
 from melanoma_ray.preparation.labels import Labels, assign_groups, count_conflicts, resolve_labels
+from melanoma_ray.preparation.masks import find_masks
 from melanoma_ray.preparation.near_duplicates import NearDuplicates, find_near_duplicates
 from melanoma_ray.preparation.splits import assign_splits
 from melanoma_ray.schema import INDEX, QUARANTINE, SPLITS
 from melanoma_ray.settings import to_dict
 from melanoma_ray.sources.layouts import Collection
+from melanoma_ray.sources.listing import MASKS
 
 logger = logging.getLogger(__name__)
 
-_RULES = 2
+_RULES = 3
 """Raised when the same images and settings come to another result, so that an older one isn't taken for it."""
 
 ShowProgress = Callable[[Iterator[int], int, str], Iterator[int]]
@@ -67,7 +70,7 @@ def prepare(
     """
     uri = storage.absolute(output)
     old = _read_old(uri)
-    inputs = _digest(collection.table, config)
+    inputs = _digest(collection, config)
     pixels = shards_name(config.image)
     if old is not None and (old.inputs, old.pixels) == (inputs, pixels):
         logger.info("%s: nothing has changed since it was prepared", uri)
@@ -75,6 +78,10 @@ def prepare(
     _decode_new(collection.table, storage.join(uri, pixels), config, show_progress)
     index, quarantine = _collect(collection.table, storage.join(uri, pixels))
     _check_share(quarantine, collection.table.num_rows, config)
+    is_mask = find_masks(index, storage.join(uri, pixels))
+    if is_mask.any():
+        passed_over = Counter(collection.passed_over) + Counter({MASKS: int(is_mask.sum())})
+        collection, index = replace(collection, passed_over=dict(passed_over)), index[~is_mask].reset_index(drop=True)
     index, labels, near_duplicates = _resolve(index, storage.join(uri, pixels), config, _recorded(uri, old, config))
     info = _describe(collection, index, quarantine, config, labels, inputs)
     storage.write_table(storage.join(uri, info.index), _to_table(index, INDEX))
@@ -101,10 +108,10 @@ def _read_old(uri: str) -> DatasetInfo | None:
     return None
 
 
-def _digest(source: pa.Table, config: PrepareConfig) -> str:
+def _digest(collection: Collection, config: PrepareConfig) -> str:
     """Return a SHA-256 of everything that decides a prepared dataset."""
-    digest = hashlib.sha256(repr((_RULES, to_dict(config))).encode())
-    rows = pd.util.hash_pandas_object(source.to_pandas().astype(str), index=False)
+    digest = hashlib.sha256(repr((_RULES, to_dict(config), collection.diagnoses)).encode())
+    rows = pd.util.hash_pandas_object(collection.table.to_pandas().astype(str), index=False)
     digest.update(rows.to_numpy().tobytes())
     return digest.hexdigest()
 
@@ -133,7 +140,7 @@ def _collect(source: pa.Table, shards_uri: str) -> tuple[pd.DataFrame, pd.DataFr
 
 def _check_share(quarantine: pd.DataFrame, num_images: int, config: PrepareConfig) -> None:
     share = len(quarantine) / num_images
-    if share > config.max_quarantined_fraction:
+    if share > config.max_quarantined_fraction and len(quarantine) > 1:  # one bad file of a few is no pattern
         counts = ", ".join(f"{n} {fault}" for fault, n in quarantine["fault"].value_counts().items())
         msg = (
             f"{len(quarantine)} of {num_images} images are unusable ({counts}; the first: "
@@ -201,6 +208,7 @@ def _describe(
     kept = index[index["split"].notna()]
     learnt = kept[kept["split"] != "test"] if config.split.num_folds else kept[kept["split"] == "train"]
     synthetic = index["attribution"].astype("string").str.startswith("synthetic").fillna(value=False)
+    order = collection.diagnoses
     counts = {
         split: {str(k): int(v) for k, v in kept.loc[kept["split"] == split, "diagnosis"].value_counts().items()}
         for split in SPLITS
@@ -212,17 +220,27 @@ def _describe(
         fingerprint=fingerprint,
         is_synthetic=bool(synthetic.any()),
         config=config,
-        diagnoses=sort_diagnoses(learnt["diagnosis"]),
+        diagnoses=sort_diagnoses(learnt["diagnosis"], order),
         index=f"index-{hashlib.sha256((inputs + fingerprint).encode()).hexdigest()[:12]}.parquet",
         pixels=shards_name(config.image),
-        num_images={split: {d: counts[split][d] for d in sort_diagnoses(counts[split])} for split in SPLITS},
+        num_images={split: {d: counts[split][d] for d in sort_diagnoses(counts[split], order)} for split in SPLITS},
         num_dropped={str(k): int(v) for k, v in index["dropped"].value_counts().items()},
         num_quarantined={str(k): int(v) for k, v in quarantine["fault"].value_counts().items()},
         num_conflicts=count_conflicts(labels),
         num_rows_without_file=collection.num_rows_without_file,
         num_files_without_row=collection.num_files_without_row,
         num_left_out=collection.num_left_out,
+        taxonomy=order,
+        passed_over=collection.passed_over,
+        notes=(*collection.notes, *_describe_given_test(index)),
     )
+
+
+def _describe_given_test(index: pd.DataFrame) -> list[str]:
+    """Say which images of a given test split couldn't stay in it."""
+    lost = index[(index["given_split"] == "test") & (index["split"] != "test")]
+    why = ", ".join(f"{count:,} {reason}" for reason, count in lost["dropped"].value_counts().items())
+    return [f"of the given test split {len(lost):,} images had to be dropped: {why}"] if len(lost) else []
 
 
 def _to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray.config import SplitConfig
+from melanoma_ray.errors import DataError
 
 CROSSES = "group stands in the given test split"
+CROSSES_VAL = "group stands in the given val split"
 TIED = "tied by a later image to val or test"
 _STRENGTH = {"test": 0, "val": 1, "train": 2}
 """Where a group's recorded images lie on several sides, the first side keeps it."""
@@ -36,8 +38,8 @@ class Assignment:
 def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None = None) -> Assignment:
     """Return each image's split and fold, and why it is dropped (nothing for almost all).
 
-    A collection that comes with its own Test folder keeps it: only train and val are cut from the rest,
-    and images of the rest that share a group with the test images are dropped.
+    A collection that comes with its own test or val images keeps them: only the other splits are cut from the rest,
+    and images of the rest that share a group with them are dropped. With folds a given val split isn't used.
 
     Args:
         index: Kept images, with diagnosis, claimed_diagnosis, group_id, content_sha256, given_split and path.
@@ -47,7 +49,8 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
             groups of several sides, test is stronger than val and val than train, and the weaker side's images
             are dropped.
     """
-    sides = _list_sides(config, has_test=bool((index["given_split"] == "test").any()))
+    given = set(index["given_split"].dropna())
+    sides = _list_sides(config, has_test="test" in given, has_val="val" in given)
     side, dropped = _known_sides(index, config, recorded)
     open_ = index[side.isna() & dropped.isna()]
     if config.method == "random":
@@ -55,16 +58,18 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
     else:
         group_side = _draw_groups(index.assign(side=side)[dropped.isna()], sides, config.seed)
         side[open_.index] = open_["group_id"].map(group_side)
+        _fill_empty_sides(index[dropped.isna()], side, open_.index, sides)
     return _to_assignment(side, dropped, config)
 
 
-def _list_sides(config: SplitConfig, *, has_test: bool) -> dict[str, float]:
+def _list_sides(config: SplitConfig, *, has_test: bool, has_val: bool) -> dict[str, float]:
     """Return what there is to be assigned and its share of the images; a fold is called by its number."""
     test = 0.0 if has_test else config.test_fraction
     if config.num_folds:
         folds = {str(fold): (1 - test) / config.num_folds for fold in range(config.num_folds)}
         return {"test": test} | folds
-    return {"test": test, "val": config.val_fraction, "train": 1 - test - config.val_fraction}
+    val = 0.0 if has_val else config.val_fraction
+    return {"test": test, "val": val, "train": 1 - test - val}
 
 
 def _known_sides(
@@ -82,14 +87,15 @@ def _known_sides(
             side = side.mask(fold.notna(), fold.map("{:.0f}".format, na_action="ignore"))
         side = side.where(side.notna(), None)
     is_test = index["given_split"] == "test"
-    side[is_test] = "test"
+    is_val = (index["given_split"] == "val") & (config.num_folds == 0)
+    side[is_val], side[is_test] = "val", "test"
     if config.method == "grouped":
         strongest = _strongest_sides(index["group_id"], side)
         weaker = side.notna() & (side != index["group_id"].map(strongest))
-        crossing = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
-        dropped[weaker] = TIED
-        dropped[crossing] = CROSSES
-        side[weaker | crossing] = None
+        crosses_val = index["group_id"].isin(index["group_id"][is_val]) & ~is_val
+        crosses = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
+        dropped[weaker], dropped[crosses_val], dropped[crosses] = TIED, CROSSES_VAL, CROSSES
+        side[weaker | crosses_val | crosses] = None
     return side, dropped
 
 
@@ -160,6 +166,48 @@ def _fill(groups: pd.DataFrame, sides: dict[str, float]) -> dict[str, str]:
             of_class[best] += size
             found[str(name)] = names[best]
     return found
+
+
+def _fill_empty_sides(kept: pd.DataFrame, side: pd.Series, is_open: pd.Index, sides: dict[str, float]) -> None:
+    """Give a side that got nothing, in place, one group of the largest side; where there is none to give, say why.
+
+    Diagnoses of few images each round to nothing: eight images of four diagnoses would all be for training. A side
+    whose share is less than one image may stay empty.
+
+    Raises:
+        DataError: A side must stay empty, since too few groups are there.
+    """
+    for name, share in sides.items():
+        of_side = side[kept.index]
+        if name == "train" or share * len(kept) < 1 or (of_side == name).any():
+            continue
+        groups = kept.loc[kept.index.isin(is_open)].assign(side=of_side).groupby("group_id")
+        table = pd.DataFrame({"side": groups["side"].first(), "diagnosis": groups["diagnosis"].first()})
+        table["size"] = groups.size()
+        givers = table[table.groupby("side")["size"].transform("size") > 1]
+        if givers.empty:
+            raise DataError(_describe_lack(kept, name))
+        largest = givers[givers["side"] == givers["side"].value_counts().index[0]]
+        commonest = largest[largest["diagnosis"] == largest["diagnosis"].value_counts().index[0]]
+        chosen = commonest.sort_values("size", kind="stable").index[0]
+        side[kept.index[kept["group_id"] == chosen]] = name
+
+
+def _describe_lack(kept: pd.DataFrame, name: str) -> str:
+    """Say why there is nothing for a side: which lesion, patient or picture holds the images together."""
+    sizes = kept["group_id"].value_counts()
+    largest = kept[kept["group_id"] == sizes.index[0]]
+    shared = [
+        f"{column} {largest[column].iloc[0]!r}"
+        for column in ("lesion_id", "patient_id")
+        if largest[column].notna().all() and largest[column].nunique() == 1 and len(largest) > 1
+    ]
+    because = f" ({', '.join(shared)})" if shared else ""
+    out = " or give --split.test-fraction 0" if name == "test" else ""
+    return (
+        f"no image is left for the {name} split: the {len(kept)} images form {len(sizes)} groups of one lesion, "
+        f"patient or picture, the largest of {sizes.iloc[0]} images{because}; check these ids, add images{out}"
+    )
 
 
 def _count(groups: pd.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Encoded images wherever they lie: a file each, or many in one HDF5 or Parquet file.
 
-An address is a file's, or ``<container>::<key>``: the key of a data set in HDF5 (ISIC 2024), the number
-of a row in Parquet.
+An address is a file's, or ``<container>::<key>``: the name of a data set in HDF5 (ISIC 2024), groups included, or
+the number of a row in Parquet.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -19,8 +20,20 @@ from melanoma_ray import storage
 SEPARATOR = "::"
 HDF5_ENDINGS = frozenset({".hdf5", ".h5"})
 PARQUET_ENDINGS = frozenset({".parquet"})
+CONTAINER_ENDINGS = HDF5_ENDINGS | PARQUET_ENDINGS
+_ADDRESS = re.compile(r"^(.*\.(?:hdf5|h5|parquet))::(.+)$", re.IGNORECASE | re.DOTALL)
 BYTES_COLUMNS = ("image", "bytes", "encoded", "image_bytes", "jpeg")
 """Names that a Parquet file's column of encoded images goes by; a struct with a field ``bytes`` counts too."""
+
+
+def split_address(path: str) -> tuple[str, str]:
+    """Return the container and the key of an address; a file of its own has no container, whatever it is called.
+
+    >>> split_address("a/images.h5::ISIC_1"), split_address("a/scan::1.jpg")
+    (('a/images.h5', 'ISIC_1'), ('', 'a/scan::1.jpg'))
+    """
+    found = _ADDRESS.match(path)
+    return (found[1], found[2]) if found else ("", path)
 
 
 def read_encoded(path: str) -> bytes:
@@ -40,12 +53,12 @@ def read_many(paths: Sequence[str]) -> Iterator[tuple[str, bytes | OSError]]:
 
     What can't be read is yielded as its error, and ends nothing.
     """
-    for container, run in groupby(paths, lambda path: path.rpartition(SEPARATOR)[0]):
-        addresses = list(run)
+    for container, same in groupby(paths, lambda path: split_address(path)[0]):
+        addresses = list(same)
         if not container:
             yield from ((path, _read_file(path)) for path in addresses)
             continue
-        keys = [path.rpartition(SEPARATOR)[2] for path in addresses]
+        keys = [split_address(path)[1] for path in addresses]
         read = _read_hdf5 if is_hdf5(container) else _read_parquet
         yield from zip(addresses, read(container, keys), strict=True)
 
@@ -56,13 +69,20 @@ def is_hdf5(path: str) -> bool:
 
 
 def list_hdf5(path: str) -> list[str]:
-    """Return the keys of an HDF5 file.
+    """Return the names of all data sets in an HDF5 file, those in groups included (``group/name``).
 
     Raises:
         OSError: It isn't one.
     """
+    keys: list[str] = []
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            keys.append(name)
+
     with _open(path) as file, h5py.File(file, "r") as content:
-        return list(content)
+        content.visititems(note)
+    return keys
 
 
 def bytes_column(schema: pa.Schema) -> str | None:

@@ -1,8 +1,8 @@
-"""Readers of the layouts in which ISIC images are handed around; one table comes out, whatever went in.
+"""From sources (folders, containers, tables) to one table of images, decided image by image.
 
-An image gets its diagnosis from the folder it lies in (``Train/melanoma/ISIC_0000139.jpg``) or from a
-table; a table beside folders adds what it knows and makes a claim of its own. docs/layouts.md has
-each layout with an example.
+An image gets its diagnosis from the folder it lies in (``Train/melanoma/ISIC_0000139.jpg``), from the columns that its
+container brings, or from a table; a table beside folders makes a claim of its own. A folder's coarse word (benign,
+malignant, other) gives way to a table's finer one. docs/layouts.md has each layout with an example.
 """
 
 from __future__ import annotations
@@ -16,223 +16,274 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from melanoma_ray import storage
-from melanoma_ray.diagnoses import Taxonomy, load_taxonomy
+from melanoma_ray.diagnoses import (
+    BENIGN_OR_MALIGNANT,
+    MELANOMA,
+    MELANOMA_OR_OTHER,
+    Diagnosis,
+    Taxonomy,
+    is_coarse,
+    load_taxonomy,
+    two_way,
+)
 from melanoma_ray.errors import DataError
-from melanoma_ray.schema import SOURCE
-from melanoma_ray.sources.containers import HDF5_ENDINGS, PARQUET_ENDINGS, SEPARATOR, bytes_column, is_hdf5, list_hdf5
-from melanoma_ray.sources.tables import COLUMNS, find_tables, normalize_table, read_tables
+from melanoma_ray.schema import SOURCE, SPLITS
+from melanoma_ray.sources.containers import split_address
+from melanoma_ray.sources.files import find_tables, open_source
+from melanoma_ray.sources.joining import FIELDS, contradict, covers_of, join_tables
+from melanoma_ray.sources.listing import IMAGE_ENDINGS
+from melanoma_ray.sources.matching import Parts
+from melanoma_ray.sources.tables import Table, parse_columns, read_table_file
 
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
-_CONTAINER_ENDINGS = HDF5_ENDINGS | PARQUET_ENDINGS
-_NO_LESION = ("_superpixels", "_segmentation")
-"""How the names of masks end that lie beside the images of ISIC 2016 to 2018."""
-_COPY_SUFFIX = re.compile(r"\s*\(\d+\)$")
-_GIVEN_SPLITS = {"train": "train", "training": "train", "test": "test"}
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]*\w*\d+$", re.IGNORECASE)
+_LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]*\w*\d+$", re.IGNORECASE)
+_MOST_UNTOLD = 0.5
+"""Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Collection:
-    """The images found, and what didn't fit together."""
+    """The images found, and what became of everything else."""
 
     table: pa.Table
     """Of ``schema.SOURCE``, sorted by path."""
+    diagnoses: tuple[Diagnosis, ...]
+    """What an image may be, in the order of a network's outputs."""
     num_rows_without_file: int
-    """Of the metadata tables."""
+    """Rows of the metadata tables whose image isn't there."""
     num_files_without_row: int
-    """Of the metadata tables where they are what knows the diagnosis; such files are left out."""
+    """Images left out because neither a folder nor a table tells their diagnosis."""
     num_left_out: dict[str, int]
-    """Images whose word for the lesion is known, but none of the nine diagnoses; by that word."""
+    """Images whose word for the lesion is known, but none of the diagnoses; by that word."""
+    passed_over: dict[str, int]
+    """Files that aren't read as images, by the reason."""
+    notes: tuple[str, ...]
+    """What a person should know of how the sources were understood, a sentence each."""
 
 
 def image_id_of(path: str) -> str:
-    """Return the file name without its ending, or the key in a container."""
-    return path.rpartition(SEPARATOR)[2] if SEPARATOR in path else PurePosixPath(path).stem
+    """Return the file name without its ending, or the key in a container.
 
-
-def list_images(images: str) -> list[str]:
-    """Return the addresses of all image files below a folder, sorted.
-
-    Raises:
-        DataError: There is no such folder, or no image in it.
+    >>> image_id_of("a/ISIC_1.jpg"), image_id_of("a/b.h5::group/ISIC_2"), image_id_of("scan::1.jpg")
+    ('ISIC_1', 'ISIC_2', 'scan::1')
     """
-    return list(_list_source(storage.absolute(images))[0]["path"])
+    container, key = split_address(path)
+    name = PurePosixPath(key)
+    return name.name if container or name.suffix.lower() not in IMAGE_ENDINGS else name.stem
 
 
 def read_collection(
-    images: str | Sequence[str], metadata: str | Sequence[str] = (), taxonomy: Taxonomy | None = None
+    images: str | Sequence[str],
+    metadata: str | Sequence[str] = (),
+    taxonomy: Taxonomy | None = None,
+    columns: Sequence[str] = (),
 ) -> Collection:
     """Recognise the layout of each source and read them into one table.
 
+    A collection that says no more than benign or malignant, or than melanoma or other, is read as these two classes.
+
     Args:
         images: Folders or HDF5 or Parquet files with images; local, or such as s3://bucket/folder.
-        metadata: CSV tables, of all sources; those that lie in or beside a source's folder are found without.
+        metadata: Tables, of all sources; those that lie in or beside a source's folder are found without.
         taxonomy: What the words for a lesion mean; by default the built-in one.
+        columns: Columns of the tables named by hand, such as ``image=derm`` or ``lesion=case_num``.
 
     Raises:
         DataError: No image, an unknown diagnosis, or no way to tell the diagnoses.
+        ConfigError: A name in ``columns`` isn't one of ours.
     """
-    taxonomy = taxonomy or load_taxonomy()
-    roots = [storage.absolute(root) for root in _as_list(images)]
-    given = read_tables([storage.absolute(name) for name in _as_list(metadata)], [], taxonomy)
-    parts = [_read_source(root, given, taxonomy) for root in dict.fromkeys(roots)]
-    known = set().union(*(part.known_ids for part in parts))
-    ids = set().union(*(part.table_ids for part in parts))
-    frame = pd.concat([part.frame for part in parts]).sort_values("path")
-    if frame.empty:
-        words = ", ".join(sorted(set().union(*(part.left_out for part in parts))))
-        msg = f"{', '.join(roots)}: no image has one of the nine diagnoses (only {words or 'none'})"
-        raise DataError(msg)
-    return Collection(
-        table=pa.Table.from_pandas(frame[SOURCE.names], schema=SOURCE, preserve_index=False),
-        num_rows_without_file=len(ids - known),
-        num_files_without_row=sum(part.num_without_row for part in parts),
-        num_left_out=dict(sum((part.left_out for part in parts), Counter())),
-    )
+    known = taxonomy or load_taxonomy()
+    named = parse_columns(columns)
+    roots = list(dict.fromkeys(storage.absolute(root) for root in _as_list(images)))
+    given = [read_table_file(storage.absolute(name), known, named) for name in _as_list(metadata)]
+    sources = [_read_source(root, given, known, named, is_one_of_several=len(roots) > 1) for root in roots]
+    frame = pd.concat([source.frame for source in sources], ignore_index=True).sort_values("path", ignore_index=True)
+    notes = [note for source in sources for note in source.notes]
+    if taxonomy is None and (classes := _two_classes(frame, known)) is not None:
+        known = two_way(known, classes)
+        notes.append(f"no finer diagnoses than {classes[0].name} and {classes[1].name}: these two are the classes")
+    return _to_collection(frame, sources, known, [*notes, describe_given_split(frame["given_split"])])
 
 
 def _as_list(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
+def _two_classes(frame: pd.DataFrame, taxonomy: Taxonomy) -> tuple[Diagnosis, Diagnosis] | None:
+    """Return the two classes of a collection that tells no finer ones, or nothing."""
+    words = {str(word) for word in frame["word"].dropna() if taxonomy.knows(str(word))}
+    fine = {taxonomy.parse(word) for word in words if taxonomy.is_fine(word)}
+    for classes, allowed in ((BENIGN_OR_MALIGNANT, set()), (MELANOMA_OR_OTHER, {MELANOMA})):
+        meanings = {two_way(taxonomy, classes).parse(word) for word in words}
+        if fine <= allowed and {one.name for one in classes} <= meanings:
+            return classes
+    return None
+
+
+def describe_given_split(given: pd.Series) -> str:
+    """Return the sizes of the split that the sources themselves bring, in words."""
+    counts = given.value_counts()
+    told = ", ".join(f"{split} {int(counts[split])}" for split in SPLITS if split in counts)
+    return f"given split: {told}" if told else "no split was given"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
     frame: pd.DataFrame
-    known_ids: set[str]
-    table_ids: set[str]
-    num_without_row: int
-    left_out: Counter[str]
+    """One row an image: the columns of ``SOURCE`` but for what the taxonomy says, and the words that were found."""
+    rows_found: dict[str, tuple[int, frozenset[int]]]
+    passed_over: Counter[str]
+    notes: tuple[str, ...]
 
 
-def _read_source(root: str, given: pd.DataFrame, taxonomy: Taxonomy) -> _Source:
-    files, own = _list_source(root)
-    beside = [] if own is not None or not given.empty else find_tables(root)
-    table = given if own is None else own
-    table = table if not beside else read_tables([], beside, taxonomy)
-    plain = files["image_id"].str.replace(_COPY_SUFFIX, "", regex=True)
-    ids = files["image_id"].where(files["image_id"].isin(table.index), plain)
-    rows = table.reindex(ids).reset_index(drop=True)
-    by_table = _is_by_table(files, table, taxonomy)
-    word = rows["diagnosis"] if by_table else _folder_names(files, root)
-    meaning = word.map({name: taxonomy.parse(name) for name in word.dropna().unique()})
-    is_left_out = word.notna() & meaning.isna()
-    kept = meaning.notna()
-    frame = _to_source(files, rows, meaning, taxonomy).assign(source=root, is_by_table=by_table)[kept]
-    if by_table and not ids.isin(table.index).any():
-        msg = f"none of {len(files)} images in {root} stands in the metadata table: is it the right table?"
-        raise DataError(msg)
+def _read_source(
+    root: str, given: Sequence[Table], taxonomy: Taxonomy, named: dict[str, str], *, is_one_of_several: bool
+) -> _Source:
+    files = open_source(root, taxonomy, named)
+    found, passed_over, notes = find_tables(files, taxonomy, named, are_given=bool(given))
+    tables = [*given, *found]
+    frame = files.frame.copy()
+    parts: list[Parts] = list(frame["parts"])
+    known = join_tables(files, tables)
+    for name in FIELDS:
+        frame[name] = known.fields[name]
+    frame["table_word"] = known.word
+    frame["table_words"] = known.words
+    folder = [_folder_word(one[:-1], taxonomy) for one in parts]
+    frame["folder_word"] = pd.Series(folder, index=frame.index, dtype=object)
+    is_by_table = _is_by_table(frame, taxonomy)
+    frame["is_by_table"] = is_by_table
+    frame["word"] = frame["folder_word"].where(~is_by_table, frame["table_word"])
+    whole = (PurePosixPath(root).name,) if is_one_of_several else ()
+    by_folder = pd.Series([_given_split((*whole, *one[:-1])) for one in parts], index=frame.index, dtype=object)
+    by_column = frame["given_split"].map(lambda word: _SPLIT_WORDS.get(str(word).lower()))
+    frame["given_split"] = by_folder.fillna(by_column).fillna(files.container_split)
+    frame["given_split"] = frame["given_split"].astype(object).where(frame["given_split"].notna(), None)
+    frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, folder, _PATIENT_FOLDER, frame.index))
+    frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, folder, _LESION_FOLDER, frame.index))
+    frame["source"] = root
+    for word in frame["word"].dropna().unique():
+        taxonomy.parse(word)
+    _check_diagnoses(frame, frame[frame["word"].isna() & ~known.has_row], tables, known.notes)
     return _Source(
         frame=frame,
-        known_ids=set(ids),
-        table_ids=set(table.index),
-        num_without_row=int(word.isna().sum()) if by_table else 0,
-        left_out=Counter(word[is_left_out]),
+        rows_found=known.rows_found,
+        passed_over=files.passed_over + passed_over,
+        notes=(*notes, *known.notes, *_describe_untold(frame)),
     )
 
 
-def _list_source(root: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the images of a source, and the table that a Parquet source carries itself."""
-    if not storage.exists(root):
-        msg = f"images folder {root}: not found; give the folder that holds the images"
-        raise DataError(msg)
-    infos = storage.list_infos(root.rsplit("/", 1)[0], recursive=False) if storage.is_file(root) else None
-    if infos is not None:
-        infos = [info for info in infos if info.path == root]
-    infos = storage.list_infos(root) if infos is None else infos
-    files = _to_frame([info for info in infos if _is_image(info.path)], root)
-    boxes = [info for info in infos if PurePosixPath(info.path).suffix.lower() in _CONTAINER_ENDINGS]
-    opened = [_open_container(info) for info in boxes] if files.empty else []
-    found = pd.concat([files, *(frame for frame, _ in opened)], ignore_index=True)
-    if found.empty:
-        endings = " ".join(sorted(IMAGE_ENDINGS | _CONTAINER_ENDINGS))
-        msg = f"images folder {root}: no image in it (looked for {endings} at any depth)"
-        raise DataError(msg)
-    tables = [table for _, table in opened if table is not None]
-    return found, pd.concat(tables) if tables else None
+def _folder_word(folders: Parts, taxonomy: Taxonomy) -> str | None:
+    """Return the innermost folder that is a diagnosis; a fine word before a coarse one."""
+    known = [name for name in reversed(folders) if taxonomy.knows(name)]
+    fine = [name for name in known if not is_coarse(name)]
+    return next(iter([*fine, *known]), None)
 
 
-def _is_image(path: str) -> bool:
-    name = PurePosixPath(path)
-    return name.suffix.lower() in IMAGE_ENDINGS and not name.stem.endswith(_NO_LESION)
+def _is_by_table(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
+    """Tell the images whose diagnosis a table tells: no folder does, or only a coarse word of one."""
+    coarse = frame["folder_word"].map(lambda word: word is not None and is_coarse(word))
+    finer = frame["table_word"].map(lambda word: word is not None and taxonomy.knows(word) and not is_coarse(word))
+    return frame["table_word"].notna() & (frame["folder_word"].isna() | (coarse & finer))
 
 
-def _to_frame(infos: Sequence[storage.FileInfo], root: str) -> pd.DataFrame:
-    prefix = len(storage.resolve(root)[1].rstrip("/")) + 1
-    return pd.DataFrame(
-        {
-            "path": [info.path for info in infos],
-            "image_id": [image_id_of(info.path) for info in infos],
-            "num_bytes": [info.num_bytes for info in infos],
-            "modified_ns": [info.modified_ns for info in infos],
-            "folder": [PurePosixPath(storage.resolve(info.path)[1][prefix:]).parts[:-1] for info in infos],
-        }
-    )
+def _given_split(folders: Parts) -> str | None:
+    """Return the split that a folder's name gives, the outermost one if there are several."""
+    return next((_SPLIT_WORDS[name.lower()] for name in folders if name.lower() in _SPLIT_WORDS), None)
 
 
-def _open_container(info: storage.FileInfo) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the images in an HDF5 or Parquet file, and the table among a Parquet file's own columns."""
-    table = None
-    try:
-        if is_hdf5(info.path):
-            keys = names = list_hdf5(info.path)
-        else:
-            names, table = _read_parquet_table(info.path)
-            keys = [str(row) for row in range(len(names))]
-    except (OSError, pa.ArrowInvalid) as error:
-        msg = f"{info.path}: can't be opened ({error}); is it complete?"
-        raise DataError(msg) from error
-    frame = pd.DataFrame({"path": [f"{info.path}{SEPARATOR}{key}" for key in keys], "image_id": names})
-    return frame.assign(
-        num_bytes=info.num_bytes, modified_ns=info.modified_ns, folder=pd.Series([()] * len(frame), dtype=object)
-    ), table
+def _folder_group(
+    parts: Sequence[Parts], words: Sequence[str | None], pattern: re.Pattern[str], index: pd.Index
+) -> pd.Series:
+    """Return the folder of a patient or a lesion, where a diagnosis's folder is there too."""
+    found = [
+        next((name for name in reversed(one[:-1]) if pattern.match(name)), None) if word is not None else None
+        for one, word in zip(parts, words, strict=True)
+    ]
+    return pd.Series(found, index=index, dtype=object)
 
 
-def _read_parquet_table(path: str) -> tuple[list[str], pd.DataFrame]:
-    filesystem, name = storage.resolve(path)
-    with filesystem.open_input_file(name) as stream:
-        file = pq.ParquetFile(stream)
-        column = bytes_column(file.schema_arrow)
-        if column is None:
-            msg = f"{path}: has columns {', '.join(file.schema_arrow.names)}, none of which holds encoded images"
-            raise DataError(msg)
-        raw = file.read([name for name in file.schema_arrow.names if name != column]).to_pandas()
-    id_column = next((name for name in COLUMNS["image_id"] if name in raw.columns), None)
-    ids = raw[id_column].astype(str) if id_column else pd.Series(range(file.metadata.num_rows)).astype(str)
-    if id_column is None:
-        ids = PurePosixPath(path).stem + "-" + ids
-    raw = raw.astype(object).where(raw.notna(), None).assign(image_id=ids)
-    return list(ids), normalize_table(raw, path, load_taxonomy())
-
-
-def _is_by_table(files: pd.DataFrame, table: pd.DataFrame, taxonomy: Taxonomy) -> bool:
-    """Folders tell the diagnosis if each image's folder is a known one; else a table must."""
-    if not table["diagnosis"].notna().any():
-        return False
-    return not all(folder and taxonomy.knows(folder[-1]) for folder in set(files["folder"]))
-
-
-def _folder_names(files: pd.DataFrame, root: str) -> pd.Series:
-    loose = files[[not folder for folder in files["folder"]]]
-    if len(loose):
+def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence[Table], notes: Sequence[str]) -> None:
+    """Refuse a source that wasn't understood: most images for which no table has a row are without a diagnosis."""
+    if len(untold) <= _MOST_UNTOLD * len(frame):
+        return
+    example = untold["path"].iloc[0].rsplit("/", 1)[-1]
+    what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
+    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(_SPLIT_WORDS))
+    where = f" (but in {', '.join(folders[:5])})" if folders else ""
+    lie = f"lie in no folder named after a diagnosis{where}"
+    if tables:
+        names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
+        why = f"; {'; '.join(notes)}" if notes else ""
+        msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
+    else:
         msg = (
-            f"images folder {root}: {len(loose)} images such as {loose['image_id'].iloc[0]} lie in no folder "
-            "named after a diagnosis; sort them into such folders, or give --metadata with their diagnoses"
+            f"{what} {lie}, and there is no table; sort them into such folders, give --metadata with their "
+            "diagnoses, or add the folders' words with --taxonomy"
         )
+    raise DataError(msg)
+
+
+def _describe_untold(frame: pd.DataFrame) -> list[str]:
+    """Say which images are left out for want of a diagnosis."""
+    untold = frame[frame["word"].isna()]
+    if untold.empty:
+        return []
+    folders = Counter(one[-2] if len(one) > 1 else "no folder" for one in untold["parts"])
+    told = ", ".join(f"{count:,} in {name}" for name, count in folders.most_common(5))
+    return [f"{len(untold):,} images are left out, since no folder and no table tells their diagnosis ({told})"]
+
+
+def _count_unmatched(sources: Sequence[_Source]) -> int:
+    """Return the rows of all tables that are about no image of any source."""
+    sizes: dict[str, int] = {}
+    found: dict[str, set[int]] = {}
+    for source in sources:
+        for name, (size, rows) in source.rows_found.items():
+            sizes[name] = size
+            found[name] = found.get(name, set()) | rows
+    return sum(size - len(found[name]) for name, size in sizes.items())
+
+
+def _to_collection(
+    frame: pd.DataFrame, sources: Sequence[_Source], taxonomy: Taxonomy, notes: Sequence[str]
+) -> Collection:
+    meaning = frame["word"].map({word: taxonomy.parse(word) for word in frame["word"].dropna().unique()})
+    is_left_out = frame["word"].notna() & meaning.isna()
+    left_out = Counter(frame.loc[is_left_out, "word"])
+    kept = frame[meaning.notna()].assign(diagnosis=meaning)
+    if kept.empty:
+        names = ", ".join(one.name for one in taxonomy.diagnoses)
+        words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))
+        roots = ", ".join(frame["source"].unique())
+        msg = f"{roots}: no image has one of the diagnoses {names} (only {words or 'none'}); a --taxonomy may add them"
         raise DataError(msg)
-    return files["folder"].str[-1]
-
-
-def _to_source(files: pd.DataFrame, rows: pd.DataFrame, meaning: pd.Series, taxonomy: Taxonomy) -> pd.DataFrame:
-    words = rows["diagnosis"].dropna().unique()
-    told = rows["diagnosis"].map({word: taxonomy.parse(word) for word in words})
-    covers = rows["diagnosis"].map({word: list(taxonomy.covers(word)) or None for word in words})
-    source = pd.concat([files, rows.drop(columns="diagnosis")], axis=1)
-    return source.assign(
-        diagnosis=meaning,
-        table_diagnosis=told.astype(object).where(told.notna(), None),
-        table_covers=covers.astype(object).where(covers.notna(), None),
-        given_split=files["folder"].map(lambda folder: _GIVEN_SPLITS.get(folder[0].lower()) if folder else None),
-        age=pd.to_numeric(rows["age"], errors="coerce").astype(np.float32),
+    cache = {words: covers_of(words, taxonomy) for words in set(kept["table_words"])}
+    told = {word: taxonomy.parse(word) for word in kept["table_word"].dropna().unique() if taxonomy.knows(word)}
+    table_diagnosis = kept["table_word"].map(told).astype(object)
+    source = kept.assign(
+        table_diagnosis=table_diagnosis.where(table_diagnosis.notna(), None),
+        table_covers=kept["table_words"].map(cache),
+        age=pd.to_numeric(kept["age"], errors="coerce").astype(np.float32),
+    )
+    contradictory = int(kept["table_words"].map(lambda words: contradict(words, taxonomy)).sum())
+    notes = [
+        *notes,
+        *([f"tables contradict each other about {contradictory:,} images: the first one counts"] * bool(contradictory)),
+    ]
+    return Collection(
+        table=pa.Table.from_pandas(source[SOURCE.names], schema=SOURCE, preserve_index=False),
+        diagnoses=taxonomy.diagnoses,
+        num_rows_without_file=_count_unmatched(sources),
+        num_files_without_row=int(frame["word"].isna().sum()),
+        num_left_out=dict(left_out),
+        passed_over=dict(sum((one.passed_over for one in sources), Counter())),
+        notes=tuple(notes),
     )

@@ -21,8 +21,8 @@ from melanoma_ray.patients import encode_metadata
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
 from melanoma_ray.sources.containers import read_encoded
-from melanoma_ray.sources.layouts import image_id_of, list_images
-from melanoma_ray.sources.tables import look_up_patients
+from melanoma_ray.sources.layouts import image_id_of
+from melanoma_ray.sources.unlabelled import list_images
 
 _IMAGES_PER_BLOCK = 64
 _MAX_WORKLIST = 500
@@ -37,6 +37,10 @@ class TriageResult:
     worklist: str
     num_by_decision: dict[Decision, int]
     num_unreadable: int
+    passed_over: dict[str, int]
+    """Files of the folder that aren't read as images, by the reason."""
+    notes: tuple[str, ...]
+    """How well the tables fit the images, where they don't, a sentence each."""
 
 
 class _PredictingActor:
@@ -86,11 +90,10 @@ def triage(
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
-    paths = list_images(storage.absolute(images))
-    patients = look_up_patients(metadata, [image_id_of(path) for path in paths])
+    listed = list_images(images, metadata)
     schema = pa.schema([("path", pa.string()), ("age", pa.float64()), ("sex", pa.string()), ("site", pa.string())])
-    asked = pa.Table.from_pandas(patients.assign(path=paths), schema, preserve_index=False)
-    blocks = max(1, -(-len(paths) // _IMAGES_PER_BLOCK))
+    asked = pa.Table.from_pandas(listed.images[schema.names], schema, preserve_index=False)
+    blocks = max(1, -(-asked.num_rows // _IMAGES_PER_BLOCK))
     predicted = map_with_actors(
         ray.data.from_arrow(asked, override_num_blocks=blocks),
         _PredictingActor,
@@ -115,6 +118,8 @@ def triage(
         worklist=worklist,
         num_by_decision={decision: decisions.count(decision) for decision in sorted(set(decisions))},
         num_unreadable=table.num_rows - len(decisions),
+        passed_over=listed.passed_over,
+        notes=listed.notes,
     )
 
 

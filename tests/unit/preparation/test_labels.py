@@ -29,6 +29,7 @@ def build_index(rows: list[dict[str, object]]) -> pd.DataFrame:
             "diagnosis": "nevus",
             "table_diagnosis": None,
             "is_by_table": False,
+            "given_split": None,
             "table_covers": None,
             "width": 10,
             "height": 10,

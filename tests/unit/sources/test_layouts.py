@@ -71,8 +71,10 @@ def test_a_table_beside_folders_adds_lesions_and_leaves_diagnoses(tmp_path: Path
 
 
 def test_an_unknown_diagnosis_is_refused_and_the_known_ones_listed(tmp_path: Path) -> None:
-    touch(tmp_path, "warts/a.jpg")
-    with pytest.raises(DataError, match=r"'warts' is unknown: expected one of actinic keratosis, .*vascular lesion"):
+    touch(tmp_path, "blobs/a.jpg")
+    with pytest.raises(
+        DataError, match=r"lie in no folder named after a diagnosis \(but in blobs\), and there is no table"
+    ):
         read_collection(str(tmp_path))
 
 
@@ -101,7 +103,7 @@ def test_a_missing_folder_or_table_is_named(tmp_path: Path) -> None:
 def test_a_table_of_other_images_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg")
     (tmp_path / "metadata.csv").write_text("image_id,dx\nb,nv\n")
-    with pytest.raises(DataError, match=r"none of 1 images in .* stands in the metadata table"):
+    with pytest.raises(DataError, match=r"of 1 images 0 were found in metadata.csv; its ids look like 'b'"):
         read_collection(str(tmp_path))
 
 
@@ -135,7 +137,7 @@ def test_a_row_with_two_ones_is_refused_when_its_table_was_given(tmp_path: Path)
     touch(tmp_path, "images/a.jpg")
     table = tmp_path / "truth.csv"
     table.write_text("image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\na,1.0,1.0,0,0,0,0,0\n")
-    with pytest.raises(DataError, match="1 rows without exactly one 1 in MEL/NV"):
+    with pytest.raises(DataError, match="1 rows with more than one 1 in mel/nv"):
         read_collection(str(tmp_path / "images"), str(table))
 
 

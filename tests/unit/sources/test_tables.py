@@ -1,26 +1,158 @@
-"""Metadata tables, looked up by image."""
+"""Tables as spreadsheets and archives write them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from melanoma_ray.errors import DataError
-from melanoma_ray.patients import encode_metadata
-from melanoma_ray.sources.tables import look_up_patients
+from melanoma_ray.diagnoses import load_taxonomy
+from melanoma_ray.errors import ConfigError, DataError
+from melanoma_ray.sources.tables import Table, clean, parse_age, parse_columns, read_table_file
 
-UNKNOWN = {"age": None, "sex": None, "site": None}
+TAXONOMY = load_taxonomy()
 
 
-def test_rows_of_a_table_are_looked_up_by_image(tmp_path: Path) -> None:
-    table = tmp_path / "ham.csv"
-    table.write_text("image_id,dx,age,sex,localization\nb,nv,45.0,Male,back\na,nv,,unknown,\n")
-    found = look_up_patients([str(table)], ["a", "b", "c"])
-    expected = pd.DataFrame([UNKNOWN, {"age": 45.0, "sex": "male", "site": "back"}, UNKNOWN])
-    np.testing.assert_array_equal(encode_metadata(found), encode_metadata(expected))
-    assert not encode_metadata(look_up_patients([], ["a", "b"])).any()
-    with pytest.raises(DataError, match="not found"):
-        look_up_patients([str(tmp_path / "none.csv")], ["a"])
+def read(folder: Path, content: str | bytes, name: str = "meta.csv", **named: str) -> Table:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table_file(str(path), TAXONOMY, named)
+
+
+def words(table: Table) -> list[str | None]:
+    return list(table.rows["diagnosis"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image_id,dx\na,nv\nb,mel\n",
+        "\ufeffimage_id,dx\na,nv\nb,mel\n",
+        "Image_ID ,DX\na,nv\nb,mel\n",
+        "image_id;dx\na;nv\nb;mel\n",
+        "image_id\tdx\na\tnv\nb\tmel\n",
+        '"image_id","dx"\r\n"a","nv"\r\n"b","mel"\r\n',
+        ",image_id,dx\n0,a,nv\n1,b,mel\n",
+        "image_id,dx\na,nv,\nb,mel,\n",
+        'image_id,comment,dx\na,"one\ntwo, three",nv\nb,"",mel\n',
+        "image_id,dx\n a , nv \nb,mel\n",
+    ],
+)
+def test_a_table_is_read_in_whatever_dialect_it_comes(tmp_path: Path, content: str) -> None:
+    table = read(tmp_path, content)
+    assert list(table.rows["image_id"]) == ["a", "b"]
+    assert words(table) == ["nv", "mel"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8"])
+def test_a_table_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    table = read(tmp_path, "image_id,dx,ärztin\na,nv,Müller\n".encode(encoding))
+    assert words(table) == ["nv"]
+
+
+@pytest.mark.parametrize("word", ["", "None", "N/A", "unknown", "-", "?", "nan", "NULL", " n/a ", "UNKNOWN", "--"])
+def test_placeholders_are_missing_values_in_any_case(tmp_path: Path, word: str) -> None:
+    table = read(
+        tmp_path, f"image_id,dx,patient_id,lesion_id,sex,localization,age\na,nv,{word},{word},{word},{word},{word}\n"
+    )
+    row = table.rows.iloc[0]
+    assert [row[name] for name in ("patient_id", "lesion_id", "sex", "site", "age")] == [None] * 5
+    assert clean(word) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("85+", 85),
+        ("45 years", 45),
+        (" 60 ", 60),
+        ("30.5", 30.5),
+        ("0", None),
+        ("-1", None),
+        ("999", None),
+        ("fifty", None),
+    ],
+)
+def test_ages_are_years_of_a_person_or_missing(text: str, years: float | None) -> None:
+    assert parse_age(text) == years
+
+
+def test_sexes_are_known_by_their_common_words(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,dx,gender\na,nv,M\nb,nv,FEMALE\nc,nv, male\nd,nv,w\ne,nv,1\n")
+    assert list(table.rows["sex"]) == ["male", "female", "male", "female", None]
+
+
+def test_one_hot_columns_may_be_booleans_and_rows_without_a_one_tell_nothing(tmp_path: Path) -> None:
+    table = read(tmp_path, "image,MEL,NV,BCC\na,False,True,False\nb,True,False,False\nc,False,False,False\n")
+    assert words(table) == ["NV", "MEL", None]
+
+
+def test_isic_2017_s_rows_without_a_one_are_nevi(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,melanoma,seborrheic_keratosis\na,1.0,0.0\nb,0.0,1.0\nc,0.0,0.0\n")
+    assert words(table) == ["melanoma", "seborrheic_keratosis", "nevus"]
+
+
+def test_isic_2016_s_truth_has_no_line_of_names(tmp_path: Path) -> None:
+    table = read(tmp_path, "ISIC_0000000,benign\nISIC_0000001,malignant\n")
+    assert list(table.rows["image_id"]) == ["ISIC_0000000", "ISIC_0000001"]
+    assert words(table) == ["benign", "malignant"]
+
+
+def test_ph2_s_own_table_is_read(tmp_path: Path) -> None:
+    content = (
+        "||   Name   || Histological Diagnosis || Clinical Diagnosis || Asymmetry ||\n"
+        "||  IMD003  ||                        ||        0           ||     1     ||\n"
+        "||  IMD009  ||                        ||        1           ||     0     ||\n"
+        "||  IMD058  || Melanoma               ||        2           ||     2     ||\n\n"
+        "Legends:\n"
+    )
+    table = read(tmp_path, content, "PH2_dataset.txt")
+    assert list(table.rows["image_id"]) == ["IMD003", "IMD009", "IMD058"]
+    assert [TAXONOMY.parse(str(word)) for word in words(table)] == ["nevus", "nevus", "melanoma"]
+
+
+def test_an_unknown_disease_gives_way_to_what_is_said_of_malignancy(tmp_path: Path) -> None:
+    table = read(tmp_path, "DDI_file,malignant,disease\na,True,melanoma-in-situ\nb,True,rarissima\nc,False,rarissima\n")
+    assert words(table) == ["melanoma-in-situ", "malignant", "benign"]
+
+
+def test_the_archive_s_sites_since_2026_are_read_the_finest_first(tmp_path: Path) -> None:
+    table = read(
+        tmp_path, "isic_id,anatom_site_1,anatom_site_2,diagnosis_1\na,Head and neck,Ear,Benign\nb,Trunk,,Benign\n"
+    )
+    assert list(table.rows["site"]) == ["Ear", "Trunk"]
+
+
+def test_benign_melanocytic_proliferations_are_no_nevus(tmp_path: Path) -> None:
+    header = "isic_id,diagnosis_1,diagnosis_2,diagnosis_3\n"
+    table = read(
+        tmp_path,
+        header + "a,Benign,Benign melanocytic proliferations,Nevus\nb,Benign,Benign melanocytic proliferations,\n",
+    )
+    assert [TAXONOMY.parse(str(word)) for word in words(table)] == ["nevus", None]
+
+
+def test_columns_can_be_named_by_hand(tmp_path: Path) -> None:
+    named = parse_columns(["image=picture", "diagnosis=what", "lesion=spot"])
+    table = read(tmp_path, "picture,what,spot\na,nv,7\n", **named)
+    row = table.rows.iloc[0]
+    assert (row["image_id"], row["diagnosis"], row["lesion_id"]) == ("a", "nv", "7")
+    with pytest.raises(DataError, match="has no column 'foto', only picture, what, spot"):
+        read(tmp_path, "picture,what,spot\na,nv,7\n", image_id="foto")
+
+
+@pytest.mark.parametrize("word", ["image", "image=", "picture=x", "=dx"])
+def test_a_malformed_column_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="expected one of image, diagnosis, lesion, patient"):
+        parse_columns([word])
+
+
+def test_what_is_no_table_of_images_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: not found"):
+        read_table_file(str(tmp_path / "none.csv"), TAXONOMY)
+    with pytest.raises(DataError, match="none of which holds the images' ids"):
+        read(tmp_path, "a,b\n1,2\n")
+    with pytest.raises(DataError, match="not a text table"):
+        read(tmp_path, b"PK\x03\x04\0\0\0\0")
+    with pytest.raises(DataError, match="rows with more than one 1"):
+        read(tmp_path, "image,MEL,NV,BCC\na,1,1,0\n")

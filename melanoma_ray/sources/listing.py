@@ -1,0 +1,150 @@
+"""Every file below a source, and what it is: an image, a container of images, a table, or something passed over.
+
+The rule: no file is silent. What isn't read is counted under its reason, and each reason says what a person can do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from melanoma_ray import storage
+from melanoma_ray.errors import DataError
+from melanoma_ray.sources.containers import CONTAINER_ENDINGS
+
+IMAGE_ENDINGS = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+        *(".avif", ".jp2", ".j2k", ".heic", ".heif"),
+    }
+)
+TABLE_ENDINGS = frozenset({".csv", ".tsv", ".tab"})
+_TABLES_BY_NAME = ("ham10000_metadata", "ph2_dataset.txt")
+"""Tables that are published under names without one of these endings."""
+_SYSTEM_NAMES = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
+"""What operating systems and network disks leave in folders; besides these, all that begins with a dot."""
+_MASK_STEM = re.compile(
+    r"[_-](segmentation|superpixels?|seg|masks?|attribute_\w+|roi|(r\d+_)?label\d*)$", re.IGNORECASE
+)
+_MASK_FOLDER = re.compile(r"^(masks?|segmentations?|superpixels?|.*_(segmentation|mask|roi))s?$", re.IGNORECASE)
+_PH2_MASK = re.compile(r"^IMD\d+_lesion$", re.IGNORECASE)
+SYSTEM = "hidden files and files of the operating system"
+MASKS = "masks of images (segmentations, superpixels, attribute maps)"
+UNREADABLE_FOLDERS = "folders that can't be read: check their permissions"
+LOOPS = "links to a folder that is read already"
+BAD_NAMES = "files whose name isn't UTF-8: rename them"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """The files of one source, sorted by path."""
+
+    images: list[storage.FileInfo] = field(default_factory=list)
+    containers: list[storage.FileInfo] = field(default_factory=list)
+    """HDF5 and Parquet files, which may hold images."""
+    tables: list[storage.FileInfo] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Number of files that aren't read, by reason."""
+
+
+def list_source(root: str) -> Listing:
+    """Return what lies below a folder, or the one file that the source is.
+
+    Args:
+        root: Absolute; local or such as s3://bucket/folder.
+
+    Raises:
+        DataError: There is nothing of this name.
+    """
+    if not storage.exists(root):
+        msg = f"images folder {root}: not found; give the folder that holds the images"
+        raise DataError(msg)
+    listing = Listing()
+    if storage.is_file(root):
+        infos = [info for info in storage.list_infos(root.rsplit("/", 1)[0], recursive=False) if info.path == root]
+    elif storage.is_local(root):
+        infos = list(_walk(root, listing.passed_over))
+    else:
+        infos = storage.list_infos(root)
+    prefix = len(root.rstrip("/")) + 1
+    for info in sorted(infos, key=lambda one: one.path):
+        _classify(info, PurePosixPath(info.path[prefix:] or info.path), listing)
+    return listing
+
+
+def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
+    """Yield the files below a local folder, links followed; what a name or a loop hides is counted."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116 - names that aren't UTF-8 stay as they are
+            if (status.st_dev, status.st_ino) in seen:
+                passed_over[LOOPS] += 1
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            passed_over[UNREADABLE_FOLDERS] += 1
+            continue
+        for entry in entries:
+            if not _is_utf8(entry.name):
+                passed_over[BAD_NAMES] += 1
+            elif entry.is_dir():
+                waiting.append(entry.path)
+            elif entry.is_file():
+                status = entry.stat()
+                yield storage.FileInfo(path=entry.path, num_bytes=status.st_size, modified_ns=status.st_mtime_ns)
+            else:
+                passed_over["broken links and special files"] += 1
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _classify(info: storage.FileInfo, inside: PurePosixPath, listing: Listing) -> None:
+    """Put a file where it belongs, by its path below the source."""
+    ending = inside.suffix.lower()
+    if any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in inside.parts):
+        listing.passed_over[SYSTEM] += 1
+    elif ending in IMAGE_ENDINGS:
+        if _is_mask(inside):
+            listing.passed_over[MASKS] += 1
+        else:
+            listing.images.append(info)
+    elif ending in CONTAINER_ENDINGS:
+        listing.containers.append(info)
+    elif is_table(inside.name):
+        listing.tables.append(info)
+    else:
+        listing.passed_over[_describe_other(ending)] += 1
+
+
+def is_table(name: str) -> bool:
+    """Tell a table by its file's name."""
+    return PurePosixPath(name).suffix.lower() in TABLE_ENDINGS or name.lower() in _TABLES_BY_NAME
+
+
+def _is_mask(inside: PurePosixPath) -> bool:
+    stem = inside.stem
+    return bool(
+        _MASK_STEM.search(stem)
+        or _PH2_MASK.search(stem)
+        or any(_MASK_FOLDER.search(part) or _PH2_MASK.search(part) for part in inside.parts[:-1])
+    )
+
+
+def _describe_other(ending: str) -> str:
+    if ending in {".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".xz", ".bz2"}:
+        return f"archives ({ending}): unpack them first"
+    if ending in {".dcm", ".dicom"}:
+        return f"DICOM files ({ending}), which aren't read yet"
+    if ending in {".xlsx", ".xls", ".ods"}:
+        return f"spreadsheets ({ending}): save them as CSV"
+    return f"files ending in {ending}, which are no images" if ending else "files without an ending"
