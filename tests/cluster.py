@@ -1,5 +1,7 @@
 """A real cluster of several nodes on this machine, with a token."""
 
+from __future__ import annotations
+
 import os
 import secrets
 import signal
@@ -8,8 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -22,13 +26,13 @@ TOKEN = secrets.token_hex(16)
 class Cluster:
     """A head that offers no CPU, as in cluster.yaml, and workers; each a foreground ``ray start`` of its own."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.nodes = {}
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = ""
         self.address = ""
 
-    def start(self):
+    def start(self) -> None:
         """Start the head."""
         (self.directory / "token").write_text(TOKEN)
         gcs, dashboard, client = free_ports(3)
@@ -37,7 +41,7 @@ class Cluster:
         self._start("head", [*head, "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"])
         wait_for(self._answers, START_TIMEOUT_S, self)
 
-    def add_worker(self, name, num_cpus):
+    def add_worker(self, name: str, num_cpus: int) -> str:
         """Start a worker and return its node's id."""
         before = {node["node_id"] for node in self.alive_nodes()}
         self._start(name, [f"--address={self.address}", f"--num-cpus={num_cpus}"])
@@ -45,7 +49,7 @@ class Cluster:
         wait_for(new, START_TIMEOUT_S, self)
         return new().pop()
 
-    def kill_raylet(self, name):
+    def kill_raylet(self, name: str) -> None:
         """End a worker node as a machine that fails would: its raylet by SIGKILL, and with it all that it started."""
         process = self.nodes.pop(name)
         for child in psutil.Process(process.pid).children(recursive=True):
@@ -53,7 +57,7 @@ class Cluster:
                 child.kill()
         process.wait(60)
 
-    def _start(self, name, options):
+    def _start(self, name: str, options: list[str]) -> None:
         node_manager, object_manager, agent = free_ports(3)
         command = [Path(sys.executable).parent / "ray", "start", "--block", "--node-ip-address=127.0.0.1"]
         command += [f"--temp-dir={self.directory / name}", "--num-gpus=0", f"--object-store-memory={256 * 2**20}"]
@@ -65,7 +69,7 @@ class Cluster:
             )
         self.nodes[name] = process
 
-    def environment(self):
+    def environment(self) -> dict[str, str]:
         """Nothing of the caller's Ray may leak in; ``python`` in a job's command is this Python."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return environment | {
@@ -75,31 +79,32 @@ class Cluster:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
-    def _answers(self):
+    def _answers(self) -> bool:
         """Tell whether the head lists itself; its state API comes up after its first page."""
         try:
             return bool(self.alive_nodes())
         except httpx.HTTPError:
             return False
 
-    def get(self, path, token=TOKEN):
+    def get(self, path: str, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.get(self.url + path, headers=headers, timeout=30, trust_env=False)
 
-    def rows(self, path):
+    def rows(self, path: str) -> list[dict[str, Any]]:
         """What the state API says, as a list."""
-        return self.get(path).raise_for_status().json()["data"]["result"]["result"]
+        rows: list[dict[str, Any]] = self.get(path).raise_for_status().json()["data"]["result"]["result"]
+        return rows
 
-    def alive_nodes(self):
+    def alive_nodes(self) -> list[dict[str, Any]]:
         return [node for node in self.rows("/api/v0/nodes") if node["state"] == "ALIVE"]
 
-    def has_ended(self):
+    def has_ended(self) -> bool:
         return any(node.poll() is not None for node in self.nodes.values())
 
-    def logs(self):
+    def logs(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in self.directory.glob("*.log"))
 
-    def stop(self):
+    def stop(self) -> None:
         """End both nodes by their ids; ``ray stop`` would end every other cluster of this machine too."""
         for node in self.nodes.values():
             node.terminate()
@@ -111,7 +116,7 @@ class Cluster:
                 node.wait()
 
 
-def free_ports(number):
+def free_ports(number: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [opened.getsockname()[1] for opened in sockets]
     for opened in sockets:
@@ -119,7 +124,7 @@ def free_ports(number):
     return ports
 
 
-def wait_for(is_done, timeout_s, cluster):
+def wait_for(is_done: Callable[[], object], timeout_s: float, cluster: Cluster) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_done():
         if cluster.has_ended() or time.monotonic() > deadline:
@@ -128,7 +133,7 @@ def wait_for(is_done, timeout_s, cluster):
 
 
 @contextmanager
-def running_cluster():
+def running_cluster() -> Iterator[Cluster]:
     """Yield a cluster of a head alone, and stop it with all workers that were added."""
     # Not pytest's own directory: a Unix socket's path may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:

@@ -1,16 +1,20 @@
 """Two training workers on two nodes, and what happens when one of the nodes goes."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster import running_cluster, wait_for
+from tests.cluster import Cluster, running_cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 400
@@ -23,7 +27,7 @@ EVERY_TEN_STEPS = ("--checkpoint-every-minutes", "1e-6")
 class Driver:
     """``python -m jobs.train`` with two workers, as a process of its own."""
 
-    def __init__(self, cluster, data, storage, name, *options):
+    def __init__(self, cluster: Cluster, data: str, storage: Path, name: str, *options: str) -> None:
         self.run = storage / name
         self.log = storage / f"{name}.log"
         command = [sys.executable, "-m", "jobs.train", "baseline", "--precision", "fp32", "--model.image-side", "160"]
@@ -33,7 +37,7 @@ class Driver:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
-    def saved(self):
+    def saved(self) -> dict[int, dict[str, Any]]:
         """Return the progress of each checkpoint, by its step."""
         found = {}
         for name in self.run.glob("checkpoint_*/progress.json"):
@@ -44,21 +48,22 @@ class Driver:
             found[progress["step"]] = progress
         return found
 
-    def steps_saved(self):
+    def steps_saved(self) -> set[int]:
         return set(self.saved())
 
-    def newest_history(self):
+    def newest_history(self) -> list[dict[str, Any]]:
         saved = self.saved()
-        return saved[max(saved)]["history"]
+        history: list[dict[str, Any]] = saved[max(saved)]["history"]
+        return history
 
-    def wait_for_step(self, step):
+    def wait_for_step(self, step: int) -> None:
         deadline = time.monotonic() + RUN_TIMEOUT_S
         while not any(saved >= step for saved in self.steps_saved()):
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
             time.sleep(0.02)
 
-    def finish(self):
+    def finish(self) -> tuple[str, list[dict[str, Any]]]:
         """Return the final weights' digest and the history."""
         assert self.process.wait(RUN_TIMEOUT_S) == 0, self.log.read_text()[-4000:]
         history = json.loads((self.run / "history.json").read_text())["epochs"]
@@ -72,30 +77,30 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster() -> Iterator[Cluster]:
     with running_cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture
-def two_nodes(cluster):
+def two_nodes(cluster: Cluster) -> dict[str, str]:
     """See that two worker nodes are there; return their names and ids."""
     return add_two_nodes(cluster)
 
 
-def add_two_nodes(cluster):
+def add_two_nodes(cluster: Cluster) -> dict[str, str]:
     for name in [name for name in cluster.nodes if name != "head"]:
         cluster.kill_raylet(name)
     return {name: cluster.add_worker(name, CPUS) for name in (f"a-{os.urandom(2).hex()}", f"b-{os.urandom(2).hex()}")}
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory):
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, prepared, storage):
+def undisturbed(cluster: Cluster, prepared: str, storage: Path) -> dict[str, Any]:
     """A run that is left alone: where it was to train, where it did, and its result."""
     nodes = set(add_two_nodes(cluster).values())
     driver = Driver(cluster, prepared, storage, "alone", *EVERY_TEN_STEPS)
@@ -105,15 +110,15 @@ def undisturbed(cluster, prepared, storage):
     return {"nodes": nodes, "trained_on": trained_on, "weights": weights, "history": history}
 
 
-def test_two_workers_on_two_nodes_train_to_the_end(undisturbed):
+def test_two_workers_on_two_nodes_train_to_the_end(undisturbed: dict[str, Any]) -> None:
     assert undisturbed["trained_on"] == undisturbed["nodes"]
     assert undisturbed["history"][-1]["train_loss"] < undisturbed["history"][0]["train_loss"]
 
 
 @pytest.mark.slow
 def test_a_node_that_dies_and_is_replaced_changes_nothing_in_the_weights(
-    cluster, two_nodes, prepared, storage, undisturbed
-):
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path, undisturbed: dict[str, Any]
+) -> None:
     driver = Driver(cluster, prepared, storage, "killed", *EVERY_TEN_STEPS)
     driver.wait_for_step(MID_EPOCH_STEP)
     cluster.kill_raylet(next(iter(two_nodes)))
@@ -125,8 +130,8 @@ def test_a_node_that_dies_and_is_replaced_changes_nothing_in_the_weights(
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_and_the_same_command_again_give_the_same_weights(
-    cluster, two_nodes, prepared, storage, undisturbed
-):
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path, undisturbed: dict[str, Any]
+) -> None:
     first = Driver(cluster, prepared, storage, "again", *EVERY_TEN_STEPS)
     first.wait_for_step(MID_EPOCH_STEP)
     first.process.kill()
@@ -138,8 +143,8 @@ def test_a_driver_that_is_killed_and_the_same_command_again_give_the_same_weight
 
 @pytest.mark.slow
 def test_an_elastic_run_shrinks_and_grows_with_the_cluster_and_learns_the_same(
-    cluster, two_nodes, prepared, storage, undisturbed
-):
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path, undisturbed: dict[str, Any]
+) -> None:
     """Its epochs are many, since Ray asks once a minute whether a run could grow; the first ones are compared."""
     driver = Driver(cluster, prepared, storage, "elastic", *EVERY_TEN_STEPS, "--min-workers", "1", "--num-epochs", "60")
     try:
@@ -164,7 +169,9 @@ def test_an_elastic_run_shrinks_and_grows_with_the_cluster_and_learns_the_same(
 
 
 @pytest.mark.slow
-def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(cluster, two_nodes, prepared, storage):
+def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path
+) -> None:
     driver = Driver(cluster, prepared, storage, "preempted", "--checkpoint-every-minutes", "1000", "--num-epochs", "40")
     driver.wait_for_step(1)  # of the first epoch's end
     address, node = cluster.address, next(iter(two_nodes.values()))
@@ -182,12 +189,12 @@ def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(cluster, two_nodes, pr
     assert all(step % 10 == 0 for step in found)
 
 
-def epoch_ends(driver):
+def epoch_ends(driver: Driver) -> set[int]:
     """Return the steps at which the epochs done so far ended, as the checkpoints' histories tell them."""
     return {record["step"] for progress in driver.saved().values() for record in progress["history"]}
 
 
-def training_nodes(cluster):
+def training_nodes(cluster: Cluster) -> set[str]:
     """Return the ids of the nodes on which a worker trains."""
     actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
     return {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}

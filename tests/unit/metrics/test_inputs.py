@@ -33,7 +33,9 @@ SCORED: list[Callable[[np.ndarray, np.ndarray], object]] = [
         ([0.1, 0.2, 0.3], [0, 1], "differ"),
     ],
 )
-def test_no_images_nan_and_unequal_lengths_are_refused_in_one_line(figure, score, is_positive, reason):
+def test_no_images_nan_and_unequal_lengths_are_refused_in_one_line(
+    figure: Callable[[np.ndarray, np.ndarray], object], score: list[float], is_positive: list[int], reason: str
+) -> None:
     with pytest.raises(MetricError, match=reason) as caught:
         figure(np.array(score, dtype=np.float64), np.array(is_positive, dtype=bool))
     assert "\n" not in str(caught.value)

@@ -25,13 +25,13 @@ def diagnosed_images(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def test_the_confusion_matrix_has_the_truth_in_rows():
+def test_the_confusion_matrix_has_the_truth_in_rows() -> None:
     matrix = confusion_matrix(np.array([1, 1, 0]), np.array([0, 0, 0]), 2)
     assert matrix.tolist() == [[1, 2], [0, 0]]
 
 
 @given(diagnosed_images())
-def test_the_confusion_matrix_equals_scikit_learns(images):
+def test_the_confusion_matrix_equals_scikit_learns(images: tuple[np.ndarray, np.ndarray]) -> None:
     predicted, target = images
     expected = sklearn_confusion_matrix(target, predicted, labels=range(NUM_DIAGNOSES))
     np.testing.assert_array_equal(confusion_matrix(predicted, target, NUM_DIAGNOSES), expected)
@@ -39,20 +39,24 @@ def test_the_confusion_matrix_equals_scikit_learns(images):
 
 @given(diagnosed_images())
 @pytest.mark.filterwarnings("ignore:y_pred contains classes:UserWarning", "ignore:A single label:UserWarning")
-def test_balanced_accuracy_equals_scikit_learns_also_with_absent_diagnoses(images):
+def test_balanced_accuracy_equals_scikit_learns_also_with_absent_diagnoses(
+    images: tuple[np.ndarray, np.ndarray],
+) -> None:
     predicted, target = images
     expected = balanced_accuracy_score(target, predicted)
     assert balanced_accuracy(predicted, target, NUM_DIAGNOSES) == pytest.approx(expected)
 
 
-def test_calling_everything_nevus_is_not_good_however_common_nevus_is():
+def test_calling_everything_nevus_is_not_good_however_common_nevus_is() -> None:
     target = np.array([0] * 98 + [1, 2])
     assert balanced_accuracy(np.zeros_like(target), target, 3) == pytest.approx(1 / 3)
 
 
 @given(diagnosed_images(), st.data())
 @settings(max_examples=50)
-def test_the_bootstrapped_interval_lies_in_0_to_1_and_is_repeatable(images, data):
+def test_the_bootstrapped_interval_lies_in_0_to_1_and_is_repeatable(
+    images: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
     predicted, target = images
     group = data.draw(npst.arrays(np.int64, target.size, elements=st.integers(0, 9)))
     estimate = estimate_balanced_accuracy(predicted, target, group, NUM_DIAGNOSES, num_resamples=50)
@@ -63,7 +67,7 @@ def test_the_bootstrapped_interval_lies_in_0_to_1_and_is_repeatable(images, data
     assert (estimate.numerator, estimate.denominator) == (None, target.size)
 
 
-def test_the_interval_does_not_depend_on_the_order_of_the_images():
+def test_the_interval_does_not_depend_on_the_order_of_the_images() -> None:
     rng = np.random.default_rng(0)
     target, predicted = rng.integers(0, 3, 90), rng.integers(0, 3, 90)
     group = np.array([f"lesion {i // 2}" for i in range(90)])
@@ -73,7 +77,7 @@ def test_the_interval_does_not_depend_on_the_order_of_the_images():
     assert straight == shuffled
 
 
-def test_ten_copies_of_every_image_do_not_narrow_the_interval_when_they_share_a_lesion():
+def test_ten_copies_of_every_image_do_not_narrow_the_interval_when_they_share_a_lesion() -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 3, 60)
     predicted = np.where(rng.random(60) < 0.7, target, 0)
@@ -85,7 +89,7 @@ def test_ten_copies_of_every_image_do_not_narrow_the_interval_when_they_share_a_
     assert as_if_apart.high - as_if_apart.low < 0.5 * (single.high - single.low)
 
 
-def test_the_interval_matches_a_plain_bootstrap_written_as_a_loop():
+def test_the_interval_matches_a_plain_bootstrap_written_as_a_loop() -> None:
     rng = np.random.default_rng(3)
     target = np.repeat([0, 0, 0, 1, 1], 16)
     predicted = np.where(rng.random(80) < 0.75, target, 1 - target)
@@ -99,14 +103,14 @@ def test_the_interval_matches_a_plain_bootstrap_written_as_a_loop():
     assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.015)
 
 
-def test_rare_diagnoses_do_not_push_the_interval_away_from_the_figure():
+def test_rare_diagnoses_do_not_push_the_interval_away_from_the_figure() -> None:
     # Eight diagnoses with one lesion each, all wrong: resamples that lacked some would look better than the figure.
     target = np.concatenate((np.zeros(100, dtype=np.int64), np.arange(1, 9)))
     estimate = estimate_balanced_accuracy(np.zeros_like(target), target, np.arange(108), 9)
     assert (estimate.low, estimate.value, estimate.high) == pytest.approx((1 / 9, 1 / 9, 1 / 9))
 
 
-def test_another_seed_draws_other_lesions():
+def test_another_seed_draws_other_lesions() -> None:
     rng = np.random.default_rng(0)
     target, predicted, group = rng.integers(0, 3, 90), rng.integers(0, 3, 90), np.arange(90)
     drawn = {estimate_balanced_accuracy(predicted, target, group, 3, seed, num_resamples=101) for seed in range(4)}
@@ -114,12 +118,12 @@ def test_another_seed_draws_other_lesions():
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_an_index_that_names_no_diagnosis_is_refused(index):
+def test_an_index_that_names_no_diagnosis_is_refused(index: int) -> None:
     with pytest.raises(MetricError, match="expected 0 to 2"):
         confusion_matrix(np.array([0, index]), np.array([0, 1]), 3)
 
 
-def test_no_images_and_unequal_lengths_are_refused():
+def test_no_images_and_unequal_lengths_are_refused() -> None:
     none = np.array([], dtype=np.int64)
     with pytest.raises(MetricError, match="no images"):
         balanced_accuracy(none, none, 3)
@@ -129,6 +133,6 @@ def test_no_images_and_unequal_lengths_are_refused():
         estimate_balanced_accuracy(np.array([0]), np.array([0]), np.array([1, 2]), 3)
 
 
-def test_a_bootstrap_of_no_resamples_is_refused():
+def test_a_bootstrap_of_no_resamples_is_refused() -> None:
     with pytest.raises(MetricError, match="num_resamples=0"):
         estimate_balanced_accuracy(np.array([0]), np.array([0]), np.array([1]), 3, num_resamples=0)

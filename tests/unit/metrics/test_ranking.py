@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,44 +17,44 @@ from melanoma_ray.metrics.ranking import auroc, estimate_auroc, roc_curve
 from tests.unit.metrics.scored_images import bools, scored_images
 
 
-def test_auroc_of_three_pairs_with_one_tie_is_counted_by_hand():
+def test_auroc_of_three_pairs_with_one_tie_is_counted_by_hand() -> None:
     # positives 0.8, 0.5; negatives 0.5, 0.2, 0.9: wins 2 + 1, one tie, 6 pairs
     assert auroc(np.array([0.8, 0.5, 0.5, 0.2, 0.9]), bools(1, 1, 0, 0, 0)) == pytest.approx(3.5 / 6)
 
 
 @given(scored_images())
-def test_auroc_equals_scikit_learns_with_ties(images):
+def test_auroc_equals_scikit_learns_with_ties(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     assert auroc(score, is_positive) == pytest.approx(roc_auc_score(is_positive, score))
 
 
 @given(scored_images())
-def test_auroc_ignores_any_rising_change_of_scale(images):
+def test_auroc_ignores_any_rising_change_of_scale(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     assert auroc(np.exp(3 * score) - 7, is_positive) == auroc(score, is_positive)
 
 
 @given(scored_images())
-def test_turning_the_score_round_turns_the_auroc_round(images):
+def test_turning_the_score_round_turns_the_auroc_round(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     assert auroc(-score, is_positive) == pytest.approx(1 - auroc(score, is_positive))
 
 
 @given(scored_images())
-def test_the_auroc_interval_contains_the_auroc_and_stays_in_0_to_1(images):
+def test_the_auroc_interval_contains_the_auroc_and_stays_in_0_to_1(images: tuple[np.ndarray, np.ndarray]) -> None:
     estimate = estimate_auroc(*images)
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
     assert estimate.low < estimate.high
 
 
 @given(scored_images())
-def test_the_auroc_interval_of_the_reversed_score_is_the_mirror_image(images):
+def test_the_auroc_interval_of_the_reversed_score_is_the_mirror_image(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     straight, mirrored = estimate_auroc(score, is_positive), estimate_auroc(-score, is_positive)
     assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((straight.low, straight.high))
 
 
-def test_delongs_variance_equals_its_definition_pair_by_pair():
+def test_delongs_variance_equals_its_definition_pair_by_pair() -> None:
     rng = np.random.default_rng(1)
     is_positive = np.arange(60) < 20
     score = np.round(rng.normal(is_positive * 1.0), 1)
@@ -69,7 +70,7 @@ def test_delongs_variance_equals_its_definition_pair_by_pair():
     assert estimate.high == pytest.approx(1 / (1 + math.exp(-half - logit)), abs=1e-6)
 
 
-def test_the_auroc_interval_covers_the_true_value_about_95_times_in_100():
+def test_the_auroc_interval_covers_the_true_value_about_95_times_in_100() -> None:
     rng = np.random.default_rng(0)
     is_positive = np.arange(150) < 50
     true_auroc = 0.8413447  # two normals of unit variance √2 apart: Φ(1)
@@ -80,19 +81,19 @@ def test_the_auroc_interval_covers_the_true_value_about_95_times_in_100():
     assert 0.92 <= covered / 400 <= 0.98
 
 
-def test_a_perfect_score_on_few_melanomas_still_has_a_wide_interval():
+def test_a_perfect_score_on_few_melanomas_still_has_a_wide_interval() -> None:
     estimate = estimate_auroc(np.array([0.9, 0.8, 0.3, 0.2, 0.1]), bools(1, 1, 0, 0, 0))
     assert estimate.value == 1.0
     assert (estimate.low, estimate.high) == wilson_interval(2, 2)
 
 
-def test_a_single_melanoma_has_an_auroc_and_an_interval_of_one_pair():
+def test_a_single_melanoma_has_an_auroc_and_an_interval_of_one_pair() -> None:
     estimate = estimate_auroc(np.array([0.9, 0.3, 0.2]), bools(1, 0, 0))
     assert (estimate.low, estimate.high) == wilson_interval(1, 1)
 
 
 @given(scored_images())
-def test_the_roc_curve_is_scikit_learns_with_every_point_kept(images):
+def test_the_roc_curve_is_scikit_learns_with_every_point_kept(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     fpr, tpr, thresholds = sklearn_roc_curve(is_positive, score, drop_intermediate=False)
     curve = roc_curve(score, is_positive)
@@ -102,13 +103,15 @@ def test_the_roc_curve_is_scikit_learns_with_every_point_kept(images):
 
 
 @given(scored_images())
-def test_the_area_under_the_roc_curve_is_the_auroc(images):
+def test_the_area_under_the_roc_curve_is_the_auroc(images: tuple[np.ndarray, np.ndarray]) -> None:
     curve = roc_curve(*images)
     assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(auroc(*images))
 
 
 @pytest.mark.parametrize("figure", [auroc, estimate_auroc, roc_curve])
 @pytest.mark.parametrize("is_positive", [[0, 0], [1, 1]])
-def test_a_ranking_of_one_kind_of_image_is_refused(figure, is_positive):
+def test_a_ranking_of_one_kind_of_image_is_refused(
+    figure: Callable[[np.ndarray, np.ndarray], object], is_positive: list[int]
+) -> None:
     with pytest.raises(MetricError, match="undefined"):
         figure(np.array([0.1, 0.2]), np.array(is_positive, dtype=bool))

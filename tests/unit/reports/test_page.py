@@ -28,20 +28,20 @@ each_page = pytest.mark.parametrize("render", [evaluation, worklist, sweep, audi
 
 
 @each_page
-def test_every_page_says_that_it_is_no_medical_device(render: Callable[..., str]):
+def test_every_page_says_that_it_is_no_medical_device(render: Callable[..., str]) -> None:
     assert NOTICE == "Research and triage tool, not a medical device."
     assert Reader(render("Title", is_synthetic=False)).words().count(NOTICE) == 2
 
 
 @each_page
-def test_the_synthetic_banner_stands_on_pages_of_synthetic_images_only(render):
+def test_the_synthetic_banner_stands_on_pages_of_synthetic_images_only(render: Callable[..., str]) -> None:
     assert 'class="banner"' in render("Title", is_synthetic=True)
     assert SYNTHETIC_NOTICE in Reader(render("Title", is_synthetic=True)).words()
     assert SYNTHETIC_NOTICE not in Reader(render("Title", is_synthetic=False)).words()
 
 
 @each_page
-def test_a_page_refers_to_nothing_outside_itself_and_runs_no_script(render):
+def test_a_page_refers_to_nothing_outside_itself_and_runs_no_script(render: Callable[..., str]) -> None:
     html = render("Title", is_synthetic=True)
     reader = Reader(html)
     targets = [
@@ -57,14 +57,14 @@ def test_a_page_refers_to_nothing_outside_itself_and_runs_no_script(render):
 
 
 @each_page
-def test_a_title_from_outside_is_shown_as_text(render):
+def test_a_title_from_outside_is_shown_as_text(render: Callable[..., str]) -> None:
     html = render(HOSTILE, is_synthetic=False)
     assert "<script" not in html
     assert HOSTILE in "".join(Reader(html).text)
 
 
 @each_page
-def test_a_page_is_well_formed_with_one_first_heading_and_unique_ids(render):
+def test_a_page_is_well_formed_with_one_first_heading_and_unique_ids(render: Callable[..., str]) -> None:
     reader = Reader(render("Title", is_synthetic=True))
     assert (reader.unclosed, reader.open) == ([], [])
     tags = [tag for tag, _ in reader.elements]
@@ -77,7 +77,7 @@ def test_a_page_is_well_formed_with_one_first_heading_and_unique_ids(render):
 
 
 @each_page
-def test_every_image_and_plot_has_a_text_and_every_header_a_scope(render):
+def test_every_image_and_plot_has_a_text_and_every_header_a_scope(render: Callable[..., str]) -> None:
     for tag, attributes in Reader(render("Title", is_synthetic=True)).elements:
         assert tag != "img" or attributes["alt"]
         assert tag != "th" or attributes["scope"] in {"row", "col"}
@@ -85,17 +85,17 @@ def test_every_image_and_plot_has_a_text_and_every_header_a_scope(render):
 
 
 @each_page
-def test_the_same_values_give_the_same_page_to_the_byte(render):
+def test_the_same_values_give_the_same_page_to_the_byte(render: Callable[..., str]) -> None:
     render_afresh = render.__wrapped__  # the samples are cached
     assert render_afresh("Title", is_synthetic=True) == render("Title", is_synthetic=True)
 
 
-def test_a_template_that_names_what_is_not_there_fails_loudly():
+def test_a_template_that_names_what_is_not_there_fails_loudly() -> None:
     with pytest.raises(UndefinedError):
         render_page("sweep.html", title="Title", is_synthetic=False, context={})
 
 
-def test_importing_the_pages_reads_no_template_and_no_pyplot():
+def test_importing_the_pages_reads_no_template_and_no_pyplot() -> None:
     code = (
         "import sys, melanoma_ray.reports.evaluation, melanoma_ray.reports.page as page;"
         "assert 'matplotlib.pyplot' not in sys.modules and 'ray' not in sys.modules;"

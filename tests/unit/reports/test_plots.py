@@ -14,14 +14,14 @@ from tests.unit.reports.report_samples import (
 )
 
 
-def test_class_counts_show_the_total_of_each_diagnosis_in_the_given_order():
+def test_class_counts_show_the_total_of_each_diagnosis_in_the_given_order() -> None:
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure_to_svg(plot_class_counts(COUNTS)))
     assert texts.index("melanoma") < texts.index("nevus")
     assert texts[texts.index("images") + 1 :].count("12") == 2  # after the ticks of the axis
     assert {"train", "val", "test"} <= set(texts)
 
 
-def test_the_confusion_matrix_writes_counts_and_shades_by_row():
+def test_the_confusion_matrix_writes_counts_and_shades_by_row() -> None:
     figure = plot_confusion(np.array([[3, 1], [0, 0]]), ["melanoma", "nevus"])
     texts = [text.get_text() for text in figure.axes[0].texts]
     shades = [patch.get_facecolor()[3] for patch in figure.axes[0].patches]
@@ -29,13 +29,13 @@ def test_the_confusion_matrix_writes_counts_and_shades_by_row():
     assert shades == [0.75, 0.25, 0.0, 0.0]
 
 
-def test_the_roc_plot_marks_the_operating_point():
+def test_the_roc_plot_marks_the_operating_point() -> None:
     figure = plot_roc(np.array([0.0, 1.0]), np.array([0.0, 1.0]), (0.2, 0.9))
     (mark,) = [line for line in figure.axes[0].lines if line.get_label() == "decision threshold"]
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.2], [0.9])
 
 
-def test_curves_of_a_single_epoch_are_visible_as_points():
+def test_curves_of_a_single_epoch_are_visible_as_points() -> None:
     figure = plot_curves(evaluation_page().history[:1])
     assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
     assert [len(axes.lines) for axes in figure.axes] == [2, 3]

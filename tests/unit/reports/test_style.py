@@ -46,25 +46,27 @@ def colours() -> list[dict[str, str]]:
         ("calm", "calm-panel"),
     ],
 )
-def test_text_has_a_contrast_of_4_5_in_light_dark_and_print(colours, text, ground):
+def test_text_has_a_contrast_of_4_5_in_light_dark_and_print(
+    colours: list[dict[str, str]], text: str, ground: str
+) -> None:
     assert len(colours) == 3
     for colour in colours:
         assert contrast(colour[text], colour[ground]) >= 4.5
 
 
 @pytest.mark.parametrize("line", ["muted", "first", "second", "third"])
-def test_lines_and_bars_have_a_contrast_of_3_to_the_page(colours, line):
+def test_lines_and_bars_have_a_contrast_of_3_to_the_page(colours: list[dict[str, str]], line: str) -> None:
     for colour in colours:
         assert contrast(colour[line], colour["paper"]) >= 3
 
 
-def test_paper_gets_the_light_colours_also_from_a_dark_screen(colours):
+def test_paper_gets_the_light_colours_also_from_a_dark_screen(colours: list[dict[str, str]]) -> None:
     light, dark, paper = colours
     assert paper == light
     assert dark != light
 
 
-def test_every_colour_of_a_plot_follows_the_page_and_falls_back_to_the_light_one(colours):
+def test_every_colour_of_a_plot_follows_the_page_and_falls_back_to_the_light_one(colours: list[dict[str, str]]) -> None:
     svg = "".join(figure_to_svg(figure) for figure in all_plots())
     used = dict(re.findall(r"var\(--(\w+), (#\w+)\)", svg))
     assert set(used) == {"ink", "muted", "first", "second", "third", "shade"}

@@ -17,7 +17,7 @@ def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_a_thumbnail_keeps_proportions_and_colours():
+def test_a_thumbnail_keeps_proportions_and_colours() -> None:
     pixels = np.zeros((300, 600, 3), dtype=np.uint8)
     pixels[:] = [200, 60, 20]
     image = decode(thumbnail_data_uri(pixels, side=100))
@@ -25,5 +25,5 @@ def test_a_thumbnail_keeps_proportions_and_colours():
     np.testing.assert_allclose(image.getpixel((50, 25)), [200, 60, 20], atol=4)
 
 
-def test_a_small_image_is_not_enlarged():
+def test_a_small_image_is_not_enlarged() -> None:
     assert decode(thumbnail_data_uri(np.zeros((20, 30, 3), dtype=np.uint8))).size == (30, 20)
