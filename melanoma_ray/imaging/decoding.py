@@ -1,7 +1,10 @@
 """Encoded bytes to the stored square of pixels: the one decoder of preparation, prediction and service.
 
-Limits are checked on the header, before anything is allocated. JPEG is decoded by libjpeg-turbo at
-the smallest DCT scale that is still larger than the square; whatever it refuses goes to Pillow.
+Limits are checked on the header, before anything is allocated. JPEG is decoded by libjpeg-turbo (``jpeg``) at
+the smallest DCT scale that is still larger than the square; what it has no name for, and every other format, goes
+to Pillow. Of a file with several frames the first one is taken, of a HEIF the primary one. ``orientation`` decides
+which way is up, ``colour`` and ``depth`` how samples become 8-bit sRGB, and ``recognition`` what to say of bytes
+that can't be opened.
 """
 
 from __future__ import annotations
@@ -9,29 +12,47 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, TiffImagePlugin
+from pillow_heif import register_heif_opener
 
 from melanoma_ray.config import Aspect, ImageConfig
 from melanoma_ray.errors import DecodeError
+from melanoma_ray.imaging import jpeg
 from melanoma_ray.imaging.border import find_field_of_view
+from melanoma_ray.imaging.colour import to_rgb, to_srgb
+from melanoma_ray.imaging.depth import read_tiff_tags, unusual_tiff_pixels
+from melanoma_ray.imaging.orientation import METADATA_ERRORS, orientation_of, turn_upright
+from melanoma_ray.imaging.recognition import explain_unopened
 
+READABLE_ENDINGS = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *(".png", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+        *(".avif", ".heic", ".heif", ".hif"),
+        *(".pbm", ".pgm", ".pnm", ".ppm"),
+    }
+)
+"""Endings of the files that the decoder can read. The decoder itself looks at the bytes, not at the name."""
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "JPEG2000", "AVIF", "HEIF", "PPM")
+"""Formats that Pillow may try. It knows forty more; one is PostScript, for which it starts an interpreter."""
 _MIN_SIDE = 8
 """Pixels; below it there is nothing to see, and the scaled decoder's rounding would dominate."""
 _BORDER_RESERVE = 1.5
 """How much larger than the square to decode where a border may be cut off."""
+_TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT, _PROFILE = 256, 257, 258, 262, 322, 323, 34675
+"""Numbers of TIFF's tags."""
 warnings.filterwarnings("ignore", module=r"PIL\.")
 """Python remembers each different warning for good, and a damaged TIFF can have millions of them."""
-_LEFT_TO_PILLOW = (ValueError, KeyError)
-"""What simplejpeg raises for a damaged file, and for chroma sampling that it has no name for."""
-_JPEG_START = b"\xff\xd8\xff"
-_EXIF_ORIENTATION = 0x0112
-_TRANSPOSED_ORIENTATIONS = frozenset({5, 6, 7, 8})
+register_heif_opener()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +81,7 @@ class DecodedImage:
 def decode_image(encoded: bytes, config: ImageConfig) -> DecodedImage:
     """Decode, turn upright, and fit to the stored square.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB; alpha is ignored.
+    An image of any colours and any depth becomes 8-bit sRGB; alpha is ignored.
 
     Raises:
         DecodeError: With one of ``schema.FAULTS``.
@@ -129,82 +150,80 @@ def _check_size(width: int, height: int, config: ImageConfig) -> None:
 
 def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int] | None:
     """Return upright pixels (scaled down if large), width and height, or nothing if Pillow must try."""
-    if not encoded.startswith(_JPEG_START):
+    header = jpeg.read_header(encoded)
+    if header is None:
         return None
-    try:
-        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(encoded)
-    except _LEFT_TO_PILLOW:
-        return None
-    _check_size(width, height, config)
-    if colour_space in {"CMYK", "YCCK"}:
-        return None
+    _check_size(header.width, header.height, config)
     least = round(config.side * _BORDER_RESERVE) if config.crop_border else config.side
-    try:
-        pixels = simplejpeg.decode_jpeg(encoded, colorspace="RGB", min_height=least, min_width=least, fastdct=True)
-    except _LEFT_TO_PILLOW:
+    decoded = jpeg.decode_jpeg(encoded, header, least)
+    if decoded is None:
         return None
-    orientation = _orientation(encoded)
-    if orientation in _TRANSPOSED_ORIENTATIONS:
-        width, height = height, width
-    return _turn_upright(pixels, orientation), width, height
-
-
-def _orientation(encoded: bytes) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none; most dermoscopes write none."""
-    if b"Exif\x00\x00" not in encoded[:65536]:
-        return 1
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except (OSError, ValueError, SyntaxError, TypeError):
-        return 1
-
-
-def _turn_upright(
-    pixels: UInt8[np.ndarray, "height width 3"], orientation: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Undo an EXIF orientation (CIPA DC-008, section 4.6.4)."""
-    if orientation in {2, 3}:
-        pixels = pixels[:, ::-1]
-    if orientation in {3, 4}:
-        pixels = pixels[::-1]
-    if orientation in _TRANSPOSED_ORIENTATIONS:
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in {6, 7}:
-        pixels = pixels[:, ::-1]
-    if orientation in {7, 8}:
-        pixels = pixels[::-1]
-    return pixels
+    pixels, is_transposed = decoded
+    size = (header.height, header.width) if is_transposed else (header.width, header.height)
+    return pixels, *size
 
 
 def _decode_any(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
-    """Decode with Pillow: PNG, WebP, TIFF, BMP, CMYK JPEG, and the verdict on damaged files.
+    """Decode everything but ordinary JPEG, and give the verdict on damaged files.
 
     It may catch everything: Pillow's plug-ins raise what they like on damaged input, and one bad file must never
     end a job.
     """
     try:
-        image = Image.open(io.BytesIO(encoded))
+        rgb = _decode_with_pillow(encoded, config)
+    except DecodeError:
+        raise
     except Image.DecompressionBombError as error:
         raise DecodeError("too_many_pixels", str(error)) from error
     except Exception as error:
-        if encoded.startswith(_JPEG_START):
-            raise DecodeError("truncated", "a JPEG that ends within its header") from error
-        raise DecodeError("not_an_image", "the bytes are of no known image format") from error
-    with image:
-        _check_size(*image.size, config)
-        try:
-            rgb = _to_rgb(image)
-        except Exception as error:
-            cut = "truncated" in str(error).lower() or "premature" in str(error).lower()
-            raise DecodeError("truncated" if cut else "unreadable", f"{image.format}: {error}") from error
+        message = str(error) or type(error).__name__
+        cut = "truncated" in message.lower() or "premature" in message.lower()
+        raise DecodeError("truncated" if cut else "unreadable", message) from error
     return rgb, rgb.shape[1], rgb.shape[0]
 
 
-def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        grey = np.asarray(upright).astype(np.int64)
-        eight_bits = (grey >> 8 if grey.max(initial=0) > 255 else grey).clip(0, 255).astype(np.uint8)
-        return np.repeat(eight_bits[:, :, None], 3, axis=2)
-    return np.asarray(upright.convert("RGB"))
+def _decode_with_pillow(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray, "height width 3"]:
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        if encoded.startswith(_TIFF_STARTS):
+            return _decode_unusual_tiff(encoded, config)
+        raise explain_unopened(encoded) from error
+    with image:
+        _check_size(*image.size, config)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _check_tiles(image.tag_v2, config)
+        failure = jpeg.explain_failure(encoded) if image.format == "JPEG" else None
+        if failure is not None:
+            raise failure
+        image.load()
+        _check_size(*image.size, config)  # a HEIF tells its true size when it is decoded
+        return turn_upright(to_rgb(image, encoded), orientation_of(image))
+
+
+def _decode_unusual_tiff(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray, "height width 3"]:
+    try:
+        tags = read_tiff_tags(encoded)
+        width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+    except METADATA_ERRORS as error:
+        raise explain_unopened(encoded) from error
+    _check_size(width, height, config)
+    _check_tiles(tags, config)
+    pixels = unusual_tiff_pixels(encoded, tags)
+    if pixels is None:
+        msg = (
+            "a TIFF that is damaged or of a kind that can't be read (photometric interpretation "
+            f"{tags.get(_PHOTOMETRIC)}, bits {tags.get(_BITS)}): save it as RGB with 8 bits a sample"
+        )
+        raise DecodeError("unsupported_format", msg)
+    return np.asarray(to_srgb(Image.fromarray(pixels), tags.get(_PROFILE)))
+
+
+def _check_tiles(tags: Mapping[int, Any], config: ImageConfig) -> None:
+    """Refuse tiles beyond the limit: each is decoded whole, and may be larger than the image that is cut from it."""
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    if width * height > config.max_pixels:
+        msg = f"tiles of {width}×{height} pixels: at most {config.max_pixels} are allowed"
+        raise DecodeError("too_many_pixels", msg)
