@@ -3,8 +3,11 @@
     MelanomaRayError
     ├── ConfigError         a setting is out of its range, or two settings contradict each other
     ├── DataError           a collection or a prepared dataset can't be used
-    │   └── DecodeError     one image can't be used; preparation puts it into quarantine
+    │   ├── DecodeError     one image can't be used; preparation puts it into quarantine
+    │   └── StorageError    a file or a directory can't be read or written; it is an OSError too
+    ├── ResourceError       the machine or the cluster has no room for what is asked
     ├── TrainingError       a run or a sweep ended without weights
+    │   └── RunHeldError    another process is at work on it
     ├── CheckpointError     a checkpoint is missing, damaged or of another format version
     ├── MetricError         a metric isn't defined for these images
     └── ServiceError        the service can't start, or doesn't answer as agreed
@@ -47,8 +50,20 @@ class DecodeError(DataError):
         return type(self), (self.fault, self.detail)
 
 
+class StorageError(DataError, OSError):
+    """A file or a directory can't be read or written; whoever expects an OSError meets one."""
+
+
+class ResourceError(MelanomaRayError):
+    """The machine or the cluster has no room for what is asked, or had none for as long as was waited."""
+
+
 class TrainingError(MelanomaRayError):
     """A run, or all trials of a sweep, ended without weights."""
+
+
+class RunHeldError(TrainingError):
+    """Another process holds the directory of a run or a sweep."""
 
 
 class CheckpointError(MelanomaRayError):

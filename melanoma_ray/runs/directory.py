@@ -1,5 +1,6 @@
 """A run's directory: what lies where, and which settings it was begun with.
 
+run.lock            which process holds it (``runs/lock.py``), while one does
 run.json            experiment, data, and code and machines of each start; another command is refused
 checkpoint_…/       Ray Train's: the newest and the best progress
 history.json        one record an epoch
@@ -26,6 +27,23 @@ from melanoma_ray.settings import experiment_from_dict, to_dict
 
 _RUN = "run.json"
 _HISTORY = "history.json"
+_NAME_BYTES = 200
+"""Of a name; filesystems allow 255, and Ray appends to it."""
+
+
+def check_name(name: str) -> None:
+    """Refuse a run's or a sweep's name that isn't one: it becomes a directory, and a word on command lines.
+
+    Raises:
+        ConfigError: It is empty, too long, has separators or ``..``, or begins with a dot or a dash.
+    """
+    is_word = bool(name) and name == name.strip() and name.isprintable() and len(name.encode()) <= _NAME_BYTES
+    if not is_word or name[0] in ".-" or any(part in name for part in ("/", "\\", "..")):
+        msg = (
+            f"name={name!r}: expected one word for a directory, such as first-run: no / or \\, no .., no dot or dash "
+            f"in front, at most {_NAME_BYTES} bytes; the directory above it is --storage"
+        )
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

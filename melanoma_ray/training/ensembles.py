@@ -13,6 +13,7 @@ from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import EnsembleOver, read_manifest
 from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.lock import hold
 from melanoma_ray.training.finalization import finalize_folds, finalize_seeds
 from melanoma_ray.training.trainer import Supervision, train
 
@@ -39,10 +40,11 @@ def train_folds(
         msg = f"folds: {dataset.uri} has none; prepare it with --split.num-folds 5"
         raise ConfigError(msg)
     group = _Group(over="folds", scaling=scaling, run_config=run_config, supervision=supervision)
-    group.whole.claim(experiment, dataset, over=group.over)
-    runs = [group.train(f"fold-{fold}", experiment, dataset.with_fold(fold)) for fold in range(num_folds)]
-    if not group.is_finished(num_folds):
-        finalize_folds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+    with hold(group.whole.uri):
+        group.whole.claim(experiment, dataset, over=group.over)
+        runs = [group.train(f"fold-{fold}", experiment, dataset.with_fold(fold)) for fold in range(num_folds)]
+        if not group.is_finished(num_folds):
+            finalize_folds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
     return group.whole
 
 
@@ -67,11 +69,12 @@ def train_seeds(
         msg = f"num_seeds={num_seeds}: expected 1 or more"
         raise ConfigError(msg)
     group = _Group(over="seeds", scaling=scaling, run_config=run_config, supervision=supervision)
-    group.whole.claim(experiment, dataset, over=group.over)
     seeds = range(experiment.seed, experiment.seed + num_seeds)
-    runs = [group.train(f"seed-{seed}", replace(experiment, seed=seed), dataset) for seed in seeds]
-    if not group.is_finished(num_seeds):
-        finalize_seeds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
+    with hold(group.whole.uri):
+        group.whole.claim(experiment, dataset, over=group.over)
+        runs = [group.train(f"seed-{seed}", replace(experiment, seed=seed), dataset) for seed in seeds]
+        if not group.is_finished(num_seeds):
+            finalize_seeds(runs, group.whole.best, experiment, dataset, use_gpu=scaling.use_gpu)
     return group.whole
 
 
