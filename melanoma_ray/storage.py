@@ -6,11 +6,14 @@ piece, so a reader that starts from that file never sees half of a directory, on
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
+import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,75 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import DataError, StorageError
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space, or give a directory on another disk",
+    errno.EDQUOT: "free some space, or give a directory on another disk",
+    errno.EFBIG: "this process may write no larger file (ulimit -f)",
+    errno.EACCES: "give a directory that you may use, or change its permissions",
+    errno.EPERM: "give a directory that you may use, or change its permissions",
+    errno.EROFS: "give a directory on a disk that can be written",
+    errno.ENOTDIR: "a file stands where a folder is meant; give another path",
+    errno.EEXIST: "a file stands where a folder is meant; give another path",
+    errno.EISDIR: "a folder stands where a file is meant; give another path",
+    errno.ENOENT: "it is not there, or gone; check the path",
+    errno.EIO: "the disk, or the way to it, fails",
+    errno.ESTALE: "the network disk is gone; mount it again",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+"""By what the system calls the fault."""
+_REMOTE_WAYS_OUT = {
+    "NO_SUCH_BUCKET": "there is no such bucket; check its name, or make it",
+    "ACCESS_DENIED": "the keys in use aren't allowed to; check AWS_ACCESS_KEY_ID or the role",
+    "NETWORK_CONNECTION": "the store can't be reached; check the network and AWS_ENDPOINT_URL",
+}
+"""By words in what pyarrow says of a store's answer."""
+
+
+def explain(error: OSError, uri: str | None = None) -> str:
+    """Return in one line what failed, where, and a way out.
+
+    Args:
+        error: As the system or pyarrow raised it.
+        uri: What was to be read or written, where the error doesn't say.
+    """
+    if isinstance(error, StorageError):
+        return str(error)
+    said = " ".join(str(error).split())
+    number = error.errno
+    if number is None:  # pyarrow raises some with the number in their text alone
+        number = next((one for one in _WAYS_OUT if f"[errno {one}]" in said.lower()), None)
+    remote = next((way for word, way in _REMOTE_WAYS_OUT.items() if word in said), None)
+    reason = os.strerror(number) if number else said or type(error).__name__
+    way_out = remote or _WAYS_OUT.get(number or 0)
+    name = uri or error.filename
+    return (f"{name}: " if name else "") + reason + (f"; {way_out}" if way_out else "")
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turn what the system raises into a StorageError; who looks for a missing file meets FileNotFoundError."""
+    try:
+        yield
+    except (FileNotFoundError, StorageError):
+        raise
+    except OSError as error:
+        raise StorageError(explain(error, uri)) from error
+
+
+def check_writable(uri: str) -> None:
+    """Make a directory, and prove that it can be written, before anything that takes long is begun.
+
+    Raises:
+        StorageError: It can't.
+    """
+    probe = join(absolute(uri), f".writing-{secrets.token_hex(4)}")
+    try:
+        write_bytes(probe, b"1")
+        delete_file(probe)
+    except FileNotFoundError as error:
+        raise StorageError(explain(error, uri)) from error
 
 
 def is_local(uri: str) -> bool:
@@ -66,7 +137,8 @@ def _open_remote(address: str) -> tuple[pafs.FileSystem, str]:
 def exists(uri: str) -> bool:
     """Return whether there is a file or a directory of this name."""
     filesystem, path = resolve(uri)
-    return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
+    with _explained(uri):
+        return bool(filesystem.get_file_info(path).type != pafs.FileType.NotFound)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +160,8 @@ def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
         recursive: Include the files of its subdirectories.
     """
     filesystem, path = resolve(uri)
-    infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
+    with _explained(uri):
+        infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
     prefix = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
     files = [
         FileInfo(path=prefix + info.path, num_bytes=info.size, modified_ns=info.mtime_ns)
@@ -112,12 +185,21 @@ def is_file(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """Return a file's content; raises FileNotFoundError if there is none."""
     filesystem, path = resolve(uri)
-    with filesystem.open_input_stream(path) as stream:
+    with _explained(uri), filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
 
 
 def write_bytes(uri: str, content: bytes | memoryview) -> None:
-    """Write a file in one piece: a reader sees either the old content or the new, never a part of it."""
+    """Write a file in one piece: a reader sees either the old content or the new, never a part of it.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    with _explained(uri):
+        _write(uri, content)
+
+
+def _write(uri: str, content: bytes | memoryview) -> None:
     filesystem, path = resolve(uri)
     parent = path.rsplit("/", 1)[0]
     filesystem.create_dir(parent, recursive=True)
@@ -169,7 +251,8 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
         columns: Names of the columns to read; none: all.
     """
     filesystem, path = resolve(uri)
-    return pq.read_table(path, columns=columns, filesystem=filesystem)
+    with _explained(uri):
+        return pq.read_table(path, columns=columns, filesystem=filesystem)
 
 
 def write_table(uri: str, table: pa.Table) -> None:

@@ -1,0 +1,33 @@
+"""What lies behind an error of Ray's: the one that our code, or the system, raised in some worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ray.exceptions import RayError, RayTaskError
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from melanoma_ray.errors import MelanomaRayError
+
+
+def find_cause(error: BaseException) -> MelanomaRayError | OSError | None:
+    """Return the foreseeable error behind another one, or that one itself; none: it is a fault of the program."""
+    for one in _behind(error, set()):
+        if isinstance(one, MelanomaRayError) or (isinstance(one, OSError) and not isinstance(one, RayError)):
+            return one
+    return None
+
+
+def _behind(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Yield an error and those that it carries, the innermost ones of Ray's wrappers too."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    if isinstance(error, RayTaskError):
+        yield from _behind(error.cause if isinstance(error.cause, BaseException) else None, seen)
+    if isinstance(error, TrainingFailedError):
+        for failure in getattr(error, "worker_failures", {}).values():
+            yield from _behind(failure, seen)
+        yield from _behind(getattr(error, "controller_failure", None), seen)
+    yield from _behind(error.__cause__, seen)
