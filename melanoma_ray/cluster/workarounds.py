@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import ray
 import ray.data
 import ray.train
 from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray._private.worker import print_to_stdstream
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.train.v2._internal import constants as train_constants
 from ray.train.v2._internal.execution import context as reporting
 from ray.util.debug import log_once
 
@@ -38,6 +40,7 @@ _CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._priva
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # a job ends by a signal in one way (jobs/interruption.py)
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # trials are short
 }
 """What Ray reads when it starts; a user's own values count before these."""
@@ -45,6 +48,8 @@ _FORWARDED = "ray_print_logs"
 """Under this name Ray keeps what prints the workers' output."""
 _PROGRESS = re.compile(r"epoch \d+/\d+ ")
 """Lines of our own workers (``training.progress``, ``training.loop``) that need no process in front of them."""
+_STATE_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""Variable that Ray's state API asks before any other for its cluster."""
 
 
 class SchedulerBackPressure(ExecutionCallback):
@@ -87,8 +92,32 @@ def read_result(run_uri: str) -> ray.train.Result | None:
 
 
 def checkpoint_uri(run_uri: str, checkpoint: ray.train.Checkpoint) -> str:
-    """Return the address of a run's checkpoint: Ray's own ``checkpoint.path`` has lost the scheme, such as s3://."""
+    """Return the address of a run's, or a trial's, checkpoint: Ray's own ``checkpoint.path`` has lost the scheme.
+
+    On s3:// it is ``bucket/key``, which is a file below the working directory to whoever reads it.
+    """
     return storage.join(run_uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1])
+
+
+@contextmanager
+def known_cluster() -> Iterator[None]:
+    """Tell Ray Train, for as long as this lasts, in which cluster its runs are.
+
+    The actor that frees the workers' places when a run is stopped asks the state API whether the run's controller
+    lives, and looks for Ray by the processes of its machine. Where it finds two of them it ends in a traceback, and
+    the next trial of a sweep waits for places that nobody frees. What Ray Train passes on to the controller that
+    actor inherits, so the address is passed on: this cluster's own, whichever one the user's shell names for
+    ``ray job submit``.
+    """
+    train_constants.ENV_VARS_TO_PROPAGATE.add(_STATE_API_ADDRESS)
+    before = os.environ.get(_STATE_API_ADDRESS)
+    os.environ[_STATE_API_ADDRESS] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        os.environ.pop(_STATE_API_ADDRESS)
+        if before is not None:
+            os.environ[_STATE_API_ADDRESS] = before
 
 
 def set_environment() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray.data
@@ -15,14 +16,17 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.failures import find_cause
 from melanoma_ray.cluster.process import WORKER_ENVIRONMENT, prepare_process
+from melanoma_ray.cluster.waiting import Request, wait_for
+from melanoma_ray.cluster.workarounds import known_cluster
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.errors import MelanomaRayError
 from melanoma_ray.loading.sampling_plan import check_batch_size
 from melanoma_ray.loading.stream import ImageSource, build_plan, build_stream, open_images
-from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.directory import RunDirectory, check_name
 from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.runs.lock import hold
 from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, end_tracking
 from melanoma_ray.training.backend import STREAM, RayTrainBackend
 from melanoma_ray.training.finalization import finalize_run
@@ -34,7 +38,12 @@ logger = logging.getLogger(__name__)
 def build_run_config(
     storage_uri: str, name: str, *, max_failures: int, callbacks: Sequence[UserCallback] = ()
 ) -> RunConfig:
-    """Return Ray's settings of a run: where it lies, what is kept, how often it may fail."""
+    """Return Ray's settings of a run: where it lies, what is kept, how often it may fail.
+
+    Raises:
+        ConfigError: The name isn't one.
+    """
+    check_name(name)
     return RunConfig(
         storage_path=storage.absolute(storage_uri),
         name=name,
@@ -89,6 +98,8 @@ def train(
 
     Raises:
         MelanomaRayError: The settings contradict each other, or what a worker raised.
+        ResourceError: There was no room for the workers for as long as this process waits.
+        RunHeldError: Another process is at work on the run.
         TrainingFailedError: More failures than ``max_failures``.
     """
     job = build_job(experiment, dataset)
@@ -103,16 +114,28 @@ def train(
         tracking=tracking,
         is_live=watch.is_live,
     )
-    run.claim(experiment, dataset)
-    if run.is_finished:
-        logger.info("run %s is finished already", run.uri)
-        return run
-    if run.next_batch() < job.plan.num_batches:
-        fit(job, dataset, scaling=scaling, run_config=run_config)
-    progress = run.progress()
-    end_tracking(tracking, experiment, progress.steps, progress.history)
-    finalize_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
+    with hold(run.uri):
+        run.claim(experiment, dataset)
+        if run.is_finished:
+            logger.info("run %s is finished already", run.uri)
+            return run
+        if run.next_batch() < job.plan.num_batches:
+            call = partial(fit, job, dataset, scaling=scaling, run_config=run_config)
+            wait_for(call, worker_request(scaling))
+        progress = run.progress()
+        end_tracking(tracking, experiment, progress.steps, progress.history)
+        finalize_run(run, experiment, dataset, use_gpu=scaling.use_gpu)
     return run
+
+
+def worker_request(scaling: ScalingConfig) -> Request:
+    """Return what a group of workers asks of the cluster, at the least."""
+    return Request(
+        what="training",
+        number=scaling.min_workers,
+        resources={"CPU": 1.0, **(scaling.resources_per_worker or {})},
+        advice="fewer --num-workers, a smaller --cpus-per-worker, or no --use-gpu ask for less",
+    )
 
 
 def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, run_config: RunConfig) -> None:
@@ -120,6 +143,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
 
     Raises:
         MelanomaRayError: What a worker raised.
+        OSError: What a worker, or Ray's controller, met on a disk or in a store.
         TrainingFailedError: More failures than the run may have.
     """
     run_uri = storage.join(str(run_config.storage_path), str(run_config.name))
@@ -132,12 +156,13 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
-        trainer.fit()
+        with known_cluster():
+            trainer.fit()
     except TrainingFailedError as error:
-        for cause in getattr(error, "worker_failures", {}).values():
-            if isinstance(cause, MelanomaRayError):
-                raise cause from error
-        raise
+        cause = find_cause(error)
+        if cause is None:
+            raise
+        raise cause from error
 
 
 class PlannedData(DataConfig):

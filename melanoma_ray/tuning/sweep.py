@@ -8,9 +8,9 @@ sweep.html     the same as a table
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import optuna
 from ray import tune
@@ -20,7 +20,10 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
-from melanoma_ray.cluster.resources import LOADING_CPUS, total_cpus
+from melanoma_ray.cluster.failures import find_cause
+from melanoma_ray.cluster.resources import LOADING_CPUS, total_cpus, total_gpus
+from melanoma_ray.cluster.waiting import Request, wait_for
+from melanoma_ray.cluster.workarounds import checkpoint_uri
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import ConfigError, TrainingError
@@ -29,11 +32,15 @@ from melanoma_ray.model.checkpoint import BEST
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.runs.lock import hold
 from melanoma_ray.settings import to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
+from melanoma_ray.training.trainer import worker_request
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
 
+_RUNS = "runs"
+"""Directory of the trials' runs, where they have workers of their own."""
 _GRACE_EPOCHS = 1
 _REDUCTION_FACTOR = 2
 _DRIVER_CPUS = 0.1
@@ -64,19 +71,28 @@ def sweep(
         dataset: From ``open_dataset``.
         uri: Directory of the sweep.
         num_trials: 1 or more.
-        scaling: Of each trial's workers; none trains each trial in its own process.
+        scaling: Of each trial's workers; none, or 0 workers, trains each trial in its own process, on a GPU if asked.
 
     Raises:
         ConfigError: No trial is asked for, or the directory holds another sweep.
+        RunHeldError: Another process is at work on the sweep.
     """
     if num_trials < 1:
         msg = f"num_trials={num_trials}: expected 1 or more"
         raise ConfigError(msg)
+    with hold(uri):
+        return _search(experiment, dataset, uri, num_trials, scaling)
+
+
+def _search(
+    experiment: Experiment, dataset: PreparedDataset, uri: str, num_trials: int, scaling: ScalingConfig | None
+) -> SweepResult:
     origin = {"started_from": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
     if storage.exists(storage.join(uri, "best.json")):
         return _reopen(uri, origin)
-    grid = _build_tuner(experiment, dataset, uri, num_trials, scaling).fit()
-    trials = sorted((_describe(result, experiment.num_epochs) for result in grid), key=_badness)
+    tuner = _build_tuner(experiment, dataset, uri, num_trials, scaling)
+    grid = wait_for(tuner.fit, _request(scaling))
+    trials = sorted((_describe(result, uri, experiment.num_epochs) for result in grid), key=_badness)
     if not trials[0].progress:
         msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status})"
         raise TrainingError(msg)
@@ -103,7 +119,7 @@ def _build_tuner(
     )
     parent, name = uri.rsplit("/", 1)
     return tune.Tuner(
-        _build_trainable(experiment, dataset, storage.join(uri, "runs"), num_concurrent, scaling),
+        _build_trainable(experiment, dataset, storage.join(uri, _RUNS), num_concurrent, scaling),
         param_space=build_space(experiment),
         tune_config=tune.TuneConfig(
             metric=BEST_METRIC,
@@ -121,18 +137,36 @@ def _build_tuner(
     )
 
 
+def _has_workers(scaling: ScalingConfig | None) -> TypeGuard[ScalingConfig]:
+    return scaling is not None and scaling.max_workers > 0
+
+
+def _request(scaling: ScalingConfig | None) -> Request:
+    """Return what a trial asks of the cluster, at the least."""
+    if _has_workers(scaling):
+        return replace(worker_request(scaling), what="a trial")
+    return Request(what="a trial", resources=_alone(scaling), advice="without --use-gpu a trial asks for a CPU alone")
+
+
+def _alone(scaling: ScalingConfig | None) -> dict[str, float]:
+    """Return what a trial takes that trains in its own process."""
+    return {"CPU": 1.0} | ({"GPU": 1.0} if scaling and scaling.use_gpu else {})
+
+
 def _room(scaling: ScalingConfig | None) -> int:
     """Return how many trials fit beside each other and still leave CPUs to load images with."""
-    per_trial = 1.0 + LOADING_CPUS
-    if scaling is not None:
-        per_trial = scaling.total_resources.get("CPU", 1.0) + _DRIVER_CPUS + LOADING_CPUS
-    return int(total_cpus() / per_trial)
+    takes = _alone(scaling)
+    if _has_workers(scaling):
+        takes = dict(scaling.total_resources)
+        takes["CPU"] = takes.get("CPU", 1.0) + _DRIVER_CPUS
+    room = total_cpus() / (takes["CPU"] + LOADING_CPUS)
+    return int(min(room, total_gpus() / takes["GPU"]) if takes.get("GPU") else room)
 
 
 def _build_trainable(
     experiment: Experiment, dataset: PreparedDataset, runs: str, num_concurrent: int, scaling: ScalingConfig | None
 ) -> Any:  # noqa: ANN401 - Ray's own type of a trainable with resources is private
-    if scaling is None:
+    if not _has_workers(scaling):
         trial = partial(
             run_alone,
             experiment=experiment,
@@ -140,26 +174,34 @@ def _build_trainable(
             images=open_images(dataset),
             num_threads=threads_per_trial(num_concurrent),
         )
-        return tune.with_resources(trial, {"CPU": 1})
+        return tune.with_resources(trial, _alone(scaling))
     trial = partial(run_with_workers, experiment=experiment, dataset=dataset, scaling=scaling, runs=runs)
     return tune.with_resources(trial, {"CPU": _DRIVER_CPUS})
 
 
-def _describe(result: tune.Result, num_epochs: int) -> SweepTrial:
-    """Return a trial as the report takes it."""
+def _describe(result: tune.Result, uri: str, num_epochs: int) -> SweepTrial:
+    """Return a trial of the sweep at an address as the report takes it."""
     told = result.metrics_dataframe
     frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # nan: within an epoch
     if frame is None or frame.empty:
-        reason = str(result.error).splitlines()[0] if result.error else "no epoch was finished"
+        reason = _reason(result.error) if result.error else "no epoch was finished"
         return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
     num_done = int(frame["epoch"].max())
     if "checkpoint_path" in frame:  # a trial with workers of its own: Ray Train kept the checkpoints
-        progress = RunDirectory(uri=str(frame["checkpoint_path"].iloc[-1]).rsplit("/", 1)[0]).best_progress()
+        run = str(frame["checkpoint_path"].iloc[-1]).rstrip("/").split("/")[-2]
+        progress = RunDirectory(uri=storage.join(uri, _RUNS, run)).best_progress()
     else:
         checkpoint = result.get_best_checkpoint(BEST_METRIC, "max")
-        progress = checkpoint.path if checkpoint else None
+        trial = storage.join(uri, str(result.path).rstrip("/").rsplit("/", 1)[-1])
+        progress = checkpoint_uri(trial, checkpoint) if checkpoint else None
     status = "failed" if result.error else "finished" if num_done >= num_epochs else "stopped early"
     return _trial(result, value=float(frame[BEST_METRIC].max()), num_done=num_done, status=status, progress=progress)
+
+
+def _reason(error: Exception) -> str:
+    cause = find_cause(error)
+    text = storage.explain(cause) if isinstance(cause, OSError) else str(cause or error)
+    return text.splitlines()[0]
 
 
 def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:

@@ -20,6 +20,7 @@ from melanoma_ray.config import ImageConfig
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.decoding import decode_image
+from melanoma_ray.inference.predictor import Predictor
 from tests.conftest import SIDE
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +93,19 @@ def test_a_bucket_s_images_become_a_dataset_in_the_bucket(bucket: str, collectio
     assert "nothing has changed" in run_prepare(images, output)
     storage.write_bytes(f"{images}/nevus/added.jpg", storage.read_bytes(rows["path"].iloc[0])[:-2] + b"\xff\xd9")
     assert "151 images; 1 of them to be decoded" in run_prepare(images, output)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_sweep_in_a_bucket_ends_with_a_checkpoint_in_the_bucket(bucket: str, prepared: str, num_workers: int) -> None:
+    """Beside the tests' own Ray, which a trial with workers must not take for its own."""
+    data, sweeps = f"{bucket}/tuned/prepared", f"{bucket}/tuned/sweeps"
+    pafs.copy_files(prepared, storage.resolve(data)[1], destination_filesystem=storage.resolve(data)[0])
+    command = [sys.executable, "-m", "jobs.tune", "baseline", "--data", data, "--storage", sweeps]
+    command += ["--name", f"of-{num_workers}", "--num-trials", "3", "--num-workers", str(num_workers)]
+    command += ["--num-epochs", "2", "--model.image-side", str(SIDE), "--global-batch-size", "16"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    best = f"{sweeps}/of-{num_workers}/best.json"
+    assert storage.read_json(best)["checkpoint"] == f"{sweeps}/of-{num_workers}/best"
+    assert Predictor.load(best, "cpu").manifest.is_synthetic
