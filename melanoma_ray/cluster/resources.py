@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 import ray
 from ray.train import ScalingConfig
@@ -13,6 +15,7 @@ LOADING_CPUS = 0.6
 """CPUs that two tasks need to load and augment images; training leaves as many to them."""
 _CLUSTER_CPUS_PER_WORKER = 4.0
 """CPUs of a worker on a cluster: half of a common one-GPU node; the other half loads and augments."""
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_local() -> bool:
@@ -21,18 +24,76 @@ def is_local() -> bool:
 
 
 def total_cpus() -> float:
-    """Return the logical CPUs of the cluster's nodes, free or not; 1 or more."""
+    """Return the logical CPUs of the cluster's nodes, free or not, 1 or more; before Ray runs, this process's own."""
+    if not ray.is_initialized():
+        return float(usable_cpus())
     return max(1.0, float(ray.cluster_resources().get("CPU", 1.0)))
 
 
 def total_gpus() -> float:
-    """Return the GPUs of the cluster's nodes, free or not."""
+    """Return the GPUs of the cluster's nodes, free or not; before Ray runs, this machine's."""
+    if not ray.is_initialized():
+        return float(machine_gpus())
     return float(ray.cluster_resources().get("GPU", 0.0))
 
 
-def usable_cpus() -> int:
-    """Return the logical CPUs that this process may run on, which its machine may have more of."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def usable_cpus(cgroup: Path = _CGROUP) -> int:
+    """Return the logical CPUs that this process may use, which its machine may have more of; 1 or more.
+
+    Counted are those that it may run on, and the share of time that its container may take of them.
+
+    Args:
+        cgroup: Where the kernel shows the container's limits, version 1 or 2.
+    """
+    runnable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota_cpus(cgroup)
+    return max(1, runnable if quota is None else min(runnable, math.ceil(quota)))
+
+
+def _quota_cpus(cgroup: Path) -> float | None:
+    """Return the CPUs' worth of time that a container may take; none: no limit, or none that is told."""
+    try:
+        if (limit := cgroup / "cpu.max").exists():
+            quota, period = limit.read_text().split()
+        else:
+            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return None if quota == "max" or float(quota) <= 0 else float(quota) / float(period)
+    except (OSError, ValueError):
+        return None
+
+
+def machine_gpus() -> int:
+    """Return the GPUs of this machine that torch can use."""
+    import torch  # noqa: PLC0415 - tasks that load images need no torch, and it takes seconds
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def assigned_device() -> str:
+    """Return the device that this process is meant to use, as torch names it.
+
+    Inside Ray that is the GPU which Ray assigned to the task or actor, else the CPU: Ray 2.60 hides no GPU from a
+    process that was given none, so what torch sees says nothing. A script of its own takes a GPU where there is one.
+    """
+    if not ray.is_initialized():
+        return "cuda" if machine_gpus() else "cpu"
+    if ray.get_runtime_context().worker.mode != ray.WORKER_MODE:  # a driver is given nothing
+        return "cpu"
+    assigned = [str(one) for one in ray.get_gpu_ids()]
+    return f"cuda:{_index_of(assigned[0])}" if assigned and machine_gpus() else "cpu"
+
+
+def _index_of(gpu: str) -> int:
+    """Return torch's number of a GPU: its place among those that the process may see."""
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if gpu in visible:
+        return visible.index(gpu)
+    return int(gpu) if gpu.isdigit() and int(gpu) < machine_gpus() else 0
+
+
+def count_of(number: float, name: str) -> str:
+    """Return such as ``4 CPUs``, ``1 GPU``, ``0.6 CPUs``."""
+    return f"{number:g} {name}{'' if number == 1 else 's'}"
 
 
 def smallest_object_store_bytes() -> float:
@@ -40,16 +101,33 @@ def smallest_object_store_bytes() -> float:
     return min(float(node["Resources"].get("object_store_memory", 0.0)) for node in ray.nodes() if node["Alive"])
 
 
-def num_actors(*, use_gpu: bool) -> int:
-    """Return how many networks the cluster has room for; an actor reads what it scores itself."""
-    return max(1, int(total_gpus() if use_gpu else total_cpus()))
+def check_room(*, cpus: float = 0.0, gpus: float = 0.0, flags: str) -> None:
+    """Refuse what this machine can never hold; a cluster may grow, so there nothing is refused.
+
+    Args:
+        cpus: Asked in all.
+        gpus: Asked in all.
+        flags: What on the command line asks for it, such as ``--num-replicas 9``.
+
+    Raises:
+        ConfigError: The machine has fewer.
+    """
+    if not is_local():
+        return
+    for asked, there, name in ((gpus, total_gpus(), "GPU"), (cpus, total_cpus(), "CPU")):
+        if asked > there:
+            msg = (
+                f"{flags}: asks for {count_of(asked, name)}, and this machine has {count_of(there, name)}; "
+                "ask for less, or name a cluster in RAY_ADDRESS"
+            )
+            raise ConfigError(msg)
 
 
 def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
     """Return Ray's scaling; on one machine the workers take half of the CPUs, and loading images the rest.
 
     A cluster may still grow, so there each worker takes four CPUs unless told otherwise, and nothing is
-    refused: Ray waits for the nodes.
+    refused: Ray waits for the nodes. On one machine it can be asked before Ray is started.
 
     Args:
         num_workers: Processes that train together.
@@ -57,11 +135,13 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
         cpus_per_worker: Logical CPUs of each worker; none: as described.
 
     Raises:
-        ConfigError: This machine would have no CPU left to load images with, so training never began.
+        ConfigError: This machine has no such GPUs, or would have no CPU left to load images with, so training never
+            began.
     """
     if num_workers < 1:
         msg = f"num_workers={num_workers}: expected 1 or more"
         raise ConfigError(msg)
+    check_room(gpus=num_workers if use_gpu else 0, flags=f"--use-gpu --num-workers {num_workers}")
     cpus = cpus_per_worker or _CLUSTER_CPUS_PER_WORKER
     if is_local():
         total = total_cpus()
@@ -75,3 +155,15 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
             raise ConfigError(msg)
     resources = {"CPU": cpus} | ({"GPU": 1.0} if use_gpu else {})
     return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=resources)
+
+
+def build_trial_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
+    """Return the scaling of a sweep's trial: as ``build_scaling``, or with 0 workers a process that trains alone.
+
+    Raises:
+        ConfigError: As there.
+    """
+    if num_workers:
+        return build_scaling(num_workers, use_gpu=use_gpu, cpus_per_worker=cpus_per_worker)
+    check_room(gpus=1 if use_gpu else 0, flags="--use-gpu")
+    return ScalingConfig(num_workers=0, use_gpu=use_gpu)

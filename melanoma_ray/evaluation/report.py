@@ -91,10 +91,10 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     manifest = predictor.manifest
     _check_scope(manifest, dataset, split)
     if split == "folds":
-        builds = [partial(_load_scorer, uri, use_gpu=use_gpu, member=fold) for fold in range(manifest.num_members)]
+        builds = [partial(_load_scorer, uri, member=fold) for fold in range(manifest.num_members)]
         images, logits = score_folds(dataset, builds, use_gpu=use_gpu)
     else:
-        images, logits = score_split(dataset, split, partial(_load_scorer, uri, use_gpu=use_gpu), use_gpu=use_gpu)
+        images, logits = score_split(dataset, split, partial(_load_scorer, uri), use_gpu=use_gpu)
     scored = Scored(
         predictions=decide(logits, manifest.diagnoses, manifest.calibration),
         target=class_numbers(images["diagnosis"], manifest.diagnoses),
@@ -129,8 +129,8 @@ def _tabulate(images: pd.DataFrame, scored: Scored) -> pa.Table:
     return table.drop_columns(["error"])
 
 
-def _load_scorer(checkpoint: str, *, use_gpu: bool, member: int | None = None) -> Scorer:
-    return Predictor.load(checkpoint, "cuda" if use_gpu else "cpu", member=member).scorer
+def _load_scorer(checkpoint: str, *, member: int | None = None) -> Scorer:
+    return Predictor.load(checkpoint, member=member).scorer
 
 
 def _check_scope(manifest: Manifest, dataset: PreparedDataset, split: Scope) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from melanoma_ray import storage
 from melanoma_ray.api import Decision
+from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import CheckpointError
@@ -158,7 +159,8 @@ class Predictor:
 
         Args:
             checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
-            device: Such as ``cpu`` or ``cuda``; by default a GPU where there is one.
+            device: Such as ``cpu`` or ``cuda``; by default the one that Ray assigned, or in a script of its own
+                a GPU where there is one.
             member: One of an ensemble's networks, from 0, alone; by default all.
 
         Raises:
@@ -168,7 +170,7 @@ class Predictor:
         manifest = read_manifest(uri)
         weights = read_weights(uri, manifest)
         members = weights if member is None else weights[member : member + 1]
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        where = device or assigned_device()
         try:
             scorer = build_scorer(members, manifest.experiment, len(manifest.diagnoses), where)
         except RuntimeError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -206,6 +207,7 @@ def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_batch: int,
 
 def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: AugmentationConfig) -> dict[str, Any]:
     """Turn rows of the plan, all of one side, into pixels, target and metadata."""
+    cv2.setNumThreads(1)  # Ray runs a task for each CPU there is
     numbers, side = batch["image"], int(batch["side"][0])
     places = np.flatnonzero(numbers != PADDING)
     pixels = np.zeros((len(numbers), side, side, 3), np.uint8)

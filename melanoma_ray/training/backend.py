@@ -14,12 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import ray.train
-import ray.train.torch
 import torch
 import torch.distributed
 from ray.train import CheckpointUploadMode
 
-from melanoma_ray.cluster.resources import usable_cpus
+from melanoma_ray.cluster.resources import assigned_device, usable_cpus
 from melanoma_ray.loading.stream import Batch
 from melanoma_ray.runs.history import BEST_METRIC
 
@@ -59,7 +58,7 @@ class RayTrainBackend:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.num_workers = context.get_world_size()
-        self.device = ray.train.torch.get_device()
+        self.device = torch.device(assigned_device())  # Ray Train takes the first GPU where it was given none
         self._known_leaving = frozenset[str]()
         self.num_threads = max(1, usable_cpus() // context.get_local_world_size())
 

@@ -12,6 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.diagnoses import MELANOMA
@@ -43,7 +44,7 @@ def finalize_checkpoint(
     progress: Sequence[str], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
     """Calibrate the mean of progress directories' networks on the validation split and write them as a checkpoint."""
-    build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses), use_gpu=use_gpu)
+    build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses))
     scored = score_split(dataset, "val", build, use_gpu=use_gpu)
     over: EnsembleOver | None = "seeds" if len(progress) > 1 else None
     _write(checkpoint, progress, experiment, dataset, scored, over=over)
@@ -60,7 +61,7 @@ def finalize_folds(
     """
     progress = _best_progress(runs)
     num_diagnoses = len(dataset.info.diagnoses)
-    builds = [partial(_load_scorer, [uri], experiment, num_diagnoses, use_gpu=use_gpu) for uri in progress]
+    builds = [partial(_load_scorer, [uri], experiment, num_diagnoses) for uri in progress]
     _write(checkpoint, progress, experiment, dataset, score_folds(dataset, builds, use_gpu=use_gpu), over="folds")
 
 
@@ -97,9 +98,9 @@ def _write(
     write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
 
 
-def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int, *, use_gpu: bool) -> Scorer:
+def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int) -> Scorer:
     members = [_read_weights(uri) for uri in progress]
-    return build_scorer(members, experiment, num_diagnoses, "cuda" if use_gpu else "cpu")
+    return build_scorer(members, experiment, num_diagnoses, assigned_device())
 
 
 def _read_weights(progress: str) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.process import prepare_process
-from melanoma_ray.cluster.resources import usable_cpus
+from melanoma_ray.cluster.resources import assigned_device, usable_cpus
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
@@ -35,7 +35,7 @@ class TrialBackend:
     def __init__(self, job: TrainingJob, images: ImageSource) -> None:
         """Run alone, on a GPU if the trial was given one."""
         self.rank, self.num_workers = 0, 1
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(assigned_device())
         self._job, self._images = job, images
 
     def batches(self, batch_size: int, start_batch: int) -> Iterator[Batch]:

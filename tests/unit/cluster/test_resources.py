@@ -39,6 +39,7 @@ def test_without_affinity_all_cpus_are_usable_and_one_at_least(monkeypatch: pyte
 def machine_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(resources, "total_cpus", lambda: 4.0)
+    monkeypatch.setattr(resources, "total_gpus", lambda: 1.0)
 
 
 @pytest.mark.usefixtures("machine_of_four")
