@@ -9,7 +9,8 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy
 
-from melanoma_ray.cluster.resources import num_actors
+from melanoma_ray.cluster.resources import is_local, total_cpus, total_gpus
+from melanoma_ray.cluster.waiting import Request, wait_for
 
 
 def map_with_actors(
@@ -19,22 +20,36 @@ def map_with_actors(
     *,
     batch_size: int,
     use_gpu: bool,
-) -> ray.data.Dataset:
-    """Return what the actors make of the rows, batch by batch, on as many CPUs or GPUs as the cluster has.
+) -> pa.Table:
+    """Return what the actors make of the rows, batch by batch, in any order.
+
+    The pool begins with one actor and grows as Ray Data finds room: on a cluster that idles without a worker, the
+    nodes come when the first actor waits for them. On one machine its CPUs or GPUs bound it.
 
     Args:
         rows: What is to be scored.
         actor: Class whose instances turn a table into a table; each builds its network once, when it starts.
         arguments: Keyword arguments of the class.
         batch_size: Rows handed to an actor at once; bounds its memory.
-        use_gpu: Give each actor a GPU, in place of a CPU alone.
+        use_gpu: Give each actor a GPU, besides a CPU.
+
+    Raises:
+        ResourceError: There was no room for a single actor for as long as this process waits.
     """
-    return rows.map_batches(
+    most = max(1, int(total_gpus() if use_gpu else total_cpus())) if is_local() else None
+    mapped = rows.map_batches(
         actor,
         fn_constructor_kwargs=dict(arguments),
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ActorPoolStrategy(min_size=1, max_size=num_actors(use_gpu=use_gpu)),
+        compute=ActorPoolStrategy(min_size=1, max_size=most),
         num_cpus=1,
         num_gpus=1 if use_gpu else 0,
     )
+    resources = {"CPU": 1.0, "GPU": 1.0 if use_gpu else 0.0}
+    advice = "without --use-gpu it asks for a CPU alone" if use_gpu else "nothing less can be asked for"
+    return wait_for(lambda: _collect(mapped), Request(what="scoring", resources=resources, advice=advice))
+
+
+def _collect(mapped: ray.data.Dataset) -> pa.Table:
+    return pa.concat_tables(mapped.iter_batches(batch_size=None, batch_format="pyarrow"))

@@ -46,8 +46,8 @@ class TriageResult:
 class _PredictingActor:
     """Holds one Predictor; reads, decodes and predicts."""
 
-    def __init__(self, checkpoint: str, device: str) -> None:
-        self.predictor = Predictor.load(checkpoint, device)
+    def __init__(self, checkpoint: str) -> None:
+        self.predictor = Predictor.load(checkpoint)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         paths = batch.column("path").to_pylist()
@@ -92,16 +92,15 @@ def triage(
     predictor = Predictor.load(uri, "cpu")
     listed = list_images(images, metadata)
     schema = pa.schema([("path", pa.string()), ("age", pa.float64()), ("sex", pa.string()), ("site", pa.string())])
-    asked = pa.Table.from_pandas(listed.images[schema.names], schema, preserve_index=False)
-    blocks = max(1, -(-asked.num_rows // _IMAGES_PER_BLOCK))
-    predicted = map_with_actors(
-        ray.data.from_arrow(asked, override_num_blocks=blocks),
+    asked = pa.Table.from_pandas(listed.images[schema.names], schema, preserve_index=False).combine_chunks()
+    blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
+    table = map_with_actors(
+        ray.data.from_blocks(blocks),
         _PredictingActor,
-        {"checkpoint": uri, "device": "cuda" if use_gpu else "cpu"},
+        {"checkpoint": uri},
         batch_size=_IMAGES_PER_BLOCK,
         use_gpu=use_gpu,
-    )
-    table = pa.concat_tables(predicted.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by("path")
+    ).sort_by("path")
     target = storage.join(output, PREDICTIONS)
     storage.write_table(target, table.drop_columns(["thumbnail"]))
     page = render_worklist(

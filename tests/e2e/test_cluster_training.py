@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from melanoma_ray.synthetic.collection import write_synthetic_collection
+from tests.checkpoints import build_checkpoint
 from tests.cluster import Cluster, running_cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +201,44 @@ def training_nodes(cluster: Cluster) -> set[str]:
     """Return the ids of the nodes on which a worker trains."""
     actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
     return {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}
+
+
+@pytest.mark.slow
+def test_a_training_that_fits_no_node_says_so_in_one_line_and_ends_when_its_patience_does(
+    cluster, two_nodes, prepared, storage
+):
+    driver = Driver(cluster, prepared, storage, "huge", "--cpus-per-worker", "64", "--wait-minutes", "1.5")
+    assert driver.process.wait(RUN_TIMEOUT_S) == 1
+    told = driver.log.read_text()
+    (line,) = [line for line in told.splitlines() if line.startswith("waiting: ")]
+    assert "training asks for 2 × 64 CPUs; there are 2 CPUs" in line
+    assert "in the largest node 1 CPU" in line
+    assert "for 1.5 minutes (--wait-minutes); fewer --num-workers" in line
+    assert told.strip().splitlines()[-1].startswith("error: no room within 1.5 minutes (--wait-minutes): training")
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(cluster, two_nodes, prepared, storage, tmp_path):
+    """And Ctrl-C ends it while it waits."""
+    driver = Driver(cluster, prepared, storage, "holding", "--cpus-per-worker", "1", "--num-epochs", "1")
+    checkpoint, images = build_checkpoint(str(tmp_path / "checkpoint")), str(tmp_path / "images")
+    write_synthetic_collection(images, num_images=10, seed=1)
+    environment = cluster.environment() | {"RAY_ADDRESS": cluster.address}
+    command = [sys.executable, "-m", "jobs.predict", "--checkpoint", checkpoint, "--images", images]
+    log = tmp_path / "predict.log"
+    try:
+        wait_for(lambda: len(training_nodes(cluster)) == 2, RUN_TIMEOUT_S, cluster)
+        with log.open("w") as file:
+            predict = subprocess.Popen(
+                [*command, "--output", str(tmp_path / "out")], cwd=ROOT, env=environment, stdout=file, stderr=file
+            )
+        wait_for(lambda: "waiting: " in log.read_text() or predict.poll() is not None, 120, cluster)
+        predict.send_signal(signal.SIGINT)
+        assert predict.wait(15) == 130
+    finally:
+        driver.process.kill()
+        driver.process.wait()
+    assert "scoring asks for 1 × 1 CPU; there are 2 CPUs" in log.read_text()
+    assert "held by 2 × RayTrainWorker of job " in log.read_text()
+    assert log.read_text().strip().splitlines()[-1] == "interrupted; the same command goes on"
