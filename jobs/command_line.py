@@ -20,6 +20,7 @@ import tyro
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.ranges import Range
 from melanoma_ray.recipes import RECIPES
 from melanoma_ray.settings import experiment_from_dict
 
@@ -28,6 +29,9 @@ Arguments = TypeVar("Arguments")
 SETTINGS_FILE = "melanoma.toml"
 SETTINGS = ("data", "storage", "name", "url")
 """Settings that the file and environment variables may give."""
+WAIT_MINUTES = 30.0
+WaitMinutes = Annotated[float, Range(above=0)]
+"""How long a job waits for room on a cluster; starting a node takes minutes."""
 _HELP_FLAGS = {"-h", "--help"}
 
 

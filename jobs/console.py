@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -12,11 +11,14 @@ from typing import TypeVar
 import ray
 from ray.data import DataContext
 
-from melanoma_ray.cluster.resources import is_local
+from melanoma_ray import storage
+from melanoma_ray.cluster.failures import find_cause
+from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.cluster.silence import HiddenLog, quiet_console
-from melanoma_ray.cluster.workarounds import hide_chatter_of_workers, known_address, quiet_ray, set_environment
-from melanoma_ray.errors import MelanomaRayError
+from melanoma_ray.cluster.waiting import set_patience
+from melanoma_ray.cluster.workarounds import forward_nothing, hide_chatter_of_workers, quiet_ray, set_environment
 
+from . import interruption
 from .command_line import parse
 
 Arguments = TypeVar("Arguments")
@@ -25,44 +27,57 @@ _HIDDEN: list[HiddenLog] = []
 
 
 def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, program: str | None = None) -> None:
-    """Parse the command line and run the job; an error of this project ends it with one line, without a traceback.
+    """Parse the command line and run the job; an error that can be foreseen ends it with one line.
 
     Args:
         main: The job.
         arguments: Dataclass from which the command line is made.
         program: What its help calls the job; by default as it was started.
     """
+    interruption.listen()
+    interruption.end_in_time()
     with quiet_console() as log:
         _HIDDEN.append(log)
         try:
-            _run(main, arguments, program)
+            ending = _run(main, arguments, program)
         finally:
             ray.shutdown()  # while what it says is still hidden
+    if ending is not None:
+        interruption.leave(*ending)
 
 
-def _run(main: Callable[[Arguments], object], arguments: type[Arguments], program: str | None) -> None:
+def _run(
+    main: Callable[[Arguments], object], arguments: type[Arguments], program: str | None
+) -> tuple[int, str] | None:
+    """Run the job; return exit code and last line where it ended before its end, for a reason that can be foreseen."""
     quiet_ray()
     try:
         main(parse(arguments, program))
-    except (MelanomaRayError, ray.exceptions.RayTaskError) as error:
-        cause = getattr(error, "cause", error)
-        if not isinstance(cause, MelanomaRayError):
+    except KeyboardInterrupt as interrupt:
+        forward_nothing()
+        return getattr(interrupt, "exit_code", 130), interruption.MESSAGE
+    except Exception as error:
+        cause = find_cause(error)
+        if cause is None:
             raise
-        sys.exit(f"error: {cause}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; run the same command again to continue")
+        forward_nothing()
+        return 1, f"error: {storage.explain(cause) if isinstance(cause, OSError) else cause}"
+    return None
 
 
-def connect() -> None:
-    """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine."""
+def connect(*, wait_minutes: float | None = None) -> None:
+    """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine.
+
+    Args:
+        wait_minutes: How long the job waits for CPUs and GPUs that aren't free; none: for ever.
+    """
     set_environment()
+    set_patience(wait_minutes)
     if not ray.is_initialized():
         # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
-        if is_local():
-            with known_address():
-                ray.init(address="local", logging_level=logging.WARNING)
-        else:
-            ray.init(logging_level=logging.WARNING)
+        where = {"address": "local", "num_cpus": usable_cpus()} if is_local() else {}
+        ray.init(**where, logging_level=logging.WARNING)
+        interruption.listen()  # Ray has taken SIGTERM for itself
         for log in _HIDDEN:
             hide_chatter_of_workers(log)
         DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
@@ -70,9 +85,5 @@ def connect() -> None:
 
 
 def wait_for_interrupt() -> None:
-    """Wait until Ctrl-C or a SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+    """Wait until Ctrl-C or a SIGTERM, which is raised from here."""
+    threading.Event().wait()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from melanoma_ray.cluster.resources import is_local
+from melanoma_ray.cluster.resources import check_room, is_local
+from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
 
 from . import console, formatting
@@ -16,18 +18,24 @@ class DeployArguments:
 
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""
-    port: int = 8000
+    port: Annotated[int, Range(1, 65535)] = 8000
     """Port to listen on."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 listens on every interface and needs something in front that authenticates."""
-    num_replicas: int = 1
+    num_replicas: Annotated[int, Range(1)] = 1
     """Number of service processes, 1 CPU each."""
-    num_gpus: float = 0.0
+    num_gpus: Annotated[float, Range(0)] = 0.0
     """Number of GPUs for each replica; a fraction shares a GPU."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
 
 
 def main(arguments: DeployArguments) -> None:
     """Start the service; without a cluster it runs until Ctrl-C."""
+    replicas = arguments.num_replicas
+    check_room(cpus=replicas, gpus=replicas * arguments.num_gpus, flags=f"--num-replicas {replicas}")
     if is_local():
         check_service(arguments.checkpoint, host=arguments.host, port=arguments.port)
     console.connect()
@@ -35,8 +43,10 @@ def main(arguments: DeployArguments) -> None:
     print(formatting.describe_service(arguments.host, arguments.port), flush=True)
     if is_local():
         print("Ctrl-C stops it.", flush=True)
-        console.wait_for_interrupt()
-        stop_service()
+        try:
+            console.wait_for_interrupt()
+        finally:
+            stop_service()
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from melanoma_ray import storage
+from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.model.checkpoint import find_checkpoint
+from melanoma_ray.ranges import check_ranges
 from melanoma_ray.schema import Scope
 
-from . import console, formatting
+from . import command_line, console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +31,23 @@ class EvaluateArguments:
     cross-validation, each scored by the network that was trained without it."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
+    wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
+    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
 
 
 def main(arguments: EvaluateArguments) -> dict[str, Any]:
     """Evaluate and print the figures."""
+    check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     find_checkpoint(arguments.checkpoint)
     dataset = open_dataset(arguments.data)
     if arguments.split != "folds":
         dataset.split(arguments.split)
-    console.connect()
+    storage.check_writable(arguments.output)
+    console.connect(wait_minutes=arguments.wait_minutes)
     report = evaluate(
         arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu
     )

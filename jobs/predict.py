@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from melanoma_ray import storage
+from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.model.checkpoint import find_checkpoint
+from melanoma_ray.ranges import check_ranges
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
-from . import console, formatting
+from . import command_line, console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +28,21 @@ class PredictArguments:
     """CSV tables with age, sex and site by image, for a model that uses them; by default they count as unknown."""
     use_gpu: bool = False
     """Predict on GPUs instead of CPUs."""
+    wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
+    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
 
 
 def main(arguments: PredictArguments) -> TriageResult:
     """Predict and print how many images got each decision."""
+    check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images, arguments.metadata)
-    console.connect()
+    storage.check_writable(arguments.output)
+    console.connect(wait_minutes=arguments.wait_minutes)
     result = triage(
         arguments.checkpoint,
         arguments.images,

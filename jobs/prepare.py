@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
 from melanoma_ray.dataset.prepared import DatasetInfo
 from melanoma_ray.preparation.pipeline import prepare
@@ -40,6 +41,7 @@ def main(arguments: PrepareArguments) -> DatasetInfo:
     """Prepare and print what was found."""
     taxonomy = None if arguments.taxonomy is None else open_taxonomy(arguments.taxonomy)
     collection = read_collection(arguments.images, arguments.metadata, taxonomy, arguments.columns)
+    storage.check_writable(arguments.output)
     console.connect()
     info = prepare(collection, arguments.output, arguments.config, show_progress=show_progress)
     print(formatting.describe_dataset(info, arguments.output))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from melanoma_ray import storage
-from melanoma_ray.cluster.resources import build_scaling
+from melanoma_ray.cluster.resources import build_trial_scaling
 from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.loading.sampling_plan import check_batch_size
+from melanoma_ray.model.networks import check_network
+from melanoma_ray.ranges import Range, check_ranges
+from melanoma_ray.runs.directory import check_name
 from melanoma_ray.tuning.sweep import SweepResult, sweep
 
 from . import command_line, console, formatting
@@ -23,26 +28,35 @@ class TuneArguments:
     """Directory for sweeps, local or s3://; all nodes must reach it."""
     name: str
     """Name of the sweep."""
-    num_trials: int = 16
+    num_trials: Annotated[int, Range(1)] = 16
     """Number of trials; ASHA stops early those that fall behind."""
-    num_workers: int = 0
+    num_workers: Annotated[int, Range(0)] = 0
     """Number of worker processes of each trial; 0: the trial trains in its own process, which starts fastest."""
     use_gpu: bool = False
-    """Give each worker one GPU."""
-    cpus_per_worker: float | None = None
+    """Give each worker one GPU, or each trial where it has no workers."""
+    cpus_per_worker: Annotated[float | None, Range(above=0)] = None
     """Logical CPUs reserved for each worker; by default the workers share half of this machine's CPUs;
     on a cluster each gets 4."""
+    wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
+    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
+        check_name(self.name)
 
 
 def main(arguments: TuneArguments) -> SweepResult:
     """Run the sweep and print its trials, best first."""
+    experiment, workers = arguments.experiment, arguments.num_workers
+    check_network(experiment.model.network)
+    check_batch_size(experiment.global_batch_size, max(1, workers), num_parts=experiment.num_accumulations)
+    scaling = build_trial_scaling(workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
     dataset = open_dataset(arguments.data)
-    console.connect()
-    workers = arguments.num_workers
-    gpu, cpus = arguments.use_gpu, arguments.cpus_per_worker
-    scaling = build_scaling(workers, use_gpu=gpu, cpus_per_worker=cpus) if workers else None
+    storage.check_writable(arguments.storage)
+    console.connect(wait_minutes=arguments.wait_minutes)
     uri = storage.join(storage.absolute(arguments.storage), arguments.name)
-    result = sweep(arguments.experiment, dataset, uri, num_trials=arguments.num_trials, scaling=scaling)
+    result = sweep(experiment, dataset, uri, num_trials=arguments.num_trials, scaling=scaling)
     print(formatting.describe_sweep(result))
     return result
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray._private.worker import print_to_stdstream
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -136,25 +134,6 @@ def quiet_ray() -> None:
     log_once("ray_data_progress_manager_disabled")  # it warns of a setting that we chose, without a form of its own
 
 
-@contextmanager
-def known_address() -> Iterator[None]:
-    """Start a local Ray inside: its workers then know its address, and needn't look for it.
-
-    Ray Train's PlacementGroupCleaner asks the state API, which scans the machine for a Ray; where there are two, such
-    as a training beside a service, it ends in a traceback, and a sweep waits for ever. Workers get their environment
-    from the process that starts Ray, so the port must be chosen before.
-    """
-    with socket.create_server(("", 0)) as probe:
-        port = probe.getsockname()[1]
-    given = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{services.get_node_ip_address()}:{port}"}
-    os.environ.update(given)
-    try:
-        yield
-    finally:  # here it would mean that a cluster was given
-        for name in given:
-            del os.environ[name]
-
-
 def hide_chatter_of_workers(log: HiddenLog) -> None:
     """Judge what workers write before Ray prints it, and leave out which process it was that trains.
 
@@ -175,3 +154,8 @@ def hide_chatter_of_workers(log: HiddenLog) -> None:
 
     forwarded.remove_handler(_FORWARDED)
     forwarded.add_handler(_FORWARDED, show)
+
+
+def forward_nothing() -> None:
+    """Print nothing more of what workers write: a job that ends has told its reason, and they would tell their ends."""
+    forwarded.remove_handler(_FORWARDED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -26,6 +27,10 @@ _WEIGHT_PACKAGES = {
 
 _METADATA_WIDTHS = (64, 32)
 """Of the hidden layers of the perceptron over metadata."""
+
+
+BASELINE = "baseline"
+"""The one network that isn't timm's."""
 
 
 class Network(Protocol):
@@ -157,6 +162,21 @@ class Classifier(nn.Module):
         return self
 
 
+def check_network(name: str) -> None:
+    """Refuse a network that nobody knows, and name those that are called alike; nothing is built or loaded.
+
+    Raises:
+        ConfigError: It is neither ``baseline`` nor known to timm.
+    """
+    if name == BASELINE or timm.is_model(name):
+        return
+    known = [BASELINE, *timm.list_models()]
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
+    close = f"; close to it are {', '.join(near)}" if near else ""
+    msg = f"model.network={name!r}: expected {BASELINE} or a network that timm knows{close}"
+    raise ConfigError(msg)
+
+
 def build_classifier(config: ModelConfig, num_diagnoses: int, *, with_weights: bool = True) -> Classifier:
     """Build a network in channels_last memory format.
 
@@ -169,13 +189,10 @@ def build_classifier(config: ModelConfig, num_diagnoses: int, *, with_weights: b
         ConfigError: timm doesn't know the name, or the pretrained weights can't be had.
     """
     encoder = MetadataEncoder(num_diagnoses, config.dropout) if config.uses_metadata else None
-    if config.network == "baseline":
+    if config.network == BASELINE:
         baseline = Baseline(num_diagnoses, config.image_side, config.dropout)
         return Classifier(baseline, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), encoder).to(memory_format=torch.channels_last)
-    if not timm.is_model(config.network):
-        near = timm.list_models(f"*{config.network[:6]}*")[:5]
-        msg = f"model.network={config.network!r}: expected 'baseline' or a network of timm's, such as {near}"
-        raise ConfigError(msg)
+    check_network(config.network)
     network = _build_timm(config, num_diagnoses, pretrained=config.pretrained and with_weights)
     settings = cast("Any", network).pretrained_cfg
     classifier = Classifier(network, settings["mean"], settings["std"], encoder)

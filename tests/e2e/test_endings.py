@@ -1,0 +1,140 @@
+"""How a job ends that doesn't come to its end: by Ctrl-C, by SIGTERM, or because a setting or a disk is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.checkpoints import build_checkpoint
+from tests.cluster import free_ports
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--model.image-side", "64", "--global-batch-size", "16"]
+END_WITHIN_S = 15
+"""Of a signal: eight for the job, and a busy machine's delay."""
+BEGIN_WITHIN_S = 400
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+class Job:
+    """A job in a process group of its own, as a shell starts it."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self.log = log
+        command = [sys.executable, "-m", *arguments]
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.started: list[psutil.Process] = []
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text()
+
+    def wait_until(self, is_so: object) -> None:
+        deadline = time.monotonic() + BEGIN_WITHIN_S
+        while not is_so():  # type: ignore[operator]
+            assert self.process.poll() is None, self.printed[-4000:]
+            assert time.monotonic() < deadline, self.printed[-4000:]
+            time.sleep(0.1)
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the whole group, as a terminal does with Ctrl-C."""
+        self.started = psutil.Process(self.process.pid).children(recursive=True)
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> int:
+        """Return the exit code; nothing that the job started may outlive it."""
+        code = self.process.wait(END_WITHIN_S)
+        _, alive = psutil.wait_procs(self.started, timeout=30)
+        assert not alive, alive
+        return code
+
+
+@contextmanager
+def running(log: Path, *arguments: str) -> Iterator[Job]:
+    job = Job(log, *arguments)
+    try:
+        yield job
+    finally:
+        if job.process.poll() is None:
+            os.killpg(job.process.pid, signal.SIGKILL)
+            job.process.wait()
+
+
+def assert_ended_in_one_line(job: Job, code: int) -> None:
+    assert job.end() == code
+    *_, last = job.printed.strip().splitlines()
+    assert last == "interrupted; the same command goes on"
+    for dump in ("Traceback", "SIGTERM received", "KeyboardInterrupt", "*** "):
+        assert dump not in job.printed, job.printed[-4000:]
+
+
+def begin_training(prepared: str, tmp_path: Path, *options: str) -> list[str]:
+    where = ["--data", prepared, "--storage", str(tmp_path), "--name", "run"]
+    return ["jobs.train", "baseline", *SMALL, *where, "--num-epochs", "200", *options]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_training_ends_within_seconds_and_leaves_its_run_free(
+    prepared: str, tmp_path: Path, number: int, code: int
+) -> None:
+    with running(tmp_path / "log", *begin_training(prepared, tmp_path)) as job:
+        job.wait_until(lambda: list((tmp_path / "run").glob("checkpoint_*")))
+        assert json.loads((tmp_path / "run" / "run.lock").read_text())["process_id"] == job.process.pid
+        second = Job(tmp_path / "second", *begin_training(prepared, tmp_path))
+        assert second.process.wait(BEGIN_WITHIN_S) == 1
+        assert f"is held by process {job.process.pid} of " in second.printed.splitlines()[-1]
+        job.signal_group(number)
+        assert_ended_in_one_line(job, code)
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_sweep_ends_within_seconds(prepared: str, tmp_path: Path) -> None:
+    where = ["--data", prepared, "--storage", str(tmp_path), "--name", "sweep"]
+    command = ["jobs.tune", "baseline", *SMALL, *where, "--num-trials", "2", "--num-epochs", "200"]
+    with running(tmp_path / "log", *command) as job:
+        job.wait_until(lambda: list((tmp_path / "sweep").glob("run_alone*/checkpoint_*")))
+        job.signal_group(signal.SIGINT)
+        assert_ended_in_one_line(job, 130)
+    assert not (tmp_path / "sweep" / "run.lock").exists()
+
+
+def test_a_preparation_ends_within_seconds(collection: str, tmp_path: Path) -> None:
+    command = ["jobs.prepare", "--images", collection, "--output", str(tmp_path / "out")]
+    with running(tmp_path / "log", *command) as job:
+        job.wait_until(lambda: "to be decoded" in job.printed)
+        job.signal_group(signal.SIGINT)
+        assert_ended_in_one_line(job, 130)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_service_ends_within_seconds(tmp_path: Path, number: int, code: int) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"))
+    command = ["jobs.deploy", "--checkpoint", checkpoint, "--port", str(free_ports(1)[0])]
+    with running(tmp_path / "log", *command) as job:
+        job.wait_until(lambda: "Ctrl-C stops it" in job.printed)
+        job.signal_group(number)
+        assert_ended_in_one_line(job, code)
+
+
+def test_a_second_ctrl_c_ends_a_job_at_once(prepared: str, tmp_path: Path) -> None:
+    with running(tmp_path / "log", *begin_training(prepared, tmp_path)) as job:
+        job.wait_until((tmp_path / "run" / "run.json").exists)
+        job.signal_group(signal.SIGINT)
+        os.kill(job.process.pid, signal.SIGINT)
+        assert job.process.wait(3) == 130
