@@ -19,6 +19,7 @@ import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.util.state import list_actors
+from ray.util.state.exception import RayStateApiException
 
 from melanoma_ray.cluster.resources import count_of
 from melanoma_ray.errors import ResourceError
@@ -141,7 +142,7 @@ def _alive() -> list[Any]:
     address = ray.get_runtime_context().gcs_address
     try:
         return list(list_actors(address, filters=[("state", "=", "ALIVE")], detail=True, timeout=_STATE_TIMEOUT_S))
-    except Exception:  # noqa: BLE001 - it fails in as many ways as HTTP and JSON do, and only an addition is lost
+    except (RayStateApiException, OSError, RuntimeError, ValueError):  # no answer, or none that can be read
         return []
 
 

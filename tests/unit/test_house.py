@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 CATCH_EVERYTHING = {
     ("melanoma_ray/imaging/decoding.py", "_decode_any"): "Pillow's plug-ins raise what they like on damaged files",
     ("melanoma_ray/serving/boundary.py", "RequestBoundary.__call__"): "no caller may see the service's inside",
-    ("melanoma_ray/storage.py", "write_bytes"): "a half-written file goes whatever ends the writing, and that goes on",
+    ("jobs/console.py", "_run"): "a job's last boundary: what nobody could foresee is raised again",
+    ("melanoma_ray/cluster/waiting.py", "_Outcome.take"): "whatever ends the call is raised on the thread that asked",
+    ("melanoma_ray/storage.py", "_write"): "a half-written file goes whatever ends the writing, and that goes on",
 }
 """Who may catch every error, and why; whoever joins them says so here and in a docstring or comment."""
 ALL_ERRORS = {"Exception", "BaseException"}
