@@ -31,6 +31,7 @@ from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.settings import to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
+from melanoma_ray.tuning.reporting import TrialLines, directory_of, name_in_directory, trial_namer
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
 
@@ -111,12 +112,15 @@ def _build_tuner(
             num_samples=num_trials,
             search_alg=ConcurrencyLimiter(searcher, max_concurrent=num_concurrent),
             scheduler=scheduler,
+            trial_name_creator=trial_namer(),
+            trial_dirname_creator=directory_of,
         ),
         run_config=tune.RunConfig(
             storage_path=parent,
             name=name,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=BEST_METRIC),
-            verbose=1,
+            callbacks=[TrialLines(num_trials, experiment.num_epochs)],
+            verbose=0,
         ),
     )
 
@@ -164,7 +168,7 @@ def _describe(result: tune.Result, num_epochs: int) -> SweepTrial:
 
 def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:
     return SweepTrial(
-        trial_id=str(result.path).rsplit("/", 1)[-1].split("_")[1] if result.path else "",
+        trial_id=name_in_directory(str(result.path or "")),
         settings=dict(result.config or {}),
         value=value,
         num_epochs=num_done,
