@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.client import Client
 from melanoma_ray.config import AugmentationConfig, Experiment, ImageConfig, PrepareConfig
-from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.dataset.prepared import DatasetInfo, open_dataset
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.recipes import lite0
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.schema import SPLITS
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.synthetic.collection import write_synthetic_collection
+from melanoma_ray.triage.batch import TriageResult
+from melanoma_ray.tuning.sweep import SweepResult
 
 from . import command_line, console, evaluate, formatting, predict, prepare, train, tune
+from .steps import Steps
 
 NUM_SYNTHETIC_IMAGES = 360
 IMAGE_SIDE = 128
 NUM_TRIALS, TRIAL_EPOCHS, NUM_EPOCHS = 3, 2, 8
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,51 +42,95 @@ class DemoArguments:
 
 
 def main(arguments: DemoArguments) -> None:
-    """Run each step by calling the job that a user would run."""
-    console.connect()
+    """Run each step by calling the job that a user would run, then say what was found and what to open."""
     started = time.monotonic()
     name = Path(arguments.images).name if arguments.images else "synthetic"
     root = storage.join(storage.absolute(arguments.output), name)
     data, report, triage = (storage.join(root, part) for part in ("prepared", "report", "worklist"))
-    images = arguments.images or _step("draw synthetic lesions", lambda: _draw(storage.join(root, "images")))
-    config = PrepareConfig(image=ImageConfig(side=IMAGE_SIDE))
-    _step(
-        "prepare",
-        lambda: prepare.main(prepare.PrepareArguments(images=(images,), output=data, config=config)),
-    )
-    best = _step(
-        f"tune: {NUM_TRIALS} trials of at most {TRIAL_EPOCHS} epochs",
-        lambda: tune.main(
-            tune.TuneArguments(
-                experiment=_experiment(TRIAL_EPOCHS), data=data, storage=root, name="sweep", num_trials=NUM_TRIALS
-            )
-        ),
-    )
-    experiment = replace(command_line.read_experiment(best.best_json), num_epochs=NUM_EPOCHS)
-    run = _step(
-        f"train: {NUM_EPOCHS} epochs with the best settings",
-        lambda: train.main(train.TrainArguments(experiment=experiment, data=data, storage=root, name="run")),
-    )
-    _step(
+    steps = Steps(Path(root) / "jobs.log")
+    print(f"The whole flow, into {root}", flush=True)
+    console.connect()
+    images = arguments.images or steps.run("draw", lambda: _draw(storage.join(root, "images")), _describe_drawn)
+    steps.run("prepare", lambda: _prepare(images, data), _describe_prepared)
+    best = steps.run("tune", lambda: _tune(data, root), _describe_tuned)
+    run = steps.run("train", lambda: _train(best.best_json, data, root), _describe_trained)
+    steps.run(
         "evaluate",
         lambda: evaluate.main(evaluate.EvaluateArguments(checkpoint=run.uri, data=data, output=report)),
+        _describe_evaluated,
     )
-    _step(
-        "predict a folder (of the same images, so most were trained on)",
+    steps.run(
+        "predict",
         lambda: predict.main(predict.PredictArguments(checkpoint=run.uri, images=images, output=triage)),
+        _describe_predicted,
     )
-    answers = _step("deploy and query", lambda: _ask(run.uri, data, arguments.port))
+    answers = steps.run("deploy", lambda: _ask(run.uri, data, arguments.port), lambda _: "it answered, and was stopped")
     storage.write_json(storage.join(storage.absolute(arguments.output), "last.json"), {"checkpoint": run.uri})
-    print(f"\n== done in {time.monotonic() - started:.0f} s; the service answered and was stopped")
-    print("\n".join(answers))
-    print(
-        f"open {report}/report.html\nopen {triage}/worklist.html\nmake serve   starts the service again, with its page"
+    print(f"\nDone in {time.monotonic() - started:.0f} s. The service was asked about test images, and said:")
+    print("\n".join(f"  {answer}" for answer in answers))
+    print(_describe_results(report, triage, data, steps.log))
+
+
+def _describe_results(report: str, triage: str, data: str, log: Path) -> str:
+    lines = {
+        "how good it is": f"{report}/report.html",
+        "whom to see first": f"{triage}/worklist.html",
+        "what was in the images": f"{data}/audit.html",
+        "what the jobs printed": str(log),
+        "the service's page": "make serve, then http://127.0.0.1:8000/",
+    }
+    return "\nOpen:\n" + "\n".join(f"  {what:24}{where}" for what, where in lines.items())
+
+
+def _prepare(images: str, data: str) -> DatasetInfo:
+    config = PrepareConfig(image=ImageConfig(side=IMAGE_SIDE))
+    return prepare.main(prepare.PrepareArguments(images=(images,), output=data, config=config))
+
+
+def _tune(data: str, root: str) -> SweepResult:
+    experiment = _experiment(TRIAL_EPOCHS)
+    return tune.main(
+        tune.TuneArguments(experiment=experiment, data=data, storage=root, name="sweep", num_trials=NUM_TRIALS)
     )
 
 
-def _step(title: str, call: Callable[[], Result]) -> Result:
-    print(f"\n== {title}", flush=True)
-    return call()
+def _train(best_json: str, data: str, root: str) -> RunDirectory:
+    experiment = replace(command_line.read_experiment(best_json), num_epochs=NUM_EPOCHS)
+    return train.main(train.TrainArguments(experiment=experiment, data=data, storage=root, name="run"))
+
+
+def _describe_drawn(_: str) -> str:
+    return f"{NUM_SYNTHETIC_IMAGES} synthetic lesions, with faults planted among them"
+
+
+def _describe_prepared(info: DatasetInfo) -> str:
+    counts = info.count_by_diagnosis().values()
+    parts = [f"{sum(count[split] for count in counts)} for {split}" for split in SPLITS]
+    left = sum(sum(counts.values()) for counts in (info.num_dropped, info.num_quarantined, info.num_left_out))
+    return f"images: {', '.join(parts)}; {left} left out"
+
+
+def _describe_tuned(sweep: SweepResult) -> str:
+    return f"{len(sweep.trials)} trials of at most {TRIAL_EPOCHS} epochs; best: {sweep.trials[0].trial_id}"
+
+
+def _describe_trained(run: RunDirectory) -> str:
+    best = max(run.history(), key=lambda record: record.val_balanced_accuracy)
+    return f"{NUM_EPOCHS} epochs with those settings; balanced accuracy {best.val_balanced_accuracy:.2f} on val"
+
+
+def _describe_evaluated(report: dict[str, Any]) -> str:
+    figures = report["figures"]
+    auroc = figures.get("melanoma_auroc")
+    if auroc is None:
+        return f"{figures['num_images']} test images"
+    interval = f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})"
+    return f"melanoma AUROC {interval} on {figures['num_images']} test images"
+
+
+def _describe_predicted(result: TriageResult) -> str:
+    parts = [f"{count} {decision}" for decision, count in result.num_by_decision.items()]
+    return "the same folder, as if it were new: " + ", ".join([*parts, f"{result.num_unreadable} unreadable"])
 
 
 def _draw(root: str) -> str:

@@ -67,6 +67,10 @@ class Prediction(Message):
         "unassessable: unlike the training images, so a person must look."
     )
     decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
+    referred_for: Literal["melanoma", "malignancy"] = Field(
+        default="melanoma",
+        description="What melanoma_probability is of: malignancy where the model has no class melanoma.",
+    )
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
     is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
     notice: str = NOTICE

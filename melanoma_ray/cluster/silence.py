@@ -109,6 +109,13 @@ class OnlyOurs(logging.Filter):
         return False
 
 
+class _ToConsole(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is by then, so that it can be redirected."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+
+
 @contextmanager
 def quiet_console() -> Iterator[HiddenLog]:
     """Keep chatter off the console for a while, and say at the end where it stands.
@@ -127,7 +134,7 @@ def quiet_console() -> Iterator[HiddenLog]:
     assert judge.stdin is not None
     os.dup2(judge.stdin.fileno(), 2)
     judge.stdin.close()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToConsole()
     handler.addFilter(OnlyOurs(log))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:

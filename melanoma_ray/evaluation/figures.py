@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.diagnoses import MELANOMA, class_numbers
 from melanoma_ray.errors import MetricError
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
@@ -29,6 +29,8 @@ class Scored:
     group: Int[np.ndarray, " image"]
     """Number of each image's group, because images of one group, such as one lesion, aren't independent."""
     diagnoses: tuple[str, ...]
+    referred: tuple[str, ...] = (MELANOMA,)
+    """Diagnoses that must be referred: melanomas, or where no class is one, malignant ones."""
 
     @property
     def predicted(self) -> Int[np.ndarray, " image"]:
@@ -38,8 +40,7 @@ class Scored:
     @property
     def is_melanoma(self) -> np.ndarray:
         """Whether each image is a melanoma in truth."""
-        melanoma = self.diagnoses.index(MELANOMA) if MELANOMA in self.diagnoses else -2
-        return np.asarray(self.target == melanoma)
+        return np.isin(self.target, class_numbers([n for n in self.referred if n in self.diagnoses], self.diagnoses))
 
     @property
     def is_referred(self) -> np.ndarray:

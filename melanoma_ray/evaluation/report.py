@@ -96,10 +96,11 @@ def evaluate(checkpoint: str, data: str, output: str, *, split: Scope, use_gpu: 
     else:
         images, logits = score_split(dataset, split, partial(_load_scorer, uri), use_gpu=use_gpu)
     scored = Scored(
-        predictions=decide(logits, manifest.diagnoses, manifest.calibration),
+        predictions=decide(logits, manifest),
         target=class_numbers(images["diagnosis"], manifest.diagnoses),
         group=pd.factorize(images["group_id"])[0],
         diagnoses=manifest.diagnoses,
+        referred=manifest.referred,
     )
     # In cross-validation a diagnosis counts if each fold can have a group of it.
     figures = measure(scored, min_groups=manifest.num_members if split == "folds" else 1)
@@ -191,6 +192,11 @@ def _facts(predictor: Predictor, dataset: PreparedDataset, figures: Figures) -> 
     same = dataset.info.fingerprint == manifest.data_fingerprint
     return {
         "Network": manifest.experiment.model.network,
+        **(
+            {"Referred for": "malignancy: no class of this model is melanoma, so melanoma means malignant on this page"}
+            if manifest.referred_for == "malignancy"
+            else {}
+        ),
         "Input": f"{manifest.experiment.model.image_side}×{manifest.experiment.model.image_side} pixels",
         "Checkpoint": predictor.checkpoint_id,
         "Trained": f"{manifest.created_at}, at most {manifest.experiment.num_epochs} epochs",

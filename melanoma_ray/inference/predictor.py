@@ -16,10 +16,9 @@ from melanoma_ray import storage
 from melanoma_ray.api import Decision
 from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
-from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.errors import CheckpointError
 from melanoma_ray.imaging.decoding import decode_image, resize
-from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
+from melanoma_ray.model.calibration import calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_manifest, read_weights
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.patients import nothing_known
@@ -125,12 +124,12 @@ def build_scorer(
     return Scorer(classifiers, experiment.model, num_diagnoses, torch.device(device))
 
 
-def decide(
-    logits: Float32[np.ndarray, "image diagnosis"], diagnoses: tuple[str, ...], calibration: Calibration
-) -> Predictions:
+def decide(logits: Float32[np.ndarray, "image diagnosis"], manifest: Manifest) -> Predictions:
     """Turn logits into probabilities and decisions, by the manifest's figures alone."""
+    calibration = manifest.calibration
     probability = calibrated_probability(logits, calibration.temperature)
-    melanoma = probability[:, diagnoses.index(MELANOMA)] if MELANOMA in diagnoses else np.zeros(len(logits), np.float32)
+    referred = [manifest.diagnoses.index(name) for name in manifest.referred]
+    melanoma = probability[:, referred[0]] if len(referred) == 1 else probability[:, referred].sum(axis=1)
     is_unlike = energy(logits) > calibration.out_of_distribution_threshold
     is_referred = melanoma >= calibration.decision_threshold
     decision = tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, is_unlike, strict=True))
@@ -198,7 +197,7 @@ class Predictor:
         metadata: Float32[np.ndarray, "image feature"] | None = None,
     ) -> Predictions:
         """Return probabilities and decisions of stored crops, whose metadata may be known (``encode_metadata``)."""
-        return decide(self.scorer.score(pixels, metadata), self.manifest.diagnoses, self.manifest.calibration)
+        return decide(self.scorer.score(pixels, metadata), self.manifest)
 
     def describe(self) -> dict[str, object]:
         """Return the facts of the model as plain values, for reports and the service."""
@@ -211,6 +210,7 @@ class Predictor:
             "image_side_px": manifest.experiment.model.image_side,
             "uses_metadata": manifest.experiment.model.uses_metadata,
             "diagnoses": list(manifest.diagnoses),
+            "referred_for": manifest.referred_for,
             "calibration": asdict(manifest.calibration),
             "data_fingerprint": manifest.data_fingerprint,
             "is_synthetic": manifest.is_synthetic,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,31 +56,34 @@ def fit_temperature(logits: Logits, target: Int[np.ndarray, " image"]) -> float:
 
 
 def fit_calibration(
-    logits: Logits, target: Int[np.ndarray, " image"], *, melanoma: int | None, config: DecisionConfig
+    logits: Logits, target: Int[np.ndarray, " image"], *, referred: Sequence[int], config: DecisionConfig
 ) -> Calibration:
     """Fit temperature, then the decision threshold on what it gives, and the energy threshold.
 
     Args:
         logits: Of the validation split.
         target: Class number of each image's true diagnosis.
-        melanoma: Its class; none where the data has no melanoma.
+        referred: Class numbers of what must be referred: melanoma, or where no class is one, all malignant classes.
         config: Sensitivity to reach, and share of images to count as assessable.
 
     Raises:
-        DataError: The validation split has no melanoma, so that no threshold can be chosen.
+        DataError: The validation split has nothing that must be referred, so that no threshold can be chosen.
     """
-    is_melanoma = target == melanoma if melanoma is not None else np.zeros(len(target), bool)
-    if melanoma is None or not is_melanoma.any():
-        msg = f"0 of {len(target)} validation images are melanoma: add some, or enlarge split.val_fraction"
+    is_referred = np.isin(target, np.array(referred, np.int64))
+    if not is_referred.any():
+        msg = (
+            f"0 of {len(target)} validation images are melanoma (or malignant, where no diagnosis is melanoma): "
+            "add some, or enlarge split.val_fraction"
+        )
         raise DataError(msg)
     temperature = fit_temperature(logits, target)
-    probability = calibrated_probability(logits, temperature)[:, melanoma]
+    probability = calibrated_probability(logits, temperature)[:, list(referred)].sum(axis=1)
     return Calibration(
         temperature=temperature,
         decision_threshold=threshold_at_sensitivity(
-            probability, is_melanoma, target_sensitivity=config.target_sensitivity
+            probability, is_referred, target_sensitivity=config.target_sensitivity
         ),
         out_of_distribution_threshold=float(np.quantile(energy(logits), config.assessable_quantile)),
         num_validation_images=len(target),
-        num_validation_melanomas=int(is_melanoma.sum()),
+        num_validation_melanomas=int(is_referred.sum()),
     )

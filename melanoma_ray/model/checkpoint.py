@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from melanoma_ray import __version__, storage
 from melanoma_ray.config import Experiment, ImageConfig
+from melanoma_ray.diagnoses import NINE, Diagnosis, Target, referred_diagnoses
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.settings import experiment_from_dict, to_dict
@@ -55,8 +56,24 @@ class Manifest:
     """SHA-256 of each file, hexadecimal."""
     num_members: int = 1
     """Networks whose logits are averaged; ``model.safetensors`` has all of their weights."""
+    taxonomy: tuple[Diagnosis, ...] = NINE
+    """What an image may be, and which of it is melanoma or malignant; older checkpoints have the nine."""
     ensemble_over: EnsembleOver | None = None
     """What the networks differ by; none: there is one."""
+
+    @property
+    def referred(self) -> tuple[str, ...]:
+        """Diagnoses that are referred: melanomas, or where none of the model's is one, its malignant diagnoses."""
+        return referred_diagnoses(self._known)[1]
+
+    @property
+    def referred_for(self) -> Target:
+        """What a referral looks for."""
+        return referred_diagnoses(self._known)[0]
+
+    @property
+    def _known(self) -> list[Diagnosis]:
+        return [one for one in self.taxonomy if one.name in self.diagnoses]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +84,8 @@ class DataOrigin:
     is_synthetic: bool
     diagnoses: tuple[str, ...]
     """In the order of the network's outputs."""
+    taxonomy: tuple[Diagnosis, ...] = NINE
+    """What an image of the dataset may be."""
     image: ImageConfig
 
 
@@ -105,6 +124,7 @@ def write_checkpoint(
         experiment=experiment,
         diagnoses=origin.diagnoses,
         image=origin.image,
+        taxonomy=origin.taxonomy,
         calibration=calibration,
         data_fingerprint=origin.fingerprint,
         is_synthetic=origin.is_synthetic,

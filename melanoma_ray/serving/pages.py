@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment
 
@@ -21,8 +21,29 @@ def _read(name: str) -> str:
     return _FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
-def render_docs(openapi: dict[str, Any]) -> str:
-    """Return an OpenAPI description as an HTML page without scripts."""
+def describe_allowed(schema: dict[str, Any]) -> str:
+    """Return what a parameter allows, from its JSON schema.
+
+    >>> describe_allowed({"anyOf": [{"type": "number", "minimum": 0, "maximum": 130}, {"type": "null"}]})
+    'a number from 0 to 130; left out: unknown'
+    """
+    kind = next((one for one in schema.get("anyOf", [schema]) if one["type"] != "null"), schema)
+    if "enum" in kind:
+        words = "one of " + ", ".join(kind["enum"])
+    elif kind["type"] in {"number", "integer"}:
+        words = f"a {kind['type']}" + (f" from {kind['minimum']} to {kind['maximum']}" if "minimum" in kind else "")
+    else:
+        words = "text"
+    return f"{words}; left out: {schema.get('default', 'unknown')}"
+
+
+def render_docs(openapi: dict[str, Any], address: str) -> str:
+    """Return an OpenAPI description as an HTML page without scripts.
+
+    Args:
+        openapi: The description.
+        address: Where the service was asked for the page, for the examples.
+    """
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_read("docs.html"))
     operations = [
         {"method": method.upper(), "path": path, **operation}
@@ -31,7 +52,13 @@ def render_docs(openapi: dict[str, Any]) -> str:
     ]
     schemas = {name: schema for name, schema in openapi["components"]["schemas"].items() if "Error" not in name}
     return template.render(
-        info=openapi["info"], operations=operations, schemas=schemas, problems=PROBLEMS, type_prefix=TYPE_PREFIX
+        info=openapi["info"],
+        address=address,
+        operations=operations,
+        schemas=schemas,
+        problems=PROBLEMS,
+        type_prefix=TYPE_PREFIX,
+        describe_allowed=describe_allowed,
     )
 
 
@@ -44,8 +71,8 @@ def add_pages(app: FastAPI) -> None:
     async def show_page() -> HTMLResponse:
         return HTMLResponse(page)
 
-    async def show_docs() -> HTMLResponse:
-        return HTMLResponse(render_docs(app.openapi()))
+    async def show_docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(render_docs(app.openapi(), str(request.base_url).rstrip("/")))
 
     def add_asset(name: str) -> None:
         async def send_asset() -> Response:

@@ -10,7 +10,7 @@ from ray import serve
 
 from melanoma_ray import __version__
 from melanoma_ray.api import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
-from melanoma_ray.diagnoses import parse_diagnosis
+from melanoma_ray.diagnoses import MELANOMA, parse_diagnosis
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import Sex, Site
 from melanoma_ray.serving.boundary import RequestBoundary
@@ -85,7 +85,13 @@ async def predict(
     return await assessor.assess(upload, Patient(age=age, sex=sex, site=site))
 
 
-async def explain(request: Request, assessor: CurrentAssessor, diagnosis: str = "melanoma") -> Response:
+async def explain(
+    request: Request,
+    assessor: CurrentAssessor,
+    diagnosis: Annotated[str, Query(description="Which of the model's diagnoses, as GET /v1/model lists them.")] = (
+        MELANOMA
+    ),
+) -> Response:
     """Return the image as PNG, with the evidence for a diagnosis laid over it (Grad-CAM). Nothing is stored."""
     name = _known_diagnosis(diagnosis, assessor.card)
     upload = await read_upload(request, max_bytes=assessor.card.max_image_bytes)

@@ -142,6 +142,7 @@ class Service:
                 melanoma_probability=float(melanoma_probability),
                 decision=decision,
                 decision_threshold=self.card.decision_threshold,
+                referred_for=self._predictor.manifest.referred_for,
                 checkpoint_id=self.card.checkpoint_id,
                 is_synthetic=self.card.is_synthetic,
             )

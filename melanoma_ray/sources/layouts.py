@@ -171,6 +171,7 @@ def _read_source(
     frame["source"] = root
     for word in frame["word"].dropna().unique():
         taxonomy.parse(word)
+    notes = [*notes, *_describe_repeated(frame)]
     _check_diagnoses(frame, frame[frame["word"].isna() & ~known.has_row], tables, known.notes)
     return _Source(
         frame=frame,
@@ -229,6 +230,14 @@ def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence
             "diagnoses, or add the folders' words with --taxonomy"
         )
     raise DataError(msg)
+
+
+def _describe_repeated(frame: pd.DataFrame) -> list[str]:
+    """Say which ids of a container's rows stand several times under different words."""
+    rows = frame[[bool(split_address(path)[0]) for path in frame["path"]]]
+    words = rows.dropna(subset=["word"]).groupby("image_id")["word"].unique()
+    told = [f"{name} ({', '.join(map(str, found))})" for name, found in words.items() if len(found) > 1]
+    return [f"ids that stand for several rows of different diagnoses: {', '.join(told[:5])}"] if told else []
 
 
 def _describe_untold(frame: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Training's last step: calibrate the best weights on images that they didn't learn from, and write the checkpoint."""
+"""Finalisation of a run: calibrate the best weights on images they weren't trained on, and write the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.diagnoses import MELANOMA
+from melanoma_ray.diagnoses import referred_diagnoses
 from melanoma_ray.errors import TrainingError
 from melanoma_ray.inference.predictor import Scorer, build_scorer
 from melanoma_ray.inference.scoring import score_folds, score_split
@@ -27,7 +27,17 @@ from melanoma_ray.runs.directory import RunDirectory
 
 
 def finalize_run(run: RunDirectory, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool) -> None:
-    """Write history, curves and the checkpoint of a run that has seen its whole plan."""
+    """Write history, curves and checkpoint of a run whose training has ended.
+
+    Args:
+        run: Directory of the run.
+        experiment: Experiment of the run.
+        dataset: Prepared dataset that it was trained on.
+        use_gpu: Score the validation split on a GPU.
+
+    Raises:
+        TrainingError: No epoch was finished.
+    """
     progress = _best_progress([run])
     run.write_picture("curves.png", figure_to_png(plot_curves(run.write_history())))
     finalize_checkpoint(progress, run.best, experiment, dataset, use_gpu=use_gpu)
@@ -36,14 +46,33 @@ def finalize_run(run: RunDirectory, experiment: Experiment, dataset: PreparedDat
 def finalize_seeds(
     runs: Sequence[RunDirectory], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
-    """Write one checkpoint of the networks of all runs, which had the same data and other seeds."""
+    """Write one checkpoint of the networks of several runs, which differ only by their seed.
+
+    Args:
+        runs: Directories of the runs.
+        checkpoint: Directory of the checkpoint.
+        experiment: Experiment of the runs.
+        dataset: Prepared dataset that they were trained on.
+        use_gpu: Score the validation split on GPUs.
+
+    Raises:
+        TrainingError: A run has finished no epoch.
+    """
     finalize_checkpoint(_best_progress(runs), checkpoint, experiment, dataset, use_gpu=use_gpu)
 
 
 def finalize_checkpoint(
     progress: Sequence[str], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
-    """Calibrate the mean of progress directories' networks on the validation split and write them as a checkpoint."""
+    """Write a checkpoint of the networks of progress directories, calibrated on the validation split.
+
+    Args:
+        progress: Progress directories, one for each network.
+        checkpoint: Directory of the checkpoint.
+        experiment: Experiment of the networks.
+        dataset: Prepared dataset that they were trained on.
+        use_gpu: Score the validation split on GPUs.
+    """
     build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses))
     scored = score_split(dataset, "val", build, use_gpu=use_gpu)
     over: EnsembleOver | None = "seeds" if len(progress) > 1 else None
@@ -53,11 +82,21 @@ def finalize_checkpoint(
 def finalize_folds(
     runs: Sequence[RunDirectory], checkpoint: str, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool
 ) -> None:
-    """Write one checkpoint of all folds' networks.
+    """Write one checkpoint of the networks of all folds.
 
-    It is calibrated on every image of the folds, each scored by the one network that didn't learn from it; the
-    mean of all networks is surer than one of them, so the probabilities err on the side of doubt. Energies of the
-    ensemble are means over its members, so their threshold holds.
+    It is calibrated on every image of the folds, each scored by the one network that wasn't trained on it. The mean
+    of all networks is more accurate than a single one, so the temperature is a little too high and the probabilities
+    are too cautious. The energy of the ensemble is the mean over its members, so the energy threshold is right.
+
+    Args:
+        runs: Directories of the runs, in the order of the folds.
+        checkpoint: Directory of the checkpoint.
+        experiment: Experiment of the runs.
+        dataset: Prepared dataset with these folds.
+        use_gpu: Score the folds on GPUs.
+
+    Raises:
+        TrainingError: A run has finished no epoch.
     """
     progress = _best_progress(runs)
     num_diagnoses = len(dataset.info.diagnoses)
@@ -89,10 +128,15 @@ def _write(
     images, logits = scored
     target = dataset.target(images)
     known = target >= 0
-    melanoma = info.diagnoses.index(MELANOMA) if MELANOMA in info.diagnoses else None
-    calibration = fit_calibration(logits[known], target[known], melanoma=melanoma, config=experiment.decision)
+    _, names = referred_diagnoses([one for one in info.taxonomy if one.name in info.diagnoses])
+    referred = [info.diagnoses.index(name) for name in names]
+    calibration = fit_calibration(logits[known], target[known], referred=referred, config=experiment.decision)
     origin = DataOrigin(
-        fingerprint=info.fingerprint, is_synthetic=info.is_synthetic, diagnoses=info.diagnoses, image=info.config.image
+        fingerprint=info.fingerprint,
+        is_synthetic=info.is_synthetic,
+        diagnoses=info.diagnoses,
+        taxonomy=info.taxonomy,
+        image=info.config.image,
     )
     members = [_read_weights(uri) for uri in progress]
     write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)

@@ -31,6 +31,8 @@ class Dimension:
     """The experiment's own value times these two, all magnitudes in between equally likely."""
     choices: tuple[float, ...] = ()
     """Numbers to choose from; a setting of words needs none, since it knows its words."""
+    short: str = ""
+    """Its word in the names of trials; empty: it isn't among them."""
 
     def domain(self, experiment: Experiment) -> Domain:
         """Return Ray Tune's domain of it around an experiment.
@@ -59,9 +61,9 @@ class Dimension:
 
 
 SPACE = (
-    Dimension(name="optimizer.learning_rate", log_factors=(0.1, 3.0)),
+    Dimension(name="optimizer.learning_rate", log_factors=(0.1, 3.0), short="lr"),
     Dimension(name="optimizer.weight_decay", choices=(0.0, 0.01, 0.05)),
-    Dimension(name="loss.class_weighting"),
+    Dimension(name="loss.class_weighting", short="weighting"),
     Dimension(name="loss.label_smoothing", uniform=(0.0, 0.15)),
     Dimension(name="model.dropout", uniform=(0.0, 0.4)),
 )

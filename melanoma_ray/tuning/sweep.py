@@ -36,6 +36,7 @@ from melanoma_ray.runs.lock import hold
 from melanoma_ray.settings import to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.training.trainer import worker_request
+from melanoma_ray.tuning.reporting import TrialLines, directory_of, name_in_directory, trial_namer
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
 
@@ -127,12 +128,15 @@ def _build_tuner(
             num_samples=num_trials,
             search_alg=ConcurrencyLimiter(searcher, max_concurrent=num_concurrent),
             scheduler=scheduler,
+            trial_name_creator=trial_namer(),
+            trial_dirname_creator=directory_of,
         ),
         run_config=tune.RunConfig(
             storage_path=parent,
             name=name,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=BEST_METRIC),
-            verbose=1,
+            callbacks=[TrialLines(num_trials, experiment.num_epochs)],
+            verbose=0,
         ),
     )
 
@@ -206,7 +210,7 @@ def _reason(error: Exception) -> str:
 
 def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:
     return SweepTrial(
-        trial_id=str(result.path).rsplit("/", 1)[-1].split("_")[1] if result.path else "",
+        trial_id=name_in_directory(str(result.path or "")),
         settings=dict(result.config or {}),
         value=value,
         num_epochs=num_done,

@@ -1,14 +1,13 @@
-// One image at a time: choose, ask the service, show the answer. Nothing is kept, here or there.
+// One image at a time: choose it, send it to the service, show the answer. Neither side stores anything.
 
 const at = (id) => document.getElementById(id);
 const WORDS = JSON.parse(at("decision-words").textContent); // decision → its name and its meaning
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
-let card = null; // of the model, once it is known
+let card = null; // description of the model, once it is loaded
 let chosen = null; // the file shown
 let isExplaining = false;
-let asking = new AbortController(); // of that file: a newer one ends its requests
+let asking = new AbortController(); // of that file's requests, which a newer file ends
 const addresses = new Map(); // object URLs by the id of the picture that shows them
 
 function setPicture(id, blob) {
@@ -16,6 +15,8 @@ function setPicture(id, blob) {
   addresses.set(id, URL.createObjectURL(blob));
   at(id).src = addresses.get(id);
 }
+
+const nameOf = (file) => file.name || "Pasted image";
 
 function say(text, { isBusy = false } = {}) {
   at("status").textContent = text;
@@ -35,7 +36,7 @@ async function explainRefusal(response) {
     const problem = await response.json();
     return `${problem.title}: ${problem.detail}.`;
   } catch {
-    return `The service answered with HTTP ${response.status} and no explanation.`;
+    return `The service answered with HTTP ${response.status} without a reason.`;
   }
 }
 
@@ -51,10 +52,10 @@ async function request(path, options = {}) {
   return response;
 }
 
-const post = (path) =>
+const post = (path, file) =>
   request(path, {
     method: "POST",
-    body: chosen,
+    body: file,
     headers: { "Content-Type": "application/octet-stream" },
     signal: asking.signal,
   });
@@ -66,7 +67,7 @@ function addBar(list, diagnosis, share) {
   const fill = document.createElement("div");
   const number = document.createElement("span");
   name.textContent = diagnosis;
-  number.textContent = percent(share);
+  number.textContent = describeShare(share);
   number.className = "number";
   track.className = "track";
   fill.className = "fill";
@@ -83,10 +84,10 @@ function showAnswer(answer) {
   at("result").className = answer.decision;
   at("decision").textContent = title;
   at("reason").textContent = reason;
-  at("melanoma").textContent = percent(answer.melanoma_probability);
+  at("melanoma").textContent = describeShare(answer.melanoma_probability);
   at("melanoma-fill").style.width = `${100 * answer.melanoma_probability}%`;
   at("threshold-mark").style.left = `${100 * answer.decision_threshold}%`;
-  at("threshold").textContent = `Referred from ${percent(answer.decision_threshold)}`;
+  at("threshold").textContent = `Referred from ${describeShare(answer.decision_threshold)}`;
   at("probabilities").replaceChildren();
   for (const [diagnosis, share] of sorted) addBar(at("probabilities"), diagnosis, share);
   at("diagnosis").replaceChildren(...sorted.map(([diagnosis]) => new Option(diagnosis)));
@@ -94,35 +95,103 @@ function showAnswer(answer) {
   at("synthetic").hidden = !answer.is_synthetic;
   at("result").hidden = false;
   document.body.classList.add("answered");
-  const share = percent(answer.melanoma_probability);
-  say(`Done: ${title}. Melanoma probability ${share}, referred from ${percent(answer.decision_threshold)}.`);
 }
 
 function showFile(file) {
   at("no-preview").hidden = true;
   at("preview").hidden = false;
-  at("name").textContent = `${file.name || "Pasted image"}, ${size(file.size)}`;
+  at("name").textContent = `${nameOf(file)}, ${size(file.size)}`;
   at("explanation").hidden = true;
   setPicture("preview", file);
 }
 
-async function assess(file) {
+function show(item) {
+  shown = item;
+  for (const other of items) other.button?.setAttribute("aria-pressed", other === item);
+  showFile(item.file);
+  showAnswer(item.answer);
+}
+
+// A row of the list: a button once there is an answer to show, words where there is none.
+function fillRow(item) {
+  const { file, answer, error, row } = item;
+  const name = Object.assign(document.createElement("span"), { className: "file", textContent: nameOf(file) });
+  const verdict = Object.assign(document.createElement("span"), { className: "verdict" });
+  const number = Object.assign(document.createElement("span"), { className: "number" });
+  const box = document.createElement(answer ? "button" : "div");
+  row.className = answer ? answer.decision : error ? "failed" : "waiting";
+  verdict.textContent = answer ? WORDS[answer.decision][0] : (error?.message ?? "Waiting");
+  if (answer) {
+    number.textContent = describeShare(answer.melanoma_probability);
+    number.setAttribute("aria-label", `melanoma probability ${number.textContent}`);
+    box.type = "button";
+    box.setAttribute("aria-pressed", false);
+    box.addEventListener("click", () => {
+      show(item);
+      at("result").scrollIntoView({ block: "nearest" });
+    });
+    item.button = box;
+  }
+  box.append(name, verdict, number);
+  row.replaceChildren(box);
+}
+
+function listRows() {
+  at("list").replaceChildren();
+  at("images").hidden = items.length < 2;
+  if (items.length < 2) return;
+  for (const item of items) {
+    item.row = document.createElement("li");
+    fillRow(item);
+    at("list").append(item.row);
+  }
+}
+
+async function ask(file) {
+  if (card !== null && file.size > card.max_image_bytes) {
+    throw new Error(`The file is too large: ${size(file.size)}, at most ${size(card.max_image_bytes)} are allowed.`);
+  }
+  return (await post("/v1/predict", file)).json();
+}
+
+function summarize() {
+  if (items.length === 1) {
+    const [{ answer }] = items;
+    const share = describeShare(answer.melanoma_probability);
+    const threshold = describeShare(answer.decision_threshold);
+    return `Done: ${WORDS[answer.decision][0]}. Melanoma probability ${share}, referred from ${threshold}.`;
+  }
+  const counts = Object.entries(WORDS).map(([decision, [words]]) => [
+    items.filter(({ answer }) => answer?.decision === decision).length,
+    words,
+  ]);
+  counts.push([items.filter(({ error }) => error).length, "Without an answer"]);
+  const parts = counts.filter(([count]) => count).map(([count, words]) => `${count} × ${words}`);
+  return `Done, ${items.length} images: ${parts.join("; ")}.`;
+}
+
+async function assess(files) {
   asking.abort();
-  asking = new AbortController();
-  chosen = file;
+  const { signal } = (asking = new AbortController());
+  items = files.map((file) => ({ file }));
+  shown = null;
   at("error").textContent = "";
   at("result").hidden = true;
-  say("The network is looking at the image …", { isBusy: true });
-  try {
-    if (card !== null && file.size > card.max_image_bytes) {
-      throw new Error(`The file is too large: ${size(file.size)}, at most ${size(card.max_image_bytes)} are allowed.`);
+  listRows();
+  for (const [place, item] of items.entries()) {
+    const which = items.length < 2 ? "the image" : `image ${place + 1} of ${items.length}`;
+    say(`The network is looking at ${which} …`, { isBusy: true });
+    try {
+      item.answer = await ask(item.file);
+    } catch (error) {
+      item.error = error;
     }
-    const answer = await (await post("/v1/predict")).json();
-    showFile(file);
-    showAnswer(answer);
-  } catch (error) {
-    if (error.name !== "AbortError") complain(error);
+    if (signal.aborted) return; // a newer choice has the page
+    if (item.row) fillRow(item);
+    if (item.answer && shown === null) show(item);
   }
+  if (items.length === 1 && items[0].error) complain(items[0].error);
+  else say(summarize());
 }
 
 async function explain() {
@@ -130,14 +199,14 @@ async function explain() {
   const diagnosis = at("diagnosis").value;
   isExplaining = true; // a disabled button would lose the keyboard's focus
   at("error").textContent = "";
-  say(`Looking for what speaks for ${diagnosis} …`, { isBusy: true });
+  say(`Computing the evidence for ${diagnosis} …`, { isBusy: true });
   try {
-    setPicture("overlay", await (await post(`/v1/explain?diagnosis=${encodeURIComponent(diagnosis)}`)).blob());
-    at("overlay").alt = `The part the network sees, bright where it speaks for ${diagnosis}`;
+    setPicture("overlay", await (await post(`/v1/explain?diagnosis=${encodeURIComponent(diagnosis)}`, shown.file)).blob());
+    at("overlay").alt = `The image as the network gets it, bright where it is evidence for ${diagnosis}`;
     at("overlay-caption").textContent =
-      `Bright: speaks for ${diagnosis}. It shows where the network looked, not whether it was right.`;
+      `Bright: evidence for ${diagnosis}. This shows where the network looked, not whether it was right.`;
     at("explanation").hidden = false;
-    say(`Shown: what speaks for ${diagnosis}.`);
+    say(`Shown: the evidence for ${diagnosis}.`);
   } catch (error) {
     if (error.name !== "AbortError") complain(error);
   }
@@ -145,8 +214,7 @@ async function explain() {
 }
 
 function take(files) {
-  const file = files?.[0];
-  if (file) assess(file);
+  if (files?.length) assess([...files]);
 }
 
 function listen() {
@@ -175,8 +243,8 @@ function showCard() {
   const facts = {
     Network: `${card.network}, ${card.image_side_px} × ${card.image_side_px} pixels`,
     Checkpoint: card.checkpoint_id,
-    Threshold: `refers from ${percent(card.decision_threshold)}, chosen to catch ${percent(card.target_sensitivity)} of the validation melanomas`,
-    ...(card.uses_metadata && { Metadata: "age, sex and site of the lesion have a say where a program gives them" }),
+    Threshold: `refers from ${describeShare(card.decision_threshold)}, chosen to catch ${describeShare(card.target_sensitivity)} of the validation melanomas`,
+    ...(card.uses_metadata && { Metadata: "age, sex and site of the lesion are used where a program gives them" }),
     Data: card.data_fingerprint.slice(0, 12),
     Diagnoses: card.diagnoses.join(", "),
   };

@@ -22,7 +22,7 @@ def test_the_threshold_refers_at_least_the_wanted_share_of_validation_melanomas(
     random = np.random.default_rng(1)
     truth = random.integers(0, 2, 300)
     logits = np.column_stack([-truth, truth]) * 1.0 + random.normal(size=(300, 2))
-    found = fit_calibration(logits, truth, melanoma=1, config=DecisionConfig(target_sensitivity=0.9))
+    found = fit_calibration(logits, truth, referred=[1], config=DecisionConfig(target_sensitivity=0.9))
     probability = calibrated_probability(logits, found.temperature)[:, 1]
     caught = probability[truth == 1] >= found.decision_threshold
     assert 0.9 <= caught.mean() < 0.92
@@ -31,4 +31,4 @@ def test_the_threshold_refers_at_least_the_wanted_share_of_validation_melanomas(
 
 def test_a_validation_split_without_melanoma_is_refused() -> None:
     with pytest.raises(DataError, match="0 of 5 validation images are melanoma"):
-        fit_calibration(np.zeros((5, 2)), np.zeros(5, int), melanoma=1, config=DecisionConfig())
+        fit_calibration(np.zeros((5, 2)), np.zeros(5, int), referred=[1], config=DecisionConfig())

@@ -1,0 +1,87 @@
+"""What a person sees of a sweep while it runs: a name for each trial, and a line when it ends."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.tuning.space import SPACE
+
+logger = logging.getLogger(__name__)
+
+
+def name_trial(number: int, settings: Mapping[str, object]) -> str:
+    """Return a name that tells a trial from its neighbours: its number, and the settings that decide most.
+
+    >>> name_trial(3, {"optimizer.learning_rate": 0.00064664, "loss.class_weighting": "effective"})
+    '03-lr-0.00065-weighting-effective'
+    """
+    words = [f"{number:02d}"]
+    for dimension in SPACE:
+        if dimension.short and dimension.name in settings:
+            value = settings[dimension.name]
+            words += [dimension.short, f"{value:.2g}" if isinstance(value, float) else str(value)]
+    return "-".join(words)
+
+
+def trial_namer() -> Callable[[Trial], str]:
+    """Return what Ray Tune asks for a trial's name: the numbers count the trials as they are proposed."""
+    numbers = itertools.count(1)
+    known: dict[str, str] = {}
+
+    def name(trial: Trial) -> str:
+        if trial.trial_id not in known:
+            known[trial.trial_id] = name_trial(next(numbers), trial.config)
+        return known[trial.trial_id]
+
+    return name
+
+
+def directory_of(trial: Trial) -> str:
+    """Return the name of a trial's directory: its own id keeps it from an earlier attempt's of the same name."""
+    return f"{trial}-{trial.trial_id}"
+
+
+def name_in_directory(path: str) -> str:
+    """Return the trial's name from its directory.
+
+    >>> name_in_directory("s3://bucket/sweep/01-lr-0.001-weighting-none-2bc2bc97")
+    '01-lr-0.001-weighting-none'
+    """
+    return path.rstrip("/").rsplit("/", 1)[-1].rsplit("-", 1)[0]
+
+
+class TrialLines(tune.Callback):
+    """Logs a line for each trial that ends; Ray Tune's own tables are wider than a console."""
+
+    def __init__(self, num_trials: int, num_epochs: int) -> None:
+        """Know how many trials there will be, and the epochs of one that isn't stopped."""
+        self._num_trials, self._num_epochs = num_trials, num_epochs
+        self._num_ended, self._began_at, self._best = 0, time.monotonic(), 0.0
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
+        """Tell how good the trial was."""
+        epochs = int(trial.last_result.get("epoch", 0))
+        value = float(trial.metric_analysis.get(BEST_METRIC, {}).get("max", 0.0))
+        self._best = max(self._best, value)
+        stopped = "" if epochs >= self._num_epochs else ", stopped early"
+        self._tell(trial, f"balanced accuracy {value:.3f} after {_plural(epochs, 'epoch')}{stopped}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
+        """Tell that the trial failed; its error stands in sweep.html."""
+        self._tell(trial, "failed")
+
+    def _tell(self, trial: Trial, what: str) -> None:
+        self._num_ended += 1
+        done = f"{self._num_ended} of {self._num_trials}, best {self._best:.3f}"
+        logger.info("trial %s: %s (%s, %.0f s)", trial, what, done, time.monotonic() - self._began_at)
+
+
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
