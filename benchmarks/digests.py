@@ -1,6 +1,6 @@
 """Proof that a change of the code's shape changes no result: digests to compare before and after it.
 
-python -m benchmarks.digests --images DIR... [--metadata CSV] --work DIR [--earlier DIR]
+python -m benchmarks.digests --images DIR... [--metadata CSV...] --predicted DIR --work DIR [--earlier DIR]
 
 Prepares the images, trains ``baseline`` and ``lite0`` for 30 steps in fp32 and predicts with both, through the
 commands that a user would run, and prints a SHA-256 of each result. ``--earlier`` is the ``--work`` of another

@@ -47,7 +47,7 @@ DIAGNOSES: tuple[str, ...] = tuple(diagnosis.name for diagnosis in NINE)
 BENIGN_OR_MALIGNANT = (Diagnosis("benign"), Diagnosis("malignant", is_malignant=True))
 MELANOMA_OR_OTHER = (Diagnosis("other"), Diagnosis(MELANOMA, is_melanoma=True, is_malignant=True))
 
-Target = Literal["melanoma", "malignancy"]
+ReferredFor = Literal["melanoma", "malignancy"]
 """What a referral looks for: melanoma, or any malignancy where no diagnosis of the set is melanoma."""
 
 _TAXONOMY = "taxonomy.csv"
@@ -304,7 +304,7 @@ def sort_diagnoses(names: Iterable[str], order: Sequence[Diagnosis] = NINE) -> t
     return tuple(diagnosis.name for diagnosis in order if diagnosis.name in present)
 
 
-def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[Target, tuple[str, ...]]:
+def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[ReferredFor, tuple[str, ...]]:
     """Return what a referral looks for among some diagnoses, and which of them it is: melanomas, else malignant ones.
 
     >>> referred_diagnoses(BENIGN_OR_MALIGNANT)

@@ -1,13 +1,15 @@
-"""The one way from an image to a decision, for training's last step, evaluation, batch and service."""
+"""From an image to a decision: used by finalisation, evaluation, batch triage and the service alike."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Float32, Num, UInt8
 from torch import Tensor
@@ -16,40 +18,59 @@ from melanoma_ray import storage
 from melanoma_ray.api import Decision
 from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
-from melanoma_ray.errors import CheckpointError
+from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image, resize
 from melanoma_ray.model.calibration import calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_manifest, read_weights
 from melanoma_ray.model.networks import Classifier, build_classifier
-from melanoma_ray.patients import nothing_known
+from melanoma_ray.patients import encode_metadata, nothing_known
+from melanoma_ray.schema import Sex, Site
 
-_CHUNK = {"cpu": 1, "cuda": 32}
-"""Images a forward pass, always just as many (the last pass is padded). Kernels are chosen by shape,
-so this makes an image's answer the same to the bit whoever is asked about together with it; a CPU
-gains next to nothing from larger passes."""
+_IMAGES_PER_PASS = {"cpu": 1, "cuda": 32}
+"""Number of images in a forward pass, by device, always the same (the last pass is padded). Kernels are chosen by
+shape, so an image's logits are equal to the bit whatever other images are scored with it. A CPU hardly gains from
+larger passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """One row an image."""
+    """Probabilities and decisions, one row for each image."""
 
     probability: Float32[np.ndarray, "image diagnosis"]
-    """Calibrated, in [0, 1]."""
+    """Calibrated probability of each diagnosis, in [0, 1]."""
     melanoma_probability: Float32[np.ndarray, " image"]
-    """Its melanoma column; 0 for a model that knows no melanoma."""
+    """Summed probability of the diagnoses that are referred: melanoma, or all malignant ones if none is melanoma."""
     decision: tuple[Decision, ...]
 
     def __len__(self) -> int:
         return len(self.decision)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assessment:
+    """The answer for one image, as plain values."""
+
+    probabilities: dict[str, float]
+    """Calibrated probability of each diagnosis, in [0, 1]; their sum is 1."""
+    melanoma_probability: float
+    """Probability that was compared with the decision threshold."""
+    decision: Decision
+
+
 class Scorer:
-    """Networks in evaluation mode: pixels to logits, the mean over views and networks, in fp32, on their device."""
+    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks, in fp32."""
 
     def __init__(
         self, members: Sequence[Classifier], config: ModelConfig, num_diagnoses: int, device: torch.device
     ) -> None:
-        """Move to the device."""
+        """Move the networks to the device.
+
+        Args:
+            members: Networks whose logits are averaged.
+            config: Configuration of the networks.
+            num_diagnoses: Number of their outputs.
+            device: Device to score on.
+        """
         self.num_diagnoses = num_diagnoses
         self.members = tuple(member.to(device).eval() for member in members)
         self.image_side, self.num_views = config.image_side, config.num_views
@@ -61,24 +82,24 @@ class Scorer:
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
     ) -> Float32[np.ndarray, "image diagnosis"]:
-        """Return the logits of stored crops of any side.
+        """Return the logits of crops, which may have any side.
 
         Args:
-            pixels: The crops.
-            metadata: From ``encode_metadata``; none: nothing is known of the patients.
+            pixels: The crops, RGB.
+            metadata: Metadata from ``encode_metadata``; none: unknown for all images.
         """
         side, number = self.image_side, len(pixels)
         if not number:
             return np.zeros((0, self.num_diagnoses), np.float32)
         known = nothing_known(number) if metadata is None else metadata
         fitted = np.stack([resize(crop, side, side) for crop in pixels])
-        shard = _CHUNK.get(self.device.type, 1)
-        padding = -number % shard
+        size = _IMAGES_PER_PASS.get(self.device.type, 1)
+        padding = -number % size
         crops = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
         features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
         logits = [
             self._score_views(some_crops.to(self.device), some_features.to(self.device)).cpu().numpy()
-            for some_crops, some_features in zip(torch.split(crops, shard), torch.split(features, shard), strict=True)
+            for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True)
         ]
         return np.concatenate(logits)[:number]
 
@@ -93,10 +114,11 @@ def _mean(logits: list[Tensor]) -> Tensor:
 
 
 def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:
-    """Return logits with the mean's probabilities and the members' mean energy.
+    """Return logits with the probabilities of the averaged logits and the mean energy of the members.
 
-    The log-sum-exp of averaged logits is never above the mean of their members' (it is convex), so by the energy
-    threshold, chosen on single members, too many images would be unlike those of training. A constant a row mends it.
+    Log-sum-exp is convex, so for averaged logits it is at most the mean of the members', and their energy at least
+    the mean energy. With an energy threshold that was chosen on single members, too many images would be
+    unassessable. A constant added to all logits of an image restores the mean energy and keeps the probabilities.
     """
     mean = logits.mean(dim=0)
     lost = logits.logsumexp(dim=-1).mean(dim=0) - mean.logsumexp(dim=-1)
@@ -106,7 +128,12 @@ def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[T
 def views(
     pixels: Num[Tensor, "image side side 3"], num_views: Literal[1, 2, 4, 8]
 ) -> Iterator[Num[Tensor, "image side side 3"]]:
-    """Yield an image's first views: itself, mirrored left to right, top to bottom, both, then those turned by 90°."""
+    """Yield the first views of images: themselves, mirrored left to right, top to bottom, both; then these transposed.
+
+    Args:
+        pixels: The images.
+        num_views: Number of views.
+    """
     for turned in (pixels, pixels.transpose(1, 2))[: 1 + (num_views == 8)]:
         for flipped in ((), (2,), (1,), (1, 2))[:num_views]:
             yield turned.flip(flipped).contiguous() if flipped else turned.contiguous()
@@ -115,7 +142,14 @@ def views(
 def build_scorer(
     members: Sequence[dict[str, Tensor]], experiment: Experiment, num_diagnoses: int, device: str
 ) -> Scorer:
-    """Build the network of an experiment once for each member's weights."""
+    """Return a scorer of networks with given weights.
+
+    Args:
+        members: Weights of each network.
+        experiment: Experiment that the networks were trained by.
+        num_diagnoses: Number of their outputs.
+        device: Device to score on, such as ``cpu`` or ``cuda``.
+    """
     classifiers = []
     for weights in members:
         classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
@@ -125,7 +159,12 @@ def build_scorer(
 
 
 def decide(logits: Float32[np.ndarray, "image diagnosis"], manifest: Manifest) -> Predictions:
-    """Turn logits into probabilities and decisions, by the manifest's figures alone."""
+    """Return probabilities and decisions for logits.
+
+    Args:
+        logits: Logits of the images.
+        manifest: Diagnoses, temperature and thresholds of the model.
+    """
     calibration = manifest.calibration
     probability = calibrated_probability(logits, calibration.temperature)
     referred = [manifest.diagnoses.index(name) for name in manifest.referred]
@@ -137,33 +176,34 @@ def decide(logits: Float32[np.ndarray, "image diagnosis"], manifest: Manifest) -
 
 
 def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001
-    """An image that is both is referred: of two reasons to look, the graver one is told."""
+    """Return the decision; an image that is both is referred, since that is the graver of two reasons to look."""
     if is_referred:
         return "refer"
     return "unassessable" if is_unlike else "routine"
 
 
 class Predictor:
-    """A checkpoint, ready to answer."""
+    """A checkpoint that is loaded and ready to decide about images."""
 
     def __init__(self, manifest: Manifest, scorer: Scorer, checkpoint_id: str) -> None:
-        """Use ``load``."""
+        """Keep the parts; use ``load`` to make one from a checkpoint."""
         self.manifest = manifest
         self.checkpoint_id = checkpoint_id
         self.scorer = scorer
 
     @classmethod
     def load(cls, checkpoint: str, device: str | None = None, *, member: int | None = None) -> Predictor:
-        """Read, check and build.
+        """Return the predictor of a checkpoint.
 
         Args:
-            checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
-            device: Such as ``cpu`` or ``cuda``; by default the one that Ray assigned, or in a script of its own
-                a GPU where there is one.
-            member: One of an ensemble's networks, from 0, alone; by default all.
+            checkpoint: Checkpoint directory, run directory or a sweep's best.json.
+            device: Device to score on, such as ``cpu`` or ``cuda``; by default the one that Ray assigned, or in a script
+                of its own a GPU if there is one.
+            member: Number, from 0, of the only network of an ensemble to use; by default all are used.
 
         Raises:
-            CheckpointError: Missing, damaged, of another format version, or weights that don't fit.
+            CheckpointError: The checkpoint is missing, damaged or of another format version, or its weights don't fit
+                its experiment.
         """
         uri = find_checkpoint(checkpoint)
         manifest = read_manifest(uri)
@@ -179,7 +219,7 @@ class Predictor:
         return cls(manifest, scorer, digest[:12])
 
     def decode(self, encoded: bytes) -> UInt8[np.ndarray, "side side 3"]:
-        """Return the crop that preparation would have stored.
+        """Return the crop of an encoded image, made as in the preparation of the training images.
 
         Raises:
             DecodeError: The bytes aren't a usable image.
@@ -188,7 +228,7 @@ class Predictor:
 
     @property
     def image(self) -> ImageConfig:
-        """How raw images become crops."""
+        """Settings by which encoded images become crops."""
         return self.manifest.image
 
     def predict(
@@ -196,11 +236,43 @@ class Predictor:
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
     ) -> Predictions:
-        """Return probabilities and decisions of stored crops, whose metadata may be known (``encode_metadata``)."""
+        """Return probabilities and decisions for crops.
+
+        Args:
+            pixels: The crops, RGB.
+            metadata: Metadata from ``encode_metadata``; none: unknown for all images.
+        """
         return decide(self.scorer.score(pixels, metadata), self.manifest)
 
+    def predict_file(
+        self, path: str | Path, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
+    ) -> Assessment:
+        """Return the answer for one encoded image in a file.
+
+        Args:
+            path: Path of the file, local or s3://.
+            age: Age of the patient, years; none: unknown. A model that doesn't use metadata ignores age, sex and site.
+            sex: Sex of the patient; none: unknown.
+            site: Site of the lesion on the body; none: unknown.
+
+        Raises:
+            DataError: The file can't be read, or isn't a usable image (``DecodeError``).
+        """
+        try:
+            encoded = storage.read_bytes(str(path))
+        except OSError as error:
+            msg = f"{path}: can't be read ({error}); give the path of an image"
+            raise DataError(msg) from error
+        metadata = encode_metadata(pd.DataFrame([{"age": age, "sex": sex, "site": site}]))
+        predictions = self.predict(self.decode(encoded)[None], metadata)
+        return Assessment(
+            probabilities=dict(zip(self.manifest.diagnoses, map(float, predictions.probability[0]), strict=True)),
+            melanoma_probability=float(predictions.melanoma_probability[0]),
+            decision=predictions.decision[0],
+        )
+
     def describe(self) -> dict[str, object]:
-        """Return the facts of the model as plain values, for reports and the service."""
+        """Return the facts about the model as plain values, for reports."""
         manifest = self.manifest
         return {
             "checkpoint_id": self.checkpoint_id,

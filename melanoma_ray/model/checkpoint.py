@@ -1,7 +1,7 @@
-"""A checkpoint: one directory that is one model, ``model.safetensors`` and ``manifest.json``.
+"""A checkpoint: a directory with one model, in ``model.safetensors`` and ``manifest.json``.
 
-Nothing in it is a pickle. The manifest is written last and has every file's SHA-256, so a directory
-without one isn't a checkpoint, and a damaged file is found before it is used.
+Nothing in it is a pickle. The manifest is written last and has each file's SHA-256, so a directory without a manifest
+isn't a checkpoint, and a damaged file is detected before it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 
 from melanoma_ray import __version__, storage
 from melanoma_ray.config import Experiment, ImageConfig
-from melanoma_ray.diagnoses import NINE, Diagnosis, Target, referred_diagnoses
+from melanoma_ray.diagnoses import NINE, Diagnosis, ReferredFor, referred_diagnoses
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.settings import experiment_from_dict, to_dict
@@ -28,38 +28,39 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 BEST = "best"
-"""The checkpoint directory inside a run's directory."""
+"""Name of the checkpoint directory inside a run's directory."""
 EnsembleOver = Literal["folds", "seeds"]
-"""What the networks of an ensemble differ by."""
+"""What the networks of an ensemble differ by: their folds or their seeds."""
 _PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What one needs to know to use the weights."""
+    """Content of manifest.json: everything that is needed to use the weights."""
 
     format_version: int
     experiment: Experiment
     diagnoses: tuple[str, ...]
-    """In the order of the network's outputs."""
+    """Diagnoses in the order of the network's outputs."""
     image: ImageConfig
-    """How the prepared pixels were made; a raw image goes the same way."""
+    """Settings by which the training crops were made, and by which crops of new images must be made."""
     calibration: Calibration
     data_fingerprint: str
-    """Of the prepared dataset."""
+    """Fingerprint of the prepared dataset that it was trained on."""
     is_synthetic: bool
-    """Trained on drawn lesions: says nothing about real ones."""
+    """Whether it was trained on drawn lesions, so that its answers say nothing about real ones."""
     created_at: str
-    """ISO 8601, UTC."""
+    """Time at which it was written, ISO 8601, UTC."""
     versions: dict[str, str]
+    """Versions of the libraries that it was trained with."""
     files: dict[str, str]
     """SHA-256 of each file, hexadecimal."""
     num_members: int = 1
-    """Networks whose logits are averaged; ``model.safetensors`` has all of their weights."""
+    """Number of networks whose logits are averaged; ``model.safetensors`` has the weights of all."""
     taxonomy: tuple[Diagnosis, ...] = NINE
-    """What an image may be, and which of it is melanoma or malignant; older checkpoints have the nine."""
+    """All classes of the taxonomy, and which of them are melanoma or malignant; in older checkpoints the nine."""
     ensemble_over: EnsembleOver | None = None
-    """What the networks differ by; none: there is one."""
+    """What the networks differ by; none: there is only one network."""
 
     @property
     def referred(self) -> tuple[str, ...]:
@@ -67,8 +68,8 @@ class Manifest:
         return referred_diagnoses(self._known)[1]
 
     @property
-    def referred_for(self) -> Target:
-        """What a referral looks for."""
+    def referred_for(self) -> ReferredFor:
+        """What the threshold is for: melanoma or malignancy."""
         return referred_diagnoses(self._known)[0]
 
     @property
@@ -78,19 +79,20 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataOrigin:
-    """The prepared dataset that a model was trained on, as far as the manifest tells of it."""
+    """Facts about the prepared dataset of a training that the manifest has."""
 
     fingerprint: str
     is_synthetic: bool
     diagnoses: tuple[str, ...]
-    """In the order of the network's outputs."""
+    """Diagnoses in the order of the network's outputs."""
     taxonomy: tuple[Diagnosis, ...] = NINE
-    """What an image of the dataset may be."""
+    """All classes of the dataset's taxonomy."""
     image: ImageConfig
+    """Settings by which the crops were made."""
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions that decide what the weights compute."""
+    """Return the versions of the installed libraries on which a network's results depend."""
     found = {"melanoma_ray": __version__}
     for package in _PACKAGES:
         try:
@@ -109,7 +111,16 @@ def write_checkpoint(
     origin: DataOrigin,
     over: EnsembleOver | None = None,
 ) -> None:
-    """Write a checkpoint directory of one or more networks' weights; one that is there is replaced."""
+    """Write a checkpoint directory, which replaces an existing one.
+
+    Args:
+        uri: The directory.
+        members: Weights of each network.
+        experiment: Experiment that the networks were trained by.
+        calibration: Temperature and thresholds.
+        origin: Facts about the prepared dataset.
+        over: What the networks differ by; none: there is only one network.
+    """
     prefixes = [""] if len(members) == 1 else [f"members.{number}." for number in range(len(members))]
     content = save(
         {
@@ -141,7 +152,7 @@ def find_checkpoint(uri: str) -> str:
     """Return the checkpoint directory that an argument means.
 
     Args:
-        uri: A checkpoint directory, a run's directory (then its best), or the best.json of a sweep.
+        uri: Checkpoint directory, run directory (which means its best checkpoint), or the best.json of a sweep.
 
     Raises:
         CheckpointError: It is none of these.
@@ -150,7 +161,7 @@ def find_checkpoint(uri: str) -> str:
         try:
             return find_checkpoint(str(storage.read_json(uri)["checkpoint"]))
         except (DataError, KeyError) as error:
-            msg = f"{uri}: no best.json of a sweep ({error}); give a checkpoint directory, a run or a best.json"
+            msg = f"{uri}: not the best.json of a sweep ({error}); give a checkpoint directory, a run or a best.json"
             raise CheckpointError(msg) from error
     for candidate in (uri, storage.join(uri, BEST)):
         if storage.exists(storage.join(candidate, MANIFEST)):
@@ -163,10 +174,10 @@ def find_checkpoint(uri: str) -> str:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """Read a checkpoint directory's manifest.
+    """Return a checkpoint directory's manifest.
 
     Raises:
-        CheckpointError: Missing, of another format version, or malformed.
+        CheckpointError: The manifest is missing, malformed or of another format version.
     """
     name = storage.join(uri, MANIFEST)
     try:
@@ -193,10 +204,14 @@ def _parse_manifest(name: str, data: dict[str, Any]) -> Manifest:
 
 
 def read_weights(uri: str, manifest: Manifest) -> list[dict[str, torch.Tensor]]:
-    """Read each member's weights and check the file against the manifest.
+    """Return the weights of each network, after a check of the file against the manifest.
+
+    Args:
+        uri: Checkpoint directory.
+        manifest: Its manifest.
 
     Raises:
-        CheckpointError: The file is missing, or isn't the one that was written.
+        CheckpointError: The file is missing or damaged.
     """
     name = storage.join(uri, WEIGHTS)
     try:

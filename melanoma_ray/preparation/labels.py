@@ -31,7 +31,7 @@ class Labels:
     """What became of each image; every series is indexed as the images were."""
 
     diagnosis: pd.Series
-    """Settled; the claim where there was nothing to settle."""
+    """Diagnosis after conflicts were resolved; the claim where there was no conflict."""
     resolution: pd.Series
     """How a conflict was resolved, or nothing."""
     dropped: pd.Series

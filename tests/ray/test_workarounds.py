@@ -21,6 +21,7 @@ from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution import context as reporting
 from ray.train.v2._internal.execution.controller.placement_group_cleaner import is_actor_alive
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -30,6 +31,7 @@ from melanoma_ray.cluster.workarounds import (
     SchedulerBackPressure,
     checkpoint_uri,
     dataset_of_blocks,
+    known_cluster,
     quiet_ray,
     read_result,
 )
@@ -197,9 +199,10 @@ def ask_state_api(actor_id: str, address: str | None) -> str:
     """Ask as Ray Train does, on a machine with another Ray; return what went wrong."""
     services.find_gcs_addresses = lambda: {"127.0.0.1:1", "127.0.0.1:2"}
     services.find_bootstrap_address = lambda _: None
-    os.environ.pop("RAY_ADDRESS", None)
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        os.environ.pop(name, None)
     if address:
-        os.environ["RAY_ADDRESS"] = address
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
     try:
         assert is_actor_alive(actor_id=actor_id, timeout=30)
     except ConnectionError as error:
@@ -212,8 +215,31 @@ def test_a_worker_looks_for_the_address_of_its_own_ray() -> None:
     assert ray.get(occupant.is_there.remote())
     actor_id, address = occupant._actor_id.hex(), ray.get_runtime_context().gcs_address
     error = ray.get(ask_state_api.remote(actor_id, None))
-    needed("known_address", is_needed="Found multiple active Ray instances" in error)
+    needed("known_cluster", is_needed="Found multiple active Ray instances" in error)
     assert ray.get(ask_state_api.remote(actor_id, address)) == ""
+
+
+@ray.remote(num_cpus=0)
+def told_address() -> str | None:
+    return os.environ.get("RAY_API_SERVER_ADDRESS")
+
+
+@ray.remote(num_cpus=0)
+class Controller:
+    """Starts something of its own, as Ray Train's controller starts the actor that frees the workers' places."""
+
+    def told_address(self) -> str | None:
+        address: str | None = ray.get(told_address.remote())
+        return address
+
+
+def test_what_a_controller_starts_is_told_the_address_of_its_own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:8265")  # as in a shell that submits jobs
+    with known_cluster():
+        variables = get_env_vars_to_propagate()
+    controller = Controller.options(runtime_env={"env_vars": variables}).remote()
+    assert ray.get(controller.told_address.remote()) == ray.get_runtime_context().gcs_address
+    assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://another:8265"
 
 
 @ray.remote(num_cpus=0)

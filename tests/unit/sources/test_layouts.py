@@ -21,8 +21,8 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x")
 
 
-def column(collection: object, name: str) -> list[object]:
-    return collection.table.column(name).to_pylist()  # type: ignore[attr-defined]
+def column(collection: Collection, name: str) -> list[object]:
+    return list(collection.table.column(name).to_pylist())
 
 
 def test_folders_name_the_diagnosis_in_any_case_with_any_separator(tmp_path: Path) -> None:

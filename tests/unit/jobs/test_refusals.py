@@ -1,0 +1,113 @@
+"""What a job refuses, it refuses in one line, while its command line is read or at least before Ray starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import ray
+
+from jobs import deploy, evaluate, predict, train, tune
+from jobs.command_line import parse
+from melanoma_ray.errors import ConfigError, MelanomaRayError
+
+RUN = ["--data", "/none", "--storage", "/none", "--name", "run"]
+PREDICT = ["--checkpoint", "/none", "--images", "/none", "--output", "/none"]
+
+
+@pytest.fixture(autouse=True)
+def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cluster, no GPU, no settings of the user's, and no Ray: whoever starts one fails."""
+    for name in ("RAY_ADDRESS", "MELANOMA_DATA", "MELANOMA_STORAGE", "MELANOMA_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("melanoma_ray.cluster.resources.machine_gpus", lambda: 0)
+    monkeypatch.setattr("melanoma_ray.cluster.resources.usable_cpus", lambda: 2)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, arguments: type[Any], main: Callable[[Any], object], *words: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["job", *words])
+    with pytest.raises(MelanomaRayError) as caught:
+        main(parse(arguments))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-workers", "0"], "num_workers=0: expected 1 or more"),
+        (["--min-workers", "0"], "min_workers=0: expected 1 or more"),
+        (["--min-workers", "2"], "min_workers=2: expected at most num_workers=1"),
+        (["--cpus-per-worker", "0"], "cpus_per_worker=0.0: expected more than 0"),
+        (["--cpus-per-worker", "nan"], "cpus_per_worker=nan: expected more than 0"),
+        (["--max-failures", "-1"], "max_failures=-1: expected 0 or more"),
+        (["--num-seeds", "0"], "num_seeds=0: expected 1 or more"),
+        (["--checkpoint-every-minutes", "-1"], "checkpoint_every_minutes=-1.0: expected 0 or more"),
+        (["--wait-minutes", "0"], "wait_minutes=0.0: expected more than 0"),
+        (["--name", "a/b"], "name='a/b': expected one word for a directory"),
+        (["--name", ".."], "name='..': expected one word for a directory"),
+        (["--use-gpu"], "asks for 1 GPU, and this machine has 0 GPUs; ask for less, or name a cluster in RAY_ADDRESS"),
+        (
+            ["--num-workers", "2", "--cpus-per-worker", "1"],
+            "2 workers of 1 CPUs leave nothing of this machine's 2 CPUs",
+        ),
+        (["--model.network", "convnext_tinyy"], "close to it are convnext_tiny"),
+        (["--model.network", "qqqqqq"], "model.network='qqqqqq': expected baseline or a network that timm knows"),
+    ],
+)
+def test_training(monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+    assert message in refusal(monkeypatch, train.TrainArguments, train.main, "lite0", *RUN, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-trials", "0"], "num_trials=0: expected 1 or more"),
+        (["--num-trials", "-3"], "num_trials=-3: expected 1 or more"),
+        (["--num-workers", "-1"], "num_workers=-1: expected 0 or more"),
+        (["--use-gpu"], "--use-gpu: asks for 1 GPU, and this machine has 0 GPUs"),
+        (["--num-workers", "2", "--use-gpu"], "--num-workers 2: asks for 2 GPUs, and this machine has 0 GPUs"),
+        (["--name", "-x"], "name='-x': expected one word for a directory"),
+        (["--num-workers", "7"], "7 workers can't share it evenly"),
+    ],
+)
+def test_a_sweep(monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+    words = [*words[:-2], f"{words[-2]}={words[-1]}"] if len(words) == 2 else words
+    assert message in refusal(monkeypatch, tune.TuneArguments, tune.main, "lite0", *RUN, *words)
+
+
+def test_prediction_and_evaluation_on_a_gpu_that_isn_t_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "--use-gpu: asks for 1 GPU, and this machine has 0 GPUs"
+    assert message in refusal(monkeypatch, predict.PredictArguments, predict.main, *PREDICT, "--use-gpu")
+    of = ["--checkpoint", "/none", "--data", "/none", "--output", "/none", "--use-gpu"]
+    assert message in refusal(monkeypatch, evaluate.EvaluateArguments, evaluate.main, *of)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-replicas", "9"], "--num-replicas 9: asks for 9 CPUs, and this machine has 2 CPUs"),
+        (["--num-gpus", "0.5"], "asks for 0.5 GPUs, and this machine has 0 GPUs"),
+        (["--port", "70000"], "port=70000: expected [1, 65535]"),
+        (["--num-replicas", "0"], "num_replicas=0: expected 1 or more"),
+    ],
+)
+def test_a_service(monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+    of = ["--checkpoint", "/none", *words]
+    assert message in refusal(monkeypatch, deploy.DeployArguments, deploy.main, *of)
+
+
+def test_a_cluster_may_have_what_this_machine_hasn_t(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    words = ["lite0", *RUN, "--use-gpu", "--num-workers", "4"]
+    assert "/none" in refusal(monkeypatch, train.TrainArguments, train.main, *words)  # only the data is missing
+
+
+def test_an_ensemble_is_over_folds_or_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["job", "lite0", *RUN, "--folds", "--num-seeds", "2"])
+    with pytest.raises(ConfigError, match="over folds or over seeds"):
+        parse(train.TrainArguments)
