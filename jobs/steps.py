@@ -34,20 +34,14 @@ class Steps:
             call: Does it.
             describe: Returns a few words on its result.
         """
-        started = time.monotonic()
+        started, told = time.monotonic(), f"failed; what it printed: {self.log}"
         try:
-            with (
-                self._live(verb),
-                self.log.open("a", buffering=1) as file,
-                redirect_stdout(file),
-                redirect_stderr(file),
-            ):
+            with self._live(verb), self._into_log():
                 print(f"\n== {verb}")
                 result = call()
-        except BaseException:
-            self._show(verb, f"failed; what it printed: {self.log}", started, end="\n")
-            raise
-        self._show(verb, describe(result), started, end="\n")
+            told = describe(result)
+        finally:
+            self._show(verb, told, started, end="\n")
         return result
 
     @contextmanager

@@ -1,13 +1,16 @@
-// One image at a time: choose it, send it to the service, show the answer. Neither side stores anything.
+// Choose images, send them to the service one after the other, show the answers. Neither side stores anything.
+
+import { describeShare } from "./share.js";
 
 const at = (id) => document.getElementById(id);
 const WORDS = JSON.parse(at("decision-words").textContent); // decision → its name and its meaning
 const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 let card = null; // description of the model, once it is loaded
-let chosen = null; // the file shown
+let items = []; // of the newest choice: each a file with its answer or its error, and its row in the list
+let shown = null; // the one of them whose answer is shown
 let isExplaining = false;
-let asking = new AbortController(); // of that file's requests, which a newer file ends
+let asking = new AbortController(); // of that choice's requests, which a newer choice ends
 const addresses = new Map(); // object URLs by the id of the picture that shows them
 
 function setPicture(id, blob) {
