@@ -1,10 +1,10 @@
-"""What libraries say about themselves goes into a log file; the console is for the jobs, and for errors.
+"""Moves libraries' own log lines from the console to a log file; the console shows the jobs' lines, and errors.
 
-Lines reach a job's console by three ways: through ``sys.stderr`` from this process's loggers, from workers whose
-output Ray forwards (``workarounds.hide_chatter_of_workers``), and from Ray's C++ part through descriptor 2. On each of
-them a line is judged by its form, which tells its source and its level: what is an error, or of no known form, passes.
-This module needs the standard library alone, since it also runs as a process of its own, between descriptor 2 and the
-console.
+Lines reach a job's console in three ways: through ``sys.stderr`` from this process's loggers, from workers whose
+output Ray forwards (``workarounds.hide_chatter_of_workers``), and from Ray's C++ part through descriptor 2. In each of
+them a line is recognised by its form, which shows its source and level; errors and lines of unknown form are shown.
+This module imports only the standard library, because it also runs as a process of its own, between descriptor 2 and
+the console.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import BinaryIO
 _TIME = r"\d{4}-\d\d-\d\d [\d:,]+"
 _CHATTER = (
     re.compile(rf"\[{_TIME} [DIW] \d+ \d+\] "),  # Ray's C++
-    # What it calls an error is its own bookkeeping: what goes wrong in a task comes back as an exception, too.
+    # What it logs as errors here is internal bookkeeping; an error in a task is also raised as an exception.
     re.compile(rf"\[{_TIME} E \d+ \d+\] (\(\w+\) )?core_worker\w*\.cc:"),
     re.compile(rf"{_TIME}\t(DEBUG|INFO|WARNING) \S+\.py:\d+ -- "),  # Ray's Python
     re.compile(rf"(DEBUG|INFO|WARNING) {_TIME} .*? -- "),  # Ray Serve
@@ -33,23 +33,23 @@ _CHATTER = (
     re.compile(r"\S*site-packages\S*\.py:\d+: \w*Warning: "),  # warnings of libraries
 )
 _HELPERS = frozenset({"PlacementGroupCleaner"})
-"""Ray's own actors on which no result depends: this one tidies up after a controller that died."""
+"""Ray's own actors on which no result depends: this one cleans up after a controller that died."""
 _OURS = frozenset({"melanoma_ray", "melanoma_ray_jobs", "jobs", "__main__"})
 
 
 class Judge:
-    """Tells chatter from what a person must see, line by line of one source."""
+    """Decides which lines of one source to hide, line by line."""
 
     def __init__(self) -> None:
-        """Begin with nothing hidden."""
+        """Start with nothing hidden."""
         self._is_hiding = False
 
     def is_chatter(self, line: str, actor: str = "") -> bool:
-        """Tell whether a line is below an error and from a library; what is indented belongs to the line before it.
+        """Return whether a line is from a library and less than an error; indented lines go with the line before.
 
         Args:
-            line: As it was written, without its end.
-            actor: Class of the Ray actor that wrote it, if one did.
+            line: The line, without its end.
+            actor: Class of the Ray actor that wrote it; empty: none did.
         """
         if not (self._is_hiding and line[:1].isspace()):
             self._is_hiding = actor in _HELPERS or any(form.match(line) for form in _CHATTER)
@@ -57,7 +57,7 @@ class Judge:
 
 
 class HiddenLog:
-    """The file of what isn't shown; it goes again when it stays empty."""
+    """The log file of hidden lines, which is deleted if it stays empty."""
 
     def __init__(self) -> None:
         """Open a new file that only this user can read."""
@@ -69,7 +69,7 @@ class HiddenLog:
         self._file.write(line.rstrip("\n") + "\n")
 
     def close(self) -> str:
-        """Return what to tell the user, which is nothing where nothing was hidden."""
+        """Close the file; return a line about it for the user, which is empty if nothing was hidden."""
         self._file.close()
         path = Path(self.path)
         number = path.read_bytes().count(b"\n")
@@ -80,7 +80,7 @@ class HiddenLog:
 
 
 class _Console(io.TextIOWrapper):
-    """Standard error without chatter: ``logging`` and ``warnings`` write each message as one text."""
+    """Standard error without hidden lines; ``logging`` and ``warnings`` write each message with one call."""
 
     def __init__(self, descriptor: int, log: HiddenLog) -> None:
         super().__init__(os.fdopen(descriptor, "wb"), errors="backslashreplace", line_buffering=True)
@@ -94,15 +94,15 @@ class _Console(io.TextIOWrapper):
 
 
 class OnlyOurs(logging.Filter):
-    """Lets a handler show what this project logs, and errors of anyone; the rest goes into the log."""
+    """A filter that passes this project's records and all errors, and writes others to the log file."""
 
     def __init__(self, log: HiddenLog) -> None:
-        """Filter into a log."""
+        """Keep the log file."""
         super().__init__()
         self._log = log
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is shown."""
+        """Return whether to show a record."""
         if record.levelno >= logging.ERROR or record.name.split(".")[0] in _OURS:
             return True
         self._log.write(f"{record.levelname} {record.name}: {record.getMessage()}")
@@ -110,7 +110,7 @@ class OnlyOurs(logging.Filter):
 
 
 class _ToConsole(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is by then, so that it can be redirected."""
+    """A handler that writes to the current ``sys.stderr``, so that it can be redirected."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(self.format(record) + "\n")
@@ -118,11 +118,11 @@ class _ToConsole(logging.Handler):
 
 @contextmanager
 def quiet_console() -> Iterator[HiddenLog]:
-    """Keep chatter off the console for a while, and say at the end where it stands.
+    """Hide libraries' own lines inside this context, and print at the end where they are.
 
-    Python's own ``sys.stderr`` goes on to the console, a terminal where it was one. Descriptor 2, to which C code
-    writes, leads to a filter that is a process of its own: what C code writes last, before it takes this process
-    down, must still be shown.
+    Python's ``sys.stderr`` still writes to the console directly. Descriptor 2, to which C code writes, leads to a
+    filter that is a process of its own, because what C code writes last, before it ends this process, must still be
+    shown.
     """
     log = HiddenLog()
     console, before = os.dup(2), sys.stderr
@@ -152,7 +152,13 @@ def quiet_console() -> Iterator[HiddenLog]:
 
 
 def pass_on(lines: Iterable[bytes], log: BinaryIO, console: BinaryIO) -> None:
-    """Write chatter to the log and the rest to the console, each line at once."""
+    """Write lines to hide to the log and all others to the console, without delay.
+
+    Args:
+        lines: Lines of one source.
+        log: Log file.
+        console: The console.
+    """
     judge = Judge()
     for line in lines:
         target = log if judge.is_chatter(line.decode(errors="replace")) else console

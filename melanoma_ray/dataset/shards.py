@@ -93,7 +93,7 @@ def read_thumbnails(shards_uri: str, shard: Sequence[str], row: Sequence[int]) -
 def write_crops(uri: str, crops: Sequence[bytes | None]) -> None:
     """Write the crops of a shard, so that each can be read alone.
 
-    LZ4 is the fastest to decompress (benchmarks/formats.py).
+    They are compressed by LZ4, which is read faster than zstd (benchmarks/formats.py).
 
     Args:
         uri: File to write.

@@ -1,4 +1,4 @@
-"""What the network looked at: Grad-CAM over its last feature map (Selvaraju 2017, arXiv:1610.02391)."""
+"""Which parts of an image are evidence for a diagnosis: Grad-CAM over the last feature map (arXiv:1610.02391)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.networks import Classifier, Network
 
 _OPACITY = 0.45
-"""Of the map over the image, at its strongest."""
+"""Opacity of the map's strongest place over the image, in [0, 1]."""
 
 
 def attribute(
     predictor: Predictor, pixels: UInt8[np.ndarray, "side side 3"], diagnosis: str
 ) -> Float32[np.ndarray, "side side"]:
-    """Return how much each place speaks for the diagnosis, in [0, 1], 1 at the strongest.
+    """Return how strong the evidence for a diagnosis is at each pixel, in [0, 1]; the strongest is 1.
+
+    Args:
+        predictor: The model.
+        pixels: The crop, RGB.
+        diagnosis: One of the model's diagnoses.
 
     Raises:
-        ConfigError: The model doesn't know the diagnosis.
+        ConfigError: The model doesn't have the diagnosis.
+
+    References:
+        Selvaraju 2017, arXiv:1610.02391.
     """
     diagnoses = predictor.manifest.diagnoses
     if diagnosis not in diagnoses:
-        msg = f"diagnosis={diagnosis!r}: this model knows {', '.join(diagnoses)}"
+        msg = f"diagnosis={diagnosis!r}: expected one of {', '.join(diagnoses)}"
         raise ConfigError(msg)
     scorer = predictor.scorer
     fitted = torch.from_numpy(resize(pixels, scorer.image_side, scorer.image_side))[None].to(scorer.device)
@@ -44,7 +52,7 @@ def attribute(
 def _attribute_by(
     member: Classifier, pixels: UInt8[Tensor, "1 side side 3"], diagnosis: int
 ) -> Float32[np.ndarray, "row column"]:
-    """Return one network's map, of its feature map's size and of any scale."""
+    """Return the map of one network, of the size of its feature map and on any scale."""
     network = cast("Network", member.network)
     with torch.no_grad():
         features = network.forward_features(member.normalize(pixels))
@@ -58,7 +66,7 @@ def _attribute_by(
 def explain(
     predictor: Predictor, pixels: UInt8[np.ndarray, "side side 3"], diagnosis: str
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Return the image with the map of ``attribute`` over it, RGB."""
+    """Return the crop with the map of ``attribute`` laid over it, RGB."""
     strength = attribute(predictor, pixels, diagnosis)
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     opacity = (_OPACITY * strength)[:, :, None]

@@ -1,10 +1,10 @@
-"""predictions.parquet: one row an image, written alike by batch triage and by evaluation.
+"""predictions.parquet: one row for each image, written by batch triage and by evaluation.
 
-image_id, path                    who it is
-probability_<diagnosis> …         calibrated, one column a diagnosis, spaces as underscores; together 1
-melanoma_probability              the one that is compared with the threshold
+image_id, path                    which image it is
+probability_<diagnosis> …         calibrated probability of each diagnosis, spaces as underscores; their sum is 1
+melanoma_probability              probability that is compared with the threshold
 decision                          refer, routine or unassessable
-error                             why the image couldn't be read (its answers are null then); null: it was read
+error                             reason why the image couldn't be read, so that all figures are null; null: it was read
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PREDICTIONS = "predictions.parquet"
 
 
 def column_name(diagnosis: str) -> str:
-    """Return the column of a diagnosis.
+    """Return the name of the column with a diagnosis's probability.
 
     >>> column_name("basal cell carcinoma")
     'probability_basal_cell_carcinoma'
@@ -29,7 +29,7 @@ def column_name(diagnosis: str) -> str:
 
 
 def predictions_schema(diagnoses: Sequence[str]) -> pa.Schema:
-    """Return the columns for a model of these diagnoses."""
+    """Return the schema of the predictions of a model with these diagnoses."""
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -49,17 +49,18 @@ def tabulate_predictions(
     diagnoses: Sequence[str],
     errors: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """Return the table of some images.
+    """Return the table of predictions for some images.
 
     Args:
-        image_ids: Of all images.
-        paths: Of all images.
-        predictions: Of the images that could be read, in the same order.
-        diagnoses: Of the model, in the order of its outputs.
-        errors: Of all images: why one couldn't be read; none: all could.
+        image_ids: Id of each image.
+        paths: Path of each image.
+        predictions: Predictions for the images that could be read, in the same order.
+        diagnoses: Diagnoses of the model, in the order of its outputs.
+        errors: For each image, the reason why it couldn't be read, or none; none: all images were read.
     """
     errors = [None] * len(image_ids) if errors is None else errors
     is_read = np.array([error is None for error in errors], bool)
+    # Row of each image in ``predictions``, null for an unreadable one: ``take`` then returns null as well.
     row = pa.array(np.where(is_read, np.cumsum(is_read) - 1, 0), mask=~is_read)
     answers = [*predictions.probability.T, predictions.melanoma_probability]
     columns = [

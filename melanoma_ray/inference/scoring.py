@@ -1,4 +1,4 @@
-"""Logits of a whole split, by a pool of actors that each hold the network once."""
+"""Logits of a whole split, computed by a pool of actors that each hold the networks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Split
 
 _BATCH_SIZE = 32
-"""Images handed to an actor at once; bounds its memory."""
+"""Number of images that an actor gets at a time; bounds its memory."""
 
 
 class _ScoringActor:
-    """Builds its network when it starts, not once a batch."""
+    """Scores batches with a scorer that it builds once, when it starts."""
 
     def __init__(self, build: Callable[[], Scorer], pixels_uri: str, side: int) -> None:
         self.scorer = build()
@@ -38,12 +38,12 @@ class _ScoringActor:
 def score_split(
     dataset: PreparedDataset, split: Split, build: Callable[[], Scorer], *, use_gpu: bool = False
 ) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
-    """Return the images of a split, sorted by path, and their logits in the same order.
+    """Return the index rows of a split's images, sorted by path, and their logits in the same order.
 
     Args:
-        dataset: Prepared.
-        split: Which images.
-        build: Makes the network; called once in each actor.
+        dataset: Prepared dataset.
+        split: Split to score.
+        build: Function that returns the scorer; called once in each actor.
         use_gpu: Give each actor a GPU.
 
     Raises:
@@ -69,11 +69,11 @@ def score_split(
 def score_folds(
     dataset: PreparedDataset, builds: Sequence[Callable[[], Scorer]], *, use_gpu: bool = False
 ) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
-    """Return the images of all folds and their logits, each by the network that was trained without its fold.
+    """Return the index rows of all folds' images and their logits, each by the network trained without its fold.
 
     Args:
-        dataset: Prepared with as many folds as there are networks.
-        builds: Makes the network of each fold.
+        dataset: Prepared dataset with as many folds as there are networks.
+        builds: Functions that return the scorer of each fold's network.
         use_gpu: Give each actor a GPU.
     """
     parts = [score_split(dataset.with_fold(fold), "val", build, use_gpu=use_gpu) for fold, build in enumerate(builds)]

@@ -1,4 +1,4 @@
-"""Device prefetch: the stream's arrays, which lie read-only in the object store, become tensors on the device."""
+"""Device prefetch: copies the stream's arrays, which are read-only in the object store, to tensors on the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from melanoma_ray.loading.stream import Batch
 
 _NAMES = ("pixels", "metadata", "target")
-"""Of a batch's arrays, those that the network gets."""
+"""Names of a batch's arrays that go to the device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,20 +20,24 @@ class DeviceBatch:
     """One worker's share of a global batch, on its device."""
 
     batch_index: np.ndarray
-    """Of each row, int64; it stays with the host, which checks it."""
+    """Batch index of each row, int64; stays on the host, where the loop checks it."""
     pixels: Tensor
-    """uint8 of shape image × side × side × 3."""
+    """Pixels, uint8 of shape image × side × side × 3."""
     metadata: Tensor
-    """float32 of shape image × feature."""
+    """Metadata from ``encode_metadata``, float32 of shape image × feature."""
     target: Tensor
-    """int64; -1: not counted."""
+    """Targets, int64; -1: the image doesn't count."""
 
 
 def prefetch_to_device(batches: Iterable[Batch], device: torch.device) -> Iterator[DeviceBatch]:
     """Yield each batch on the device.
 
-    An array is copied once on the host, since torch must be able to write where it lies. For a GPU the copy is into
-    pinned memory, and the next batch's transfer runs on a stream of its own, beside the network.
+    Each array is copied once on the host, because torch needs writable memory. For a GPU the copy is in pinned memory,
+    and the next batch is transferred on a CUDA stream of its own while the network works on the current one.
+
+    Args:
+        batches: This worker's shares of global batches, from the stream.
+        device: Device of the network.
     """
     if device.type == "cuda":
         yield from _transfer_ahead(batches, device)
@@ -59,14 +63,17 @@ def _transfer_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[
 
 
 def _pin(array: np.ndarray) -> Tensor:
-    """Return a copy in memory that the GPU can read by itself."""
+    """Return a copy in pinned memory, from which the GPU copies without the CPU."""
     pinned = torch.empty(array.shape, dtype=torch.from_numpy(np.empty(0, array.dtype)).dtype, pin_memory=True)
     pinned.numpy()[...] = array
     return pinned
 
 
 def _received(batch: DeviceBatch, arrived: torch.cuda.Event) -> DeviceBatch:
-    """Have the network's stream wait for the transfer, and the memory for the network."""
+    """Return the batch once the network's CUDA stream is set to wait for its transfer.
+
+    ``record_stream`` keeps the memory from being reused until the network is done with it.
+    """
     current = torch.cuda.current_stream(batch.pixels.device)
     current.wait_event(arrived)
     for tensor in (batch.pixels, batch.metadata, batch.target):

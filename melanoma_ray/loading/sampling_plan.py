@@ -1,17 +1,16 @@
-"""The sampling plan: which image is seen when, as a table and a pure function of a seed.
+"""The sampling plan: which image is in which batch, as a pure function of a seed.
 
-Epochs follow each other without a gap: image k of the run is image ``k % num_train`` of the
-permutation of epoch ``k // num_train``, and step s takes the images [s·B, (s+1)·B). So no image of an
-epoch is left out because the batch size doesn't divide it; only what is left of the last epoch
-after the last whole step, fewer than B images, isn't seen. After each epoch's last step the
-validation split follows, in order, padded to whole batches.
+Epochs follow each other without a gap: image k of the run is image ``k % num_train`` of the permutation of epoch
+``k // num_train``, and step s has the images [s·B, (s+1)·B), where B is the global batch size. So a batch may have
+images of two epochs, and no image of an epoch is left out because B doesn't divide the epoch; only the fewer than B
+images after the last whole step of the run aren't seen. After each epoch's last step the validation split follows, in
+order, padded to whole batches.
 
-Where rare diagnoses are to be seen more often, an epoch's images are drawn by weight instead: image i
-of weight w, as a share of the whole, appears ⌊w·num_train⌋ or ⌈w·num_train⌉ times.
+Where rare diagnoses are to be seen more often, an epoch's images are drawn by weight instead: an image whose share of
+all weights is w appears ⌊w·num_train⌋ or ⌈w·num_train⌉ times.
 
-A batch here is one global batch, of training or of validation, known by its index in the run. Neither the
-number of workers nor an interruption changes what is in it: a resumed run starts at the batch index in its
-checkpoint.
+A batch here is one global batch, of training or of validation, identified by its batch index in the run. Its images
+depend neither on the number of workers nor on interruptions: a resumed run starts at the batch index of its progress.
 """
 
 from __future__ import annotations
@@ -27,22 +26,23 @@ from jaxtyping import Float64, Int64, UInt64
 from melanoma_ray.errors import ConfigError
 
 PADDING = -1
-"""Image number of a row that only fills a validation batch."""
+"""Image number of a row that only fills up a validation batch."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SamplingPlan:
-    """What decides the order of images."""
+    """Everything that decides the order of images."""
 
     num_train: int
-    """Images of the train split, numbered from 0."""
+    """Number of images of the train split, which are numbered from 0."""
     num_val: int
-    """Images of the validation split, numbered on from ``num_train``."""
+    """Number of images of the validation split, which are numbered from ``num_train``."""
     global_batch_size: int
+    """Number of images of a batch, over all workers."""
     num_epochs: int
     seed: int
     weights: Float64[np.ndarray, " image"] | None = None
-    """Of the training images, of any scale; none: each is seen once an epoch."""
+    """Sampling weight of each training image, on any scale; none: each image is seen once in an epoch."""
 
     def __post_init__(self) -> None:
         """Refuse a plan without a single step."""
@@ -55,33 +55,34 @@ class SamplingPlan:
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """Number of optimizer steps of the whole run."""
         return self.num_epochs * self.num_train // self.global_batch_size
 
     @property
     def num_val_batches(self) -> int:
-        """Batches of one pass over the validation split."""
+        """Number of batches of one pass over the validation split."""
         return -(-self.num_val // self.global_batch_size)
 
     @cached_property
     def last_steps(self) -> Int64[np.ndarray, " epoch"]:
-        """Number of steps done when each epoch ends; strictly increasing, short epochs fall together."""
+        """Number of steps done at the end of each epoch, strictly increasing: epochs shorter than a step are merged."""
         ends = np.arange(1, self.num_epochs + 1) * self.num_train // self.global_batch_size
         return np.asarray(np.unique(ends[ends > 0]), np.int64)
 
     @property
     def num_batches(self) -> int:
-        """Batches of the whole run."""
+        """Number of batches of the whole run, of training and of validation."""
         return self.num_steps + len(self.last_steps) * self.num_val_batches
 
     def is_training(self, batch_index: int) -> bool:
-        """Tell a training batch from one of validation."""
+        """Return whether a batch is one of training, and not of validation."""
         return self._locate(batch_index)[1] is None
 
     def _locate(self, batch_index: int) -> tuple[int, int | None]:
-        """Return the training steps before a batch, and its place in a validation pass if it is in one."""
+        """Return the number of steps before a batch, and its place in its validation pass; none: a training batch."""
+        # Before the first batch of pass p there are the steps of p + 1 epochs and the batches of p validation passes.
         first_val_batches = self.last_steps + np.arange(len(self.last_steps)) * self.num_val_batches
-        passes = int(np.searchsorted(first_val_batches, batch_index, side="right"))
+        passes = int(np.searchsorted(first_val_batches, batch_index, side="right"))  # that have begun at this batch
         if passes:
             into = batch_index - int(first_val_batches[passes - 1])
             if into < self.num_val_batches:
@@ -89,13 +90,14 @@ class SamplingPlan:
         return batch_index - passes * self.num_val_batches, None
 
     def images(self, batch_index: int) -> tuple[Int64[np.ndarray, " image"], UInt64[np.ndarray, " image"]]:
-        """Return the image numbers of a batch and their augmentation seeds (0 in validation)."""
+        """Return the image numbers of a batch, and the augmentation seed of each image (0 in validation)."""
         step, into = self._locate(batch_index)
         size = self.global_batch_size
-        if into is not None:
+        if into is not None:  # validation: the next images in order, and padding behind the last one
             numbers = np.arange(into * size, (into + 1) * size)
             padded = np.where(numbers < self.num_val, numbers + self.num_train, PADDING)
             return padded.astype(np.int64), np.zeros(size, np.uint64)
+        # Training: places in the sequence of all epochs, each looked up in the order of its own epoch.
         place = np.arange(step * size, (step + 1) * size)
         epochs = place // self.num_train
         parts = [_order(self, int(epoch))[:, place[epochs == epoch] % self.num_train] for epoch in np.unique(epochs)]
@@ -103,22 +105,27 @@ class SamplingPlan:
         return numbers, _augmentation_seeds(self.seed, epochs, numbers, repeats)
 
     def epoch(self, batch_index: int) -> int:
-        """Return the epoch, from 0, of the first image of a training batch."""
+        """Return the number, from 0, of the epoch that the first image of a training batch belongs to."""
         return self._locate(batch_index)[0] * self.global_batch_size // self.num_train
 
 
 @lru_cache(maxsize=2)
 def _order(plan: SamplingPlan, epoch: int) -> Int64[np.ndarray, "2 image"]:
-    """Return an epoch's images and how often each was there before; kept, since the next batch mostly asks again."""
+    """Return the image numbers of an epoch in their order, and for each how often it occurred in the epoch before.
+
+    Cached, because the next batch is mostly of the same epoch.
+    """
     random = np.random.Generator(np.random.Philox(key=[plan.seed, epoch]))
     order = random.permutation(plan.num_train)
     repeats: Int64[np.ndarray, " image"] = np.zeros(len(order), np.int64)
     if plan.weights is not None:
+        # Systematic sampling: image i is a segment of length w·num_train of a line, on which num_train points lie at
+        # distance 1 behind a random start. An image is drawn once for each point in its segment.
         ends = np.cumsum(plan.weights[order]) / plan.weights.sum() * plan.num_train
         drawn = np.searchsorted(ends, np.arange(plan.num_train) + random.random(), side="right")
-        order = order[np.minimum(drawn, plan.num_train - 1)]
+        order = order[np.minimum(drawn, plan.num_train - 1)]  # rounding may leave the last end below the last point
         repeats = pd.Series(order).groupby(order).cumcount().to_numpy().astype(np.int64)
-        shuffled = random.permutation(plan.num_train)
+        shuffled = random.permutation(plan.num_train)  # the draws of an image are neighbours until now
         order, repeats = order[shuffled], repeats[shuffled]
     found = np.stack([order, repeats])
     found.flags.writeable = False
@@ -131,10 +138,14 @@ def _augmentation_seeds(
     numbers: Int64[np.ndarray, " image"],
     repeats: Int64[np.ndarray, " image"],
 ) -> UInt64[np.ndarray, " image"]:
-    """Return a seed an image by (seed, epoch, image, repeat): SplitMix64's mixer over them (Steele 2014)."""
+    """Return a seed for each (seed, epoch, image, repeat), mixed by SplitMix64's finalizer.
+
+    References:
+        Steele 2014, doi:10.1145/2660193.2660195.
+    """
     mixed = np.full(len(numbers), seed, np.uint64)
     with np.errstate(over="ignore"):
-        for part in (
+        for part in (  # image and repeat share one number: the repeat has its upper 24 bits
             epochs.astype(np.uint64),
             numbers.astype(np.uint64) + (repeats.astype(np.uint64) << np.uint64(40)),
         ):
@@ -149,14 +160,14 @@ def check_batch_size(global_batch_size: int, *worker_counts: int, num_parts: int
     """Refuse a global batch that the workers can't share evenly.
 
     Args:
-        global_batch_size: Images.
+        global_batch_size: Number of images of a global batch.
         worker_counts: Numbers of workers that the run may have.
-        num_parts: In which each worker takes its share.
+        num_parts: Number of parts in which each worker processes its share.
 
     Raises:
-        ConfigError: It is not a multiple of one of the numbers of workers, times the parts.
+        ConfigError: For one of the numbers of workers, it isn't a multiple of that number times the parts.
     """
-    counts = [max(1, number) for number in worker_counts]  # what is below is refused by those who start them
+    counts = [max(1, number) for number in worker_counts]  # numbers below 1 are refused where workers are started
     uneven = [number for number in counts if global_batch_size % (number * num_parts)]
     if uneven:
         unit = num_parts * math.lcm(*counts)

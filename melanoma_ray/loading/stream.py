@@ -1,8 +1,8 @@
-"""The training stream: Ray Data maps the sampling plan through "load and augment", all epochs in one execution.
+"""The training stream: Ray Data loads and augments the images of the sampling plan, all epochs in one execution.
 
-A block holds one worker's share of a few batches. With ``preserve_order`` Ray's splitter gives each
-block to the consumer that has had the fewest rows; since the shares of a batch are equal, block i
-goes to worker ``i % num_workers``, and what is in a batch doesn't depend on the number of workers.
+A block has one worker's share of a few batches. With ``preserve_order`` Ray's splitter gives each block to the worker
+that has had the fewest rows so far. Since all shares are equal, block i goes to worker ``i % num_workers``, and the
+images of a batch don't depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -34,70 +34,76 @@ from melanoma_ray.patients import encode_metadata, nothing_known
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 32 * 1024 * 1024
-"""Upper bound of a block of augmented pixels: large enough to hide a task's overhead, small enough
-to give several tasks something to do and to keep memory low."""
+"""Largest size of a block of augmented pixels, bytes: large enough to hide a task's overhead, small enough for
+several tasks to run at a time and for low use of memory."""
 _MAX_BATCHES_PER_BLOCK = 8
 _GROWING_FRACTION = 0.75
-"""Of the epochs, in which progressive resizing reaches the whole side."""
+"""Share of the epochs after which progressive resizing reaches the whole side."""
 _TASK_CPUS = 0.3
-"""Of a task that loads and augments: it shares the cores with the network, which has precedence."""
+"""CPUs of a task that loads and augments: it shares the cores with the network, which has precedence."""
 _MEMORY_SHARE = 0.3
-"""Of the smallest node's object store, that the decoded images may take: blocks in flight need the rest."""
+"""Largest share of the smallest node's object store for the decoded images: blocks on their way need the rest."""
 
 
 Batch = dict[str, np.ndarray]
-"""One worker's share of a global batch, as ``build_stream`` describes its columns."""
+"""One worker's share of a global batch, with the columns of ``build_stream``."""
 
 
 class ImageSource(Protocol):
-    """The train and validation images, numbered as the plan numbers them: train first."""
+    """The train and validation images, numbered as in the plan: train first."""
 
     @property
     def target(self) -> np.ndarray:
-        """Class of each image, int64; -1 for a diagnosis that training doesn't know."""
+        """Target of each image, int64; -1 for a diagnosis that the train split doesn't have."""
 
     @property
     def metadata(self) -> Float32[np.ndarray, "image feature"]:
-        """From ``encode_metadata``."""
+        """Metadata of each image, from ``encode_metadata``."""
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> Iterable[UInt8[np.ndarray, "side side 3"]]:
-        """Return the stored crops of some images."""
+        """Return the crops of some images.
+
+        Args:
+            numbers: Numbers of the images.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedImages:
-    """All images, decoded, in the object store: each node has them once, and nothing is copied."""
+    """All crops in the object store, decompressed: each node has them once, and all tasks of a node share them."""
 
     pixels: ray.ObjectRef
-    """uint8 array of shape image × side × side × 3."""
+    """Crops, uint8 array of shape image × side × side × 3."""
     target: np.ndarray
     metadata: Float32[np.ndarray, "image feature"]
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> list[UInt8[np.ndarray, "side side 3"]]:
-        """Return views."""
+        """Return the crops of some images, without copying them."""
         crops: UInt8[np.ndarray, "image side side 3"] = ray.get(self.pixels)
         return [crops[number] for number in numbers]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredImages:
-    """A collection larger than memory, read from the prepared dataset as the plan asks for it."""
+    """The images of a collection larger than memory, read from the prepared dataset when the plan needs them."""
 
     pixels_uri: str
+    """Directory of the shards."""
     places: ray.ObjectRef
-    """Chunk (str) and row (int) of each image, two arrays."""
+    """Shard (str) and row (int) of each image, as two arrays."""
     side: int
+    """Width and height of the crops, pixels."""
     target: np.ndarray
     metadata: Float32[np.ndarray, "image feature"]
 
     def read(self, numbers: Int64[np.ndarray, " image"]) -> UInt8[np.ndarray, "image side side 3"]:
-        """Read their record batches."""
+        """Return the crops of some images, read from their shards."""
         shard, row = ray.get(self.places)
         return read_crops(self.pixels_uri, shard[numbers], row[numbers], self.side)
 
 
 def build_plan(dataset: PreparedDataset, experiment: Experiment) -> SamplingPlan:
-    """Return the plan of an experiment on a dataset."""
+    """Return the sampling plan of an experiment on a dataset."""
     train = dataset.split("train")
     weights = None
     if experiment.sampling != "uniform":
@@ -114,7 +120,7 @@ def build_plan(dataset: PreparedDataset, experiment: Experiment) -> SamplingPlan
 
 
 def open_images(dataset: PreparedDataset) -> ImageSource:
-    """Put both splits' crops into the object store, or where they are too many, prepare to read them in order."""
+    """Return the train and validation images, in the object store if it has room for them, else on disk."""
     images = pd.concat([dataset.split("train"), dataset.split("val")], ignore_index=True)
     target, metadata = dataset.target(images), encode_metadata(images)
     side = dataset.info.config.image.side
@@ -133,8 +139,15 @@ def build_stream(
 ) -> ray.data.Dataset:
     """Return the stream from a batch to the end of the run.
 
-    Rows have ``pixels`` (uint8, side × side × 3), ``target`` (int64; -1: not counted), ``metadata`` (float32, as
-    ``encode_metadata`` gives them) and ``batch_index`` (int64).
+    Rows have ``pixels`` (uint8, side × side × 3), ``target`` (int64; -1: the image doesn't count), ``metadata``
+    (float32, from ``encode_metadata``) and ``batch_index`` (int64).
+
+    Args:
+        plan: Sampling plan of the run.
+        images: Train and validation images.
+        experiment: Experiment of the run.
+        start_batch: Batch index of the first batch.
+        num_workers: Number of workers that share each batch.
 
     Raises:
         ConfigError: The workers can't share a global batch evenly.
@@ -159,9 +172,9 @@ def input_side(plan: SamplingPlan, experiment: Experiment, batch_index: int) -> 
     """Return the side of the network's input in a batch, pixels: a multiple of 4 while it grows, whole in validation.
 
     Args:
-        plan: Of the run.
-        experiment: Its ``model.image_side`` and ``initial_side_fraction``.
-        batch_index: Of the plan.
+        plan: Sampling plan of the run.
+        experiment: Experiment of the run, with ``model.image_side`` and ``initial_side_fraction``.
+        batch_index: Batch index of the batch.
     """
     whole, first = experiment.model.image_side, experiment.initial_side_fraction
     if first == 1 or not plan.is_training(batch_index):
@@ -172,10 +185,16 @@ def input_side(plan: SamplingPlan, experiment: Experiment, batch_index: int) -> 
 
 
 def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_batch: int, num_workers: int) -> list[pa.Table]:
-    """Return the plan's rows from a batch on as blocks: worker 0's, worker 1's and so on, then worker 0's next.
+    """Return the plan's rows from a batch on as blocks: one for worker 0, one for worker 1 and so on, then again.
 
-    A block holds batches of one side. The first one holds a single batch, so that training begins as soon as that
-    one is ready.
+    All batches of a block have the same input side. The first block of each worker has a single batch, so that
+    training starts as soon as that batch is ready.
+
+    Args:
+        plan: Sampling plan of the run.
+        experiment: Experiment of the run.
+        start_batch: Batch index of the first batch.
+        num_workers: Number of workers that share each batch.
     """
     share = plan.global_batch_size // num_workers
     batches_per_block = max(
@@ -183,6 +202,7 @@ def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_batch: int,
     )
 
     def side_and_place(batch_index: int) -> tuple[int, int]:
+        # Rounded up, so that the first batch is alone: 0, then 1 for the next batches_per_block batches, and so on.
         return input_side(plan, experiment, batch_index), -(-(batch_index - start_batch) // batches_per_block)
 
     blocks = []
@@ -206,7 +226,13 @@ def plan_blocks(plan: SamplingPlan, experiment: Experiment, *, start_batch: int,
 
 
 def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: AugmentationConfig) -> dict[str, Any]:
-    """Turn rows of the plan, all of one side, into pixels, target and metadata."""
+    """Return the stream's rows for rows of the plan that have the same input side.
+
+    Args:
+        batch: Rows of a block of ``plan_blocks``.
+        images: Train and validation images.
+        config: Augmentation of the training images.
+    """
     cv2.setNumThreads(1)  # Ray runs a task for each CPU there is
     numbers, side = batch["image"], int(batch["side"][0])
     places = np.flatnonzero(numbers != PADDING)
@@ -223,5 +249,5 @@ def load_and_augment(batch: dict[str, np.ndarray], images: ImageSource, config: 
 
 
 def _draw_from(seeds: UInt64[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:
-    """Return a number in [0, 1) for each seed: its upper bits, since they are mixed already."""
+    """Return a number in [0, 1) for each augmentation seed: its upper 53 bits, which are uniformly distributed."""
     return np.asarray((seeds >> np.uint64(11)) / 2.0**53, np.float64)

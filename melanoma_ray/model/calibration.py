@@ -1,4 +1,4 @@
-"""What is fitted on the validation split when training ends: temperature and the two thresholds."""
+"""Calibration, fitted on the validation split at the end of training: the temperature and the two thresholds."""
 
 from __future__ import annotations
 
@@ -19,32 +19,37 @@ Logits = Float[np.ndarray, "image diagnosis"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """How logits become a probability and a decision."""
+    """The numbers by which logits become probabilities and decisions."""
 
     temperature: float
-    """Logits are divided by it; more than 0 (Guo 2017, arXiv:1706.04599)."""
+    """Number that logits are divided by, more than 0 (Guo 2017, arXiv:1706.04599)."""
     decision_threshold: float
-    """Melanoma probability from which an image is referred, in [0, 1]."""
+    """Probability of melanoma (or of a malignant diagnosis, if none is melanoma) from which an image is referred."""
     out_of_distribution_threshold: float
-    """Energy above which an image is unlike those of training (Liu 2020, arXiv:2010.03759)."""
+    """Energy above which an image is out of distribution (Liu 2020, arXiv:2010.03759)."""
     num_validation_images: int
-    """That all of this was fitted on."""
+    """Number of images that all of this was fitted on."""
     num_validation_melanomas: int
-    """Among them."""
+    """Number of these images that must be referred: melanomas, or malignant ones where no diagnosis is melanoma."""
 
 
 def calibrated_probability(logits: Logits, temperature: float) -> Logits:
-    """Return the softmax of the logits over the temperature."""
+    """Return the softmax of the logits divided by the temperature."""
     return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1), np.float32)
 
 
 def energy(logits: Logits) -> Float[np.ndarray, " image"]:
-    """Return minus the log-sum-exp of the logits: high where no diagnosis finds support."""
+    """Return minus the log-sum-exp of the logits, which is high where no diagnosis has a high logit."""
     return np.asarray(-logsumexp(logits.astype(np.float64), axis=1), np.float32)
 
 
 def fit_temperature(logits: Logits, target: Int[np.ndarray, " image"]) -> float:
-    """Return the temperature of least negative log-likelihood, in [0.05, 20]."""
+    """Return the temperature in [0.05, 20] that minimises the negative log-likelihood.
+
+    Args:
+        logits: Logits of the images.
+        target: Target of each image.
+    """
     rows = np.arange(len(target))
 
     def negative_log_likelihood(log_temperature: float) -> float:
@@ -58,16 +63,16 @@ def fit_temperature(logits: Logits, target: Int[np.ndarray, " image"]) -> float:
 def fit_calibration(
     logits: Logits, target: Int[np.ndarray, " image"], *, referred: Sequence[int], config: DecisionConfig
 ) -> Calibration:
-    """Fit temperature, then the decision threshold on what it gives, and the energy threshold.
+    """Fit the temperature, the decision threshold on the probabilities that it gives, and the energy threshold.
 
     Args:
-        logits: Of the validation split.
-        target: Class number of each image's true diagnosis.
-        referred: Class numbers of what must be referred: melanoma, or where no class is one, all malignant classes.
-        config: Sensitivity to reach, and share of images to count as assessable.
+        logits: Logits of the validation split.
+        target: Target of each image.
+        referred: Class numbers that must be referred: melanoma, or where no class is melanoma, all malignant classes.
+        config: Sensitivity to reach, and share of images that must count as assessable.
 
     Raises:
-        DataError: The validation split has nothing that must be referred, so that no threshold can be chosen.
+        DataError: The validation split has no image that must be referred, so no threshold can be chosen.
     """
     is_referred = np.isin(target, np.array(referred, np.int64))
     if not is_referred.any():

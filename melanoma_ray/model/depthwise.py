@@ -1,8 +1,8 @@
-"""Gradients of depthwise convolutions for CPUs: oneDNN has no quick bf16 kernels for some of them.
+"""Fast gradients of depthwise convolutions in bf16 on CPUs, where oneDNN's own are slow for some shapes.
 
-They are put together from passes that it has: the gradient of a strided convolution's input is the convolution
-of the spread-out gradient with the turned filter, and that of a filter larger than 3×3 is tiled by gradients
-of 3×3 filters. The sums are the same, in another order. EfficientNet-Lite0 trains twice as fast so
+They are composed of operations that are fast: the gradient of a strided convolution's input is a convolution of the
+output's gradient, spread with zeros, with the flipped filter; and the gradient of a filter larger than 3×3 is computed
+in tiles of 3×3. The sums are the same, in another order. EfficientNet-Lite0 trains twice as fast
 (``python -m benchmarks.depthwise``).
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _TILE = 3
-"""Side of the largest filter whose gradient oneDNN computes quickly."""
+"""Side of the largest filter whose gradient oneDNN computes fast."""
 
 
 def speed_up_depthwise(network: nn.Module) -> None:
@@ -39,20 +39,20 @@ def _is_slow(conv: nn.Conv2d) -> bool:
 
 
 class DepthwiseConv2d(nn.Module):
-    """A depthwise convolution with the parameters, and under the names, of the one that it stands in for."""
+    """A depthwise convolution that replaces another one; its parameters and their names are those of the other."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """Share the parameters of ``conv``."""
+        """Take over the parameters of ``conv``."""
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
         self.stride, self.padding = conv.stride[0], cast("tuple[int, int]", conv.padding)
         self.is_same = isinstance(conv, Conv2dSame)
-        """Padded as TensorFlow does it, by the image's side."""
+        """Whether it is padded as in TensorFlow, where padding depends on the image's side."""
 
     def forward(
         self, image: Float[Tensor, "image channel height width"]
     ) -> Float[Tensor, "image channel rows columns"]:
-        """Convolve, in autocast's format where it is on."""
+        """Return the convolved image, in autocast's number format where that is on."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else image.dtype
         image, weight = image.to(dtype), self.weight.to(dtype)
         if self.is_same:
@@ -66,7 +66,7 @@ class DepthwiseConv2d(nn.Module):
 
 
 class _Convolution(torch.autograd.Function):
-    """Of a padded image."""
+    """Depthwise convolution of an image that is padded already, with the gradients of this module."""
 
     @staticmethod
     def forward(context: Any, image: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401
@@ -87,20 +87,32 @@ class _Convolution(torch.autograd.Function):
 
 
 def _image_gradient(gradient: Tensor, image: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return the gradient of the input.
+
+    Output pixel y adds its gradient, times the filter, to the input pixels around y·stride. So the output's gradient
+    is spread to a distance of ``stride`` with zeros in between, and convolved with the flipped filter over all places
+    where the two overlap at all (padding of one less than the filter's side).
+    """
     if stride > 1:
         sides = [(side - 1) * stride + 1 for side in gradient.shape[2:]]
         spread = torch.zeros((len(gradient), *sides, len(weight)), dtype=gradient.dtype).permute(0, 3, 1, 2)
         spread[:, :, ::stride, ::stride] = gradient
         gradient = spread
     found = functional.conv2d(gradient, weight.flip(2, 3), padding=weight.shape[-1] - 1, groups=len(weight))
+    # Rows and columns at the end that the strided filter never reached have no gradient.
     missing = [whole - part for whole, part in zip(image.shape[2:], found.shape[2:], strict=True)]
     return functional.pad(found, (0, missing[1], 0, missing[0])) if any(missing) else found
 
 
 def _weight_gradient(gradient: Tensor, image: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return the gradient of the filter, tile by tile.
+
+    A 3×3 tile of the filter, ``top`` and ``left`` from its corner, is itself a filter that sees the image shifted by
+    (top, left); so its gradient is that of a 3×3 convolution of the shifted image.
+    """
     side = weight.shape[-1]
     height, width = ((length - 1) * stride + _TILE for length in gradient.shape[2:])
-    starts = [*range(0, side - _TILE, _TILE), side - _TILE]  # the last tile may overlap the one before
+    starts = [*range(0, side - _TILE, _TILE), side - _TILE]  # the last tile may overlap the one before: same values
     found = torch.empty_like(weight)
     for top, left in product(starts, starts):
         seen = image[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
@@ -108,7 +120,7 @@ def _weight_gradient(gradient: Tensor, image: Tensor, weight: Tensor, stride: in
         _, of_tile, _ = torch.ops.aten.convolution_backward(
             gradient,
             seen,
-            weight[tile],
+            weight[tile],  # only its shape matters here
             bias_sizes=None,
             stride=[stride, stride],
             padding=[0, 0],

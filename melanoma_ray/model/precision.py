@@ -1,4 +1,4 @@
-"""Which number format a device multiplies in fastest."""
+"""The number format of matrix products on a device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 def autocast_dtype(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
-    """Return the format of matrix products.
+    """Return the number format of matrix products.
 
-    ``auto`` takes bf16 where the hardware has it: Ampere GPUs and newer, CPUs with AVX512-BF16 or
-    AMX. A CPU that must emulate it is about ten times slower with it (EfficientNet-Lite0, 2 cores of
-    an AMD EPYC without it: 18 images/s in fp32, 1.8 in bf16).
+    ``auto`` is bf16 where the hardware supports it (Ampere GPUs and newer, CPUs with AVX512-BF16 or AMX), else fp32.
+    A CPU that has to emulate bf16 is about ten times slower with it (EfficientNet-Lite0 on 2 cores of an AMD EPYC
+    without bf16: 18 images/s in fp32, 1.8 in bf16).
     """
     if precision == "fp32":
         return torch.float32

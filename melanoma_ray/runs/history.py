@@ -1,4 +1,4 @@
-"""What is known of a step, and of an epoch when it ends."""
+"""The figures of a step and of an epoch, and the sums from which an epoch's are computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from melanoma_ray.metrics.multiclass import balanced_accuracy
 
 BEST_METRIC = "val_balanced_accuracy"
-"""Of an ``EpochRecord``: the epoch that has most of it is kept."""
+"""Field of ``EpochRecord`` that decides which epoch's weights are kept: those with the largest value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,79 +29,96 @@ class StepRecord:
     """One of about a thousand steps of a run, evenly spread."""
 
     step: int
-    """From 1."""
+    """Number of the step, from 1."""
     loss: float
-    """Mean over worker 0's share of the batch."""
+    """Mean loss over worker 0's share of the batch."""
     learning_rate: float
-    """Of the last layer."""
+    """Learning rate of the last layer."""
     ended_at: float
-    """Unix time, seconds."""
+    """End of the step, Unix time, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """One line of a run's history."""
+    """Figures of one epoch."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     step: int
-    """Optimizer steps done."""
+    """Number of optimizer steps done since the start of the run."""
     train_loss: float
-    """Mean over the images seen, augmented, while the weights changed."""
+    """Mean loss over the augmented training images, computed while the weights changed."""
     train_accuracy: float
-    """Of the same images."""
+    """Accuracy on the same images, in [0, 1]."""
     val_loss: float
+    """Mean loss over the validation images."""
     val_accuracy: float
+    """Accuracy on the validation images, in [0, 1]."""
     val_balanced_accuracy: float
-    """Mean recall over the diagnoses of the validation split."""
+    """Mean recall over the diagnoses of the validation images, in [0, 1]."""
     images_per_s: float
-    """Training images over the time spent on them, waiting included, validation not."""
+    """Training images per second of training time, which includes waiting for data but not validation."""
     waiting_fraction: float
-    """Share of the training time spent waiting for data."""
+    """Share of the training time that was spent waiting for data, in [0, 1]."""
     first_batch_s: float
-    """Seconds from the training function's start in a worker to its first batch; 0 but in the epoch it began with."""
+    """Seconds from the start of the training function in a worker to its first batch; 0 in all epochs but the first
+    after a start."""
     ended_at: float
-    """Unix time, seconds."""
+    """End of the epoch, Unix time, seconds."""
 
 
 class Tally:
-    """Sums of one epoch; they are added up over the workers before any mean is taken."""
+    """One worker's sums of an epoch; they are added up over the workers before any mean is taken."""
 
     def __init__(self, num_diagnoses: int) -> None:
         """Start from zero."""
         self.num_diagnoses = num_diagnoses
-        self.train_sums = np.zeros(3)  # loss, correct, images
-        self.val_sums = np.zeros(2)  # loss, images
+        self.train_sums = np.zeros(3)  # loss, number of correct images, number of images
+        self.val_sums = np.zeros(2)  # loss, number of images
         self.confusion = np.zeros((num_diagnoses, num_diagnoses), np.int64)
-        self.seconds = np.zeros(2)  # training, and waiting within it
-        self.first_batch_s = 0.0  # of this worker
+        self.seconds = np.zeros(2)  # training time, and the part of it that was waiting for data
+        self.first_batch_s = 0.0  # this worker's alone; not summed
 
     def add_training(self, figures: StepFigures) -> None:
-        """Count one training batch."""
+        """Add one training batch."""
         self.train_sums += (figures.loss_sum, figures.num_correct, figures.num_images)
 
     def add_validation(
         self, loss_sum: float, predicted: Int64[np.ndarray, " image"], target: Int64[np.ndarray, " image"]
     ) -> None:
-        """Count one validation batch, padding left out by the caller."""
+        """Add one validation batch.
+
+        Args:
+            loss_sum: Sum of the images' losses.
+            predicted: Class number of the most probable diagnosis of each image, without padding.
+            target: Target of each of these images.
+        """
         self.val_sums += (loss_sum, len(target))
         np.add.at(self.confusion, (target, predicted), 1)
 
     def sums(self) -> np.ndarray:
-        """Return everything that is summed over workers as one vector."""
+        """Return all sums as one vector, so that they can be added up over workers."""
         return np.concatenate([self.train_sums, self.val_sums, self.seconds, self.confusion.ravel()])
 
     def load(self, sums: np.ndarray) -> None:
-        """Go on from ``sums`` in the middle of an epoch."""
+        """Continue an epoch that was interrupted, from the vector of ``sums``."""
         self.train_sums, self.val_sums, self.seconds = sums[:3].copy(), sums[3:5].copy(), sums[5:7].copy()
         self.confusion = sums[7:].reshape(self.num_diagnoses, self.num_diagnoses).astype(np.int64)
 
     def record(self, total: np.ndarray, *, num_workers: int, epoch: int, step: int) -> EpochRecord:
-        """Return the means, given the sums over all workers."""
+        """Return the figures of the epoch.
+
+        Args:
+            total: ``sums`` added up over all workers.
+            num_workers: Number of workers.
+            epoch: Number of the epoch, from 1.
+            step: Number of optimizer steps done since the start of the run.
+        """
         train_loss, train_correct, num_train = total[:3]
         val_loss, num_val = total[3:5]
         training_s, waiting_s = total[5:7]
         confusion = total[7:].reshape(self.num_diagnoses, self.num_diagnoses).astype(np.int64)
+        # One entry for each image: row and column of each cell, repeated as often as the cell counts.
         target, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices(confusion.shape))
         return EpochRecord(
             epoch=epoch,
@@ -119,6 +136,6 @@ class Tally:
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> int:
-    """Return the number of the first epoch of the greatest validation balanced accuracy; 0 without any."""
+    """Return the number of the first epoch with the largest validation balanced accuracy; 0 if there are no epochs."""
     best = max(history, key=lambda record: record.val_balanced_accuracy, default=None)
     return 0 if best is None else best.epoch

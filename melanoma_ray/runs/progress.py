@@ -1,8 +1,8 @@
-"""A progress directory: everything a run must remember to go on, and how its files are called.
+"""A progress directory: everything that a run needs to continue after an interruption.
 
 model.safetensors       weights of the network that is evaluated and kept: the moving average, where there is one
 progress.safetensors    weights of the network that is trained, and the optimizer's moments
-progress.json           ``Progress``: place in the plan, sums of the epoch begun, history
+progress.json           ``Progress``: place in the plan, sums of the epoch that has begun, history
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from melanoma_ray.runs.history import EpochRecord, StepRecord
 TRAINED = "progress.safetensors"
 PROGRESS = "progress.json"
 _OLD_BATCH_INDEX = "slot"
-"""What progress.json called the batch index until November 2026."""
+"""Name of the batch index in progress.json until November 2026."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """progress.json."""
+    """Content of progress.json."""
 
     batch_index: int = 0
-    """Index in the sampling plan of the next batch."""
+    """Batch index of the next batch."""
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     tally: list[float] = field(default_factory=list)
-    """Sums of the epoch that has begun, over all workers, as ``Tally.sums`` gives them."""
+    """Sums of the epoch that has begun, over all workers, as from ``Tally.sums``."""
     history: list[EpochRecord] = field(default_factory=list)
-    """One record for each epoch done."""
+    """One record for each finished epoch."""
     steps: list[StepRecord] = field(default_factory=list)
-    """About a thousand steps of the run, evenly spread."""
+    """Records of about a thousand steps of the run, evenly spread."""
 
     def write(self, directory: Path) -> None:
         """Write progress.json into a progress directory."""
@@ -46,7 +46,7 @@ def read_progress(directory: str) -> Progress:
     """Read progress.json of a progress directory, local or s3://.
 
     Raises:
-        DataError: The file isn't there, or isn't a JSON object.
+        DataError: The file doesn't exist, or isn't a JSON object.
     """
     return _parse(storage.read_json(storage.join(directory, PROGRESS)))
 

@@ -1,4 +1,4 @@
-"""By which code, on which machines: what a run notes of itself besides its settings."""
+"""The code and the machines of a run, which run.json has besides the settings."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def describe_provenance() -> dict[str, Any]:
 
 
 def _code_version() -> str:
-    """Return git's word for the checkout that runs, else the package's version."""
+    """Return git's description of the checkout that runs, or the package's version where there is no checkout."""
     directory = Path(__file__).resolve().parents[2]
-    if not (directory / ".git").exists():  # as in a job's working directory on a cluster
+    if not (directory / ".git").exists():  # such as a job's working directory on a cluster
         return __version__
     command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -46,7 +46,7 @@ def _code_version() -> str:
 
 
 def _code_digest() -> str:
-    """Return a SHA-256 over the package's source: a job's working directory on a cluster has no git to ask."""
+    """Return a SHA-256 over the package's source, because a job's working directory on a cluster has no git."""
     package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
@@ -54,7 +54,7 @@ def _code_digest() -> str:
 
 
 def _processor() -> str:
-    """Return the processor's name; Linux tells it nowhere else."""
+    """Return the processor's name; Linux has it only in /proc/cpuinfo."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,7 @@
-"""Where a run's curves go besides its own history: TensorBoard's event files, and MLflow if asked for.
+"""Logs a run's curves to TensorBoard's event files, and to MLflow if wanted.
 
-Both are made from what a checkpoint remembers, and an epoch is told after it was handed over to be saved and once
-more at the end, so an interrupted run's curves have neither gaps nor doubled points.
+Both are made from the records in the progress. Each epoch is logged after its progress was handed over to be saved,
+and what is missing is logged at the end, so the curves of an interrupted run have neither gaps nor repeated points.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from melanoma_ray.settings import to_dict
 logger = logging.getLogger(__name__)
 
 EVENTS = "tensorboard"
-"""Directory of the event files, one an epoch: an open TensorBoard reads on where the last one ended."""
+"""Directory of the event files, one for each epoch; a running TensorBoard reads them one after the other."""
 _MLFLOW = "mlflow.json"
 _UNTRACKED = {"epoch", "step", "ended_at"}
 _SQLITE = "sqlite:///"
 _MLFLOW_POINTS = 500
-"""Of one message, of which MLflow bears 1000."""
+"""Number of points in one request to MLflow, which allows 1000."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingConfig:
-    """Where the curves of a run go."""
+    """Where the curves of a run are logged."""
 
     run_uri: str
-    """Directory of the run; TensorBoard's event files lie in it."""
+    """Directory of the run, which has TensorBoard's event files."""
     mlflow_uri: str | None = None
-    """Tracking server of MLflow (http://…), or sqlite:///FILE; none: MLflow isn't used."""
+    """MLflow tracking server (http://…) or sqlite:///FILE; none: MLflow isn't used."""
 
     def __post_init__(self) -> None:
-        """Refuse MLflow where it isn't installed, and a store that it no longer has."""
+        """Refuse MLflow where it isn't installed, and the kind of store that it no longer supports."""
         if self.mlflow_uri is None:
             return
         if importlib.util.find_spec("mlflow") is None:
@@ -58,10 +58,10 @@ class TrackingConfig:
 
 
 def absolute_mlflow_uri(uri: str | None) -> str | None:
-    """Return the address with the path of a SQLite file made absolute: a worker has another working directory.
+    """Return the address with the path of a SQLite file made absolute, since workers have another working directory.
 
     Raises:
-        ConfigError: There is no such directory, for which MLflow would wait minutes.
+        ConfigError: The file's directory doesn't exist; MLflow would retry for minutes.
     """
     if uri is None or not uri.startswith(_SQLITE):
         return uri
@@ -75,9 +75,15 @@ def absolute_mlflow_uri(uri: str | None) -> str | None:
 def log_curves(
     config: TrackingConfig, experiment: Experiment, steps: Sequence[StepRecord], history: Sequence[EpochRecord]
 ) -> None:
-    """Tell TensorBoard the newest epoch and those that it lacks, and MLflow those that it lacks.
+    """Log to TensorBoard the newest epoch and missing ones, and to MLflow missing ones.
 
-    A store that can't be reached is no reason to end a training: it is told later, with the next epoch or at the end.
+    A store that can't be reached doesn't end the training: the epoch is logged with the next one, or at the end.
+
+    Args:
+        config: Where to log.
+        experiment: Experiment of the run, whose settings MLflow gets.
+        steps: Records of steps of the run.
+        history: One record for each finished epoch.
     """
     if not history:
         return
@@ -86,7 +92,7 @@ def log_curves(
         if config.mlflow_uri is not None:
             _tell_mlflow(config, experiment, history)
     except _errors(config) as error:
-        logger.warning("curves of %s aren't told now: %s", config.run_uri, str(error).splitlines()[0])
+        logger.warning("curves of %s can't be logged now: %s", config.run_uri, str(error).splitlines()[0])
 
 
 def _tell_tensorboard(config: TrackingConfig, steps: Sequence[StepRecord], history: Sequence[EpochRecord]) -> None:
@@ -100,7 +106,12 @@ def _tell_tensorboard(config: TrackingConfig, steps: Sequence[StepRecord], histo
 
 
 def render_events(steps: Sequence[StepRecord], record: EpochRecord) -> bytes:
-    """Return an epoch's event file of TensorBoard's."""
+    """Return TensorBoard's event file of an epoch.
+
+    Args:
+        steps: Records of steps of the epoch.
+        record: Figures of the epoch.
+    """
     with tempfile.TemporaryDirectory() as directory:
         writer = SummaryWriter(directory)
         for step in steps:
@@ -120,14 +131,14 @@ def _figures(record: EpochRecord) -> dict[str, float]:
 def end_tracking(
     config: TrackingConfig, experiment: Experiment, steps: Sequence[StepRecord], history: Sequence[EpochRecord]
 ) -> None:
-    """Tell what was not told yet, and MLflow that the run has seen its whole plan."""
+    """Log what is missing, and mark the run in MLflow as finished; the arguments are those of ``log_curves``."""
     log_curves(config, experiment, steps, history)
     note = storage.join(config.run_uri, _MLFLOW)
     if config.mlflow_uri is not None and storage.exists(note):
         try:
             _mlflow_client(config).set_terminated(str(storage.read_json(note)["run_id"]))
         except _errors(config) as error:
-            logger.warning("MLflow at %s thinks that the run goes on: %s", config.mlflow_uri, error)
+            logger.warning("MLflow at %s still has the run as running: %s", config.mlflow_uri, error)
 
 
 def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequence[EpochRecord]) -> None:
@@ -150,7 +161,7 @@ def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequen
 
 
 def _errors(config: TrackingConfig) -> tuple[type[Exception], ...]:
-    """Return what is raised where a store can't be reached; MLflow's SQL store passes some errors on as they are."""
+    """Return the errors raised when a store can't be reached; MLflow's SQL store also raises SQLAlchemy's own."""
     if config.mlflow_uri is None:
         return (OSError,)
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - an extra, and slow to import
@@ -162,14 +173,14 @@ def _errors(config: TrackingConfig) -> tuple[type[Exception], ...]:
 def _mlflow_client(config: TrackingConfig) -> Any:  # noqa: ANN401
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - an extra, and slow to import
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # by default minutes, in which a GPU would wait
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default takes minutes, and the GPU would wait
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=config.mlflow_uri)
 
 
 def _find_mlflow_run(client: Any, config: TrackingConfig) -> str:  # noqa: ANN401
-    """Return the run's id with MLflow, kept in the run's directory; it is made when there is none."""
+    """Return MLflow's id of the run, which is kept in the run's directory; create a run in MLflow if there is none."""
     note = storage.join(config.run_uri, _MLFLOW)
     if storage.exists(note):
         return str(storage.read_json(note)["run_id"])
@@ -181,7 +192,7 @@ def _find_mlflow_run(client: Any, config: TrackingConfig) -> str:  # noqa: ANN40
 
 
 def _origin(config: TrackingConfig) -> dict[str, str]:
-    """Return what run.json tells of data, code and hardware."""
+    """Return data, code and hardware of the run, from run.json, as tags for MLflow."""
     name = storage.join(config.run_uri, "run.json")
     if not storage.exists(name):
         return {}

@@ -1,4 +1,4 @@
-"""Several runs, one checkpoint of all of their networks: one run a fold, or one a seed."""
+"""Ensembles: several runs, one for each fold or each seed, and one checkpoint with all of their networks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,19 @@ def train_folds(
     run_config: RunConfig,
     supervision: Supervision,
 ) -> RunDirectory:
-    """Train on all but each fold in turn and write the ensemble; what is finished isn't done again.
+    """Train one network for each fold, on the other folds, and write the ensemble; finished runs aren't repeated.
 
-    The folds' runs lie in the run's directory, as ``fold-0`` and so on.
+    The runs of the folds are in the run's directory, as ``fold-0`` and so on.
+
+    Args:
+        experiment: Settings that decide the weights.
+        dataset: Prepared dataset with folds, from ``open_dataset``.
+        scaling: Ray's number of workers, CPUs and GPUs.
+        run_config: Ray's settings of the run, from ``build_run_config``.
+        supervision: How the runs are saved, logged and displayed.
 
     Raises:
-        ConfigError: The dataset has no folds, or the run was begun with other settings.
+        ConfigError: The dataset has no folds, or the run was started with other settings.
     """
     num_folds = dataset.info.config.split.num_folds
     if not num_folds:
@@ -57,13 +64,21 @@ def train_seeds(
     run_config: RunConfig,
     supervision: Supervision,
 ) -> RunDirectory:
-    """Train with several seeds, from the experiment's on, and write the ensemble; what is finished isn't done again.
+    """Train with the experiment's seed and those after it, and write the ensemble; finished runs aren't repeated.
 
-    The seeds' runs lie in the run's directory, as ``seed-0`` and so on; with a larger number, those
-    that are missing are trained.
+    The runs of the seeds are in the run's directory, as ``seed-0`` and so on. A later call with a larger number trains
+    only those that are missing.
+
+    Args:
+        experiment: Settings that decide the weights.
+        dataset: Prepared dataset, from ``open_dataset``.
+        num_seeds: Number of networks, 1 or more.
+        scaling: Ray's number of workers, CPUs and GPUs.
+        run_config: Ray's settings of the run, from ``build_run_config``.
+        supervision: How the runs are saved, logged and displayed.
 
     Raises:
-        ConfigError: The number is below 1, or the run was begun with other settings.
+        ConfigError: The number is below 1, or the run was started with other settings.
     """
     if num_seeds < 1:
         msg = f"num_seeds={num_seeds}: expected 1 or more"
@@ -80,7 +95,7 @@ def train_seeds(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Group:
-    """Runs in the directory of the run that they are members of."""
+    """The runs of an ensemble, in the directory of the whole."""
 
     over: EnsembleOver
     scaling: ScalingConfig

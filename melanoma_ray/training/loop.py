@@ -1,4 +1,4 @@
-"""What every worker does, whoever runs it."""
+"""The training loop of one worker, independent of the backend."""
 
 from __future__ import annotations
 
@@ -27,32 +27,38 @@ from melanoma_ray.training.step import Stepper
 logger = logging.getLogger(__name__)
 
 _STEPS_BETWEEN_QUESTIONS = 10
-"""After so many steps all workers ask whether it is time to save: each question is a barrier."""
+"""Number of steps after which all workers check whether to save; not every step, because each check is a barrier."""
 _NOTED_STEPS = 1000
-"""Of a run, so many go into its curves."""
+"""Number of steps of a run that its curves show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJob:
-    """What a worker must know besides its share of the stream."""
+    """What a worker needs besides its share of the stream."""
 
     experiment: Experiment
     plan: SamplingPlan
     num_train_images: tuple[int, ...]
-    """Of each diagnosis, in the order of the network's outputs."""
+    """Number of images of the train split by diagnosis, in the order of the network's outputs."""
     checkpoint_every_s: float | None = None
-    """Seconds between checkpoints within an epoch; none: only at its end, and when a node is about to go."""
+    """Seconds between saves of progress within an epoch; none: progress is saved only at the end of an epoch and when
+    a node is about to be removed."""
     tracking: TrackingConfig | None = None
-    """Where the curves go; none, as in a trial of a sweep, whose curves are Ray Tune's: nowhere."""
+    """Where curves are written; none: nowhere, as in a trial of a sweep, whose curves Ray Tune has."""
     is_live: bool = False
-    """Show a bar that moves, for a person who looks on; else a line now and then."""
+    """Show a progress bar, for a person at a terminal; otherwise a line twice a minute."""
 
 
 class Worker:
-    """One worker's network and sums; ``train`` is its table of contents."""
+    """One worker's network and sums; ``train`` is the loop."""
 
     def __init__(self, job: TrainingJob, backend: Backend) -> None:
-        """Build the network and go on from the newest checkpoint."""
+        """Build the network, and restore it from the newest progress if there is one.
+
+        Args:
+            job: The training to do.
+            backend: Place where this worker runs.
+        """
         self.job, self.backend = job, backend
         self.started_at = time.perf_counter()
         num_diagnoses = len(job.num_train_images)
@@ -67,7 +73,7 @@ class Worker:
         self.saved_at = time.monotonic()
 
     def train(self) -> list[EpochRecord]:
-        """Train to the end of the plan, or of patience; return the history."""
+        """Train to the end of the plan, or until patience ends training early; return the history."""
         plan, state = self.job.plan, self.state
         for batch in self._batches():
             if plan.is_training(state.batch_index):
@@ -88,7 +94,7 @@ class Worker:
         return state.history
 
     def _batches(self) -> Iterator[DeviceBatch]:
-        """Yield this worker's batches and check that each is the one that the plan says."""
+        """Yield this worker's batches, check that each is the next one of the plan, and measure the waiting time."""
         plan, backend = self.job.plan, self.backend
         parts = self.job.experiment.num_accumulations
         check_batch_size(plan.global_batch_size, backend.num_workers, num_parts=parts)
@@ -120,7 +126,7 @@ class Worker:
         self.tally.add_validation(float(loss), logits.argmax(dim=1).cpu().numpy(), target[known].cpu().numpy())
 
     def _epoch_is_over(self) -> bool:
-        """True after the last validation batch of a pass."""
+        """Return whether the batch before was the last one of a validation pass."""
         plan, batch_index = self.job.plan, self.state.batch_index
         return not plan.is_training(batch_index - 1) and (
             batch_index == plan.num_batches or plan.is_training(batch_index)
@@ -140,14 +146,14 @@ class Worker:
             state.batch_index = plan.num_batches
         if self.backend.rank == 0:
             logger.info(
-                describe(record, len(plan.last_steps)) + ("  |  no better for long: the end" if has_stopped else "")
+                describe(record, len(plan.last_steps)) + ("  |  stopped early: no improvement" if has_stopped else "")
             )
         self._save(metrics=asdict(record))
         if self.backend.rank == 0 and self.job.tracking is not None:
             log_curves(self.job.tracking, self.job.experiment, state.steps, state.history)
 
     def _should_save(self) -> bool:
-        """Ask, together with all workers, whether the time has come or this node is about to go."""
+        """Return whether to save within the epoch: it is time, or a node is leaving. All workers call it together."""
         every, step = self.job.checkpoint_every_s, self.state.step
         if not self.job.plan.is_training(self.state.batch_index - 1) or step % _STEPS_BETWEEN_QUESTIONS:
             return False
@@ -155,7 +161,7 @@ class Worker:
         return bool(sum_over_workers(np.array([float(is_due)]), self.backend)[0]) or self.backend.is_leaving()
 
     def _save(self, metrics: dict[str, float]) -> None:
-        """Hand the figures over, with a checkpoint by worker 0."""
+        """Report metrics, and from worker 0 a progress directory with the sums of all workers."""
         self.state.tally = sum_over_workers(self.tally.sums(), self.backend)
         progress = None
         if self.backend.rank == 0:
@@ -166,7 +172,7 @@ class Worker:
 
 
 def describe(record: EpochRecord, num_epochs: int) -> str:
-    """Return one line for a person."""
+    """Return an epoch's figures as one line."""
     return (
         f"epoch {record.epoch}/{num_epochs}  loss {record.train_loss:.3f}  accuracy {record.train_accuracy:.3f}"
         f"  |  val loss {record.val_loss:.3f}  accuracy {record.val_accuracy:.3f}"
@@ -176,7 +182,7 @@ def describe(record: EpochRecord, num_epochs: int) -> str:
 
 
 def _share_buffers(network: nn.Module, backend: Backend) -> None:
-    """Give all workers worker 0's batch norm statistics, the ones that are saved, before they validate."""
+    """Give all workers the batch norm statistics of worker 0, because those are the ones that are saved."""
     if backend.num_workers > 1:
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, else a line twice a minute."""
+"""The display of a run's progress: a bar on a terminal, otherwise a line twice a minute."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LINE_EVERY_S = 30.0
 
 
 class LiveView:
-    """Epoch, step, loss, share of waiting and last validation figure; rate and time left come with the bar."""
+    """Shows epoch, step, loss, share of waiting, last validation figure, rate and remaining time."""
 
     def __init__(self, plan: SamplingPlan, *, is_bar: bool, is_shown: bool) -> None:
         """Show nothing before the first step.
 
         Args:
-            plan: Of the run.
-            is_bar: Draw a bar on the terminal of the job's driver, wherever this worker is.
-            is_shown: True for one worker of the run.
+            plan: Sampling plan of the run.
+            is_bar: Draw a bar on the terminal of the job's driver, which may be another machine than this worker's.
+            is_shown: Show anything at all; true for one worker of the run.
         """
         self.plan, self.is_bar, self.is_shown = plan, is_bar, is_shown
         self.bar: tqdm_ray.tqdm | None = None
@@ -33,7 +33,7 @@ class LiveView:
         self.first_step: int | None = None
 
     def show(self, state: TrainingState, tally: Tally) -> None:
-        """Tell how far training is, after a step."""
+        """Show the state after a step."""
         if not self.is_shown:
             return
         now = time.monotonic()
@@ -56,13 +56,13 @@ class LiveView:
         self.bar.update(self.plan.global_batch_size)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 def describe_progress(plan: SamplingPlan, state: TrainingState, tally: Tally) -> str:
-    """Return where a run is, in a few words."""
+    """Return the state of a run in a few words."""
     loss_sum, _, num_images = tally.train_sums
     training_s, waiting_s = tally.seconds
     words = [

@@ -12,7 +12,13 @@ from melanoma_ray.model.networks import Classifier
 
 
 def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Return the rate of a step, counted from 0: linear warm-up to the peak, then cosine or constant."""
+    """Return the learning rate of a step: linear warm-up to the peak, then cosine decay or constant.
+
+    Args:
+        step: Number of the step, from 0.
+        num_steps: Number of steps of the whole run.
+        config: Peak, warm-up and schedule.
+    """
     num_warmup = round(config.warmup_fraction * num_steps)
     if step < num_warmup:
         return config.learning_rate * (step + 1) / num_warmup
@@ -23,9 +29,9 @@ def learning_rate(step: int, num_steps: int, config: OptimizerConfig) -> float:
 
 
 def build_optimizer(classifier: Classifier, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Build AdamW over the trainable weights; only matrices and filters decay.
+    """Return AdamW over the trainable weights, with weight decay for matrices and filters only.
 
-    Each group carries ``rate_scale``, its share of the schedule's rate.
+    Each parameter group has ``rate_scale``, the factor of its learning rate.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, scale in layer_scales(classifier, config.layer_decay):
@@ -43,7 +49,7 @@ def build_optimizer(classifier: Classifier, config: OptimizerConfig) -> torch.op
 
 
 def layer_scales(classifier: Classifier, layer_decay: float) -> list[tuple[nn.Parameter, float]]:
-    """Return each parameter and its share of the learning rate: 1 for the last layer, less for earlier ones."""
+    """Return each parameter with the factor of its learning rate: 1 in the last layer, smaller in earlier ones."""
     layers = {f"network.{name}": depth for name, depth in classifier.layers().items()} if layer_decay < 1 else {}
     last = max(layers.values(), default=0)
     return [

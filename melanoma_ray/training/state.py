@@ -1,6 +1,6 @@
-"""What training changes (network, average, optimizer, place in the plan), and how it is saved without a pickle.
+"""The state of a training run (network, moving average, optimizer, place in the plan), saved without a pickle.
 
-Random numbers of dropout need no saving: they are seeded anew at each step from (seed, step, worker).
+The state of dropout's random numbers needn't be saved: they are seeded again at each step from (seed, step, worker).
 """
 
 from __future__ import annotations
@@ -25,34 +25,37 @@ from melanoma_ray.training.schedule import build_optimizer
 
 @dataclass(kw_only=True, slots=True)
 class TrainingState:
-    """Network, average, optimizer and place in the plan."""
+    """Network, moving average, optimizer and place in the plan."""
 
     classifier: Classifier
     average: ModelEmaV3 | None
+    """Moving average of the network's weights; none: the weights themselves are evaluated."""
     optimizer: torch.optim.Optimizer
     batch_index: int = 0
-    """Next batch of the plan."""
+    """Batch index of the next batch."""
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     history: list[EpochRecord] = field(default_factory=list)
+    """One record for each finished epoch."""
     steps: list[StepRecord] = field(default_factory=list)
+    """Records of about a thousand steps of the run, evenly spread."""
     tally: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """Sums of the epoch that has begun, over all workers, as ``Tally.sums`` gives them."""
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network whose figures count."""
+        """The network that is evaluated and kept: the moving average where there is one."""
         return self.classifier if self.average is None else self.average.module
 
     def note_step(self, figures: StepFigures, *, every: int) -> None:
-        """Remember the step just done, if its turn has come."""
+        """Record the step that was just done, if its number is a multiple of ``every``."""
         if self.step % every == 0:
             rate = max(float(group["lr"]) for group in self.optimizer.param_groups)
             loss = figures.loss_sum / figures.num_images
             self.steps.append(StepRecord(step=self.step, loss=loss, learning_rate=rate, ended_at=time.time()))
 
     def save(self, directory: Path) -> None:
-        """Write the progress directory: weights to use, state to go on."""
+        """Write a progress directory: the evaluated weights, and the state from which the run continues."""
         save_file(_contiguous(self.evaluated.state_dict()), directory / WEIGHTS)
         tensors = {f"network.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
@@ -68,7 +71,7 @@ class TrainingState:
         ).write(directory)
 
     def load(self, directory: Path) -> None:
-        """Go on from a progress directory."""
+        """Restore the state from a progress directory."""
         tensors = load_file(directory / TRAINED)
         self.classifier.load_state_dict(_below(tensors, "network."))
         if self.average is not None:
@@ -86,7 +89,7 @@ class TrainingState:
 
 
 def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device) -> TrainingState:
-    """Build network and optimizer; the seed decides the initial weights."""
+    """Return the state at the start of a run; the experiment's seed decides the initial weights."""
     torch.manual_seed(experiment.seed)
     classifier = build_classifier(experiment.model, num_diagnoses).to(device)
     decay = experiment.optimizer.ema_decay
@@ -97,8 +100,8 @@ def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
-    """Return a moment in its parameter's memory format: the fused optimizer walks through both side by side."""
-    if moment.shape != parameter.shape:  # the number of steps
+    """Return a moment in its parameter's memory format, because the fused optimizer runs over both in memory order."""
+    if moment.shape != parameter.shape:  # not a moment but the parameter's number of steps
         return moment
     return torch.empty_like(parameter, requires_grad=False).copy_(moment)
 

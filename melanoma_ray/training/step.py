@@ -1,4 +1,4 @@
-"""One optimizer step: mix, forward, backward, clip, move."""
+"""One optimizer step: mix images, forward, backward, clip gradients, update weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from melanoma_ray.training.state import TrainingState
 
 
 class Stepper:
-    """The network in the form in which it is trained, and how it moves."""
+    """The network wrapped for training, and one optimizer step of it."""
 
     def __init__(
         self, state: TrainingState, experiment: Experiment, num_images: tuple[int, ...], backend: Backend
@@ -32,10 +32,10 @@ class Stepper:
         """Wrap the network for gradient averaging and compilation.
 
         Args:
-            state: Network and optimizer.
-            experiment: How to train.
-            num_images: Of the train split, by diagnosis.
-            backend: Who this worker is.
+            state: State of the run, which each step changes.
+            experiment: Experiment of the run.
+            num_images: Number of images of the train split by diagnosis, in the order of the network's outputs.
+            backend: Backend of this worker.
         """
         self.state, self.experiment, self.rank = state, experiment, backend.rank
         self.device = backend.device
@@ -52,7 +52,14 @@ class Stepper:
         )
 
     def train(self, pixels: Tensor, metadata: Tensor, target: Int[Tensor, " image"], num_steps: int) -> StepFigures:
-        """Do one step of a run of ``num_steps``."""
+        """Do one optimizer step and return this worker's sums.
+
+        Args:
+            pixels: Pixels of this worker's share of the batch, uint8 of shape image × side × side × 3.
+            metadata: Metadata of the same images, from ``encode_metadata``.
+            target: Target of the same images.
+            num_steps: Number of optimizer steps of the whole run.
+        """
         state, config = self.state, self.experiment
         torch.manual_seed(_dropout_seed(config.seed, state.step, self.rank))
         rate = learning_rate(state.step, num_steps, config.optimizer)
@@ -72,7 +79,7 @@ class Stepper:
         num_parts = self.experiment.num_accumulations
         loss_sum = torch.zeros((), device=self.device)
         num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        size = len(target) // num_parts  # check_batch_size has seen to it that nothing is left
+        size = len(target) // num_parts  # without a remainder, which check_batch_size has refused
         chunks = (torch.split(whole, size) for whole in (pixels, metadata, target))
         for part, (some_pixels, some_metadata, some_target) in enumerate(zip(*chunks, strict=True)):
             is_last = part == num_parts - 1
@@ -86,14 +93,18 @@ class Stepper:
         return StepFigures(loss_sum=float(loss_sum), num_correct=int(num_correct), num_images=len(target))
 
     def _clip(self) -> None:
-        """Shorten a gradient that is too long; a CPU doesn't rewrite one that isn't (a GPU would wait to know)."""
+        """Scale the gradient down to the largest norm allowed.
+
+        On a CPU a shorter gradient isn't touched, which saves a pass over memory. On a GPU it is scaled by 1 instead,
+        because the comparison would wait until the GPU has computed the norm.
+        """
         limit, parameters = self.experiment.optimizer.max_gradient_norm, list(self.state.classifier.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.device.type != "cpu" or norm > limit:
             nn.utils.clip_grads_with_norm_(parameters, limit, norm)
 
     def _without_averaging(self) -> nullcontext[None]:
-        """Return a context in which workers keep their gradients to themselves."""
+        """Return a context in which gradients aren't averaged over the workers."""
         if isinstance(self.network, DistributedDataParallel):
             return cast("nullcontext[None]", self.network.no_sync())
         return nullcontext()
@@ -114,10 +125,10 @@ class Stepper:
 
 
 def _distribute(state: TrainingState, backend: Backend) -> nn.Module:
-    """Wrap for gradient averaging where there are several workers.
+    """Return the network, wrapped for gradient averaging if there are several workers.
 
-    Batch norm's statistics stay each worker's own: training doesn't read them, and those that count are worker 0's,
-    which all are given before they validate.
+    Running statistics of batch norm aren't synchronised in training, which doesn't use them. Validation uses those of
+    worker 0, which it gives to all workers before each pass.
     """
     if backend.num_workers == 1:
         return state.classifier
@@ -128,5 +139,5 @@ def _distribute(state: TrainingState, backend: Backend) -> nn.Module:
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Return a seed of its own for each step and worker; primes keep them from meeting."""
+    """Return a seed for each (seed, step, worker), distinct for fewer than 1,000,003 steps and 1,009 workers."""
     return (seed * 1_000_003 + step) * 1_009 + rank

@@ -26,25 +26,28 @@ from melanoma_ray.sources.unlabelled import list_images
 
 _IMAGES_PER_BLOCK = 64
 _MAX_WORKLIST = 500
-"""Rows of the page: the most urgent; all of them stand in predictions.parquet."""
+"""Largest number of rows of the page, the most urgent ones; predictions.parquet has all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriageResult:
-    """What a folder came to."""
+    """The results for a folder."""
 
     predictions: str
+    """Address of predictions.parquet."""
     worklist: str
+    """Address of worklist.html."""
     num_by_decision: dict[Decision, int]
+    """Number of images by decision."""
     num_unreadable: int
     passed_over: dict[str, int]
-    """Files of the folder that aren't read as images, by the reason."""
+    """Number of files of the folder that aren't read as images, by reason."""
     notes: tuple[str, ...]
-    """How well the tables fit the images, where they don't, a sentence each."""
+    """Where the tables don't fit the images, one sentence each."""
 
 
 class _PredictingActor:
-    """Holds one Predictor; reads, decodes and predicts."""
+    """Reads, decodes and predicts images with a predictor that it loads once."""
 
     def __init__(self, checkpoint: str) -> None:
         self.predictor = Predictor.load(checkpoint)
@@ -75,18 +78,18 @@ class _PredictingActor:
 def triage(
     checkpoint: str, images: str, output: str, *, metadata: Sequence[str] = (), use_gpu: bool = False
 ) -> TriageResult:
-    """Predict every image of a folder.
+    """Predict every image of a folder; write predictions.parquet and worklist.html.
 
     Args:
-        checkpoint: A checkpoint directory, a run's directory or a sweep's best.json.
-        images: Folder, local or s3://; every image below it.
-        output: Directory of predictions.parquet and worklist.html.
+        checkpoint: Checkpoint directory, run directory or a sweep's best.json.
+        images: Folder with images, local or s3://; its subfolders are searched too.
+        output: Directory for predictions.parquet and worklist.html.
         metadata: CSV tables with age, sex and site, for a model that uses them.
-        use_gpu: Predict on GPUs.
+        use_gpu: Predict on GPUs instead of CPUs.
 
     Raises:
         CheckpointError: The checkpoint can't be used.
-        DataError: No such folder, no image in it, or no such table.
+        DataError: There is no such folder, no image in it, or no such table.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
@@ -123,7 +126,7 @@ def triage(
 
 
 def _worklist_rows(table: pa.Table, predictor: Predictor) -> list[WorklistRow]:
-    """Return the unreadable images and the most urgent others."""
+    """Return the rows of the page: unreadable images and the most urgent others."""
     diagnoses = predictor.manifest.diagnoses
     rows = sorted(table.to_pylist(), key=_urgency)[:_MAX_WORKLIST]
     return [
@@ -141,5 +144,5 @@ def _worklist_rows(table: pa.Table, predictor: Predictor) -> list[WorklistRow]:
 
 
 def _urgency(row: dict[str, Any]) -> tuple[bool, float]:
-    """Sort unreadable images first, routine ones last, and by probability in between."""
+    """Return the sort key: unreadable images first, routine ones last, and within each by falling probability."""
     return row["decision"] == "routine", -2.0 if row["error"] else -row["melanoma_probability"]

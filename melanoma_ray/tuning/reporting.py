@@ -1,4 +1,4 @@
-"""What a person sees of a sweep while it runs: a name for each trial, and a line when it ends."""
+"""The display of a running sweep: a readable name for each trial, and a line when it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 def name_trial(number: int, settings: Mapping[str, object]) -> str:
-    """Return a name that tells a trial from its neighbours: its number, and the settings that decide most.
+    """Return the name of a trial: its number, and the settings that matter most.
+
+    Args:
+        number: Number of the trial, from 1.
+        settings: Settings of the trial, by their dotted names.
 
     >>> name_trial(3, {"optimizer.learning_rate": 0.00064664, "loss.class_weighting": "effective"})
     '03-lr-0.00065-weighting-effective'
@@ -31,7 +35,7 @@ def name_trial(number: int, settings: Mapping[str, object]) -> str:
 
 
 def trial_namer() -> Callable[[Trial], str]:
-    """Return what Ray Tune asks for a trial's name: the numbers count the trials as they are proposed."""
+    """Return the function from which Ray Tune gets trials' names; it numbers them in the order of the proposals."""
     numbers = itertools.count(1)
     known: dict[str, str] = {}
 
@@ -44,7 +48,7 @@ def trial_namer() -> Callable[[Trial], str]:
 
 
 def directory_of(trial: Trial) -> str:
-    """Return the name of a trial's directory: its own id keeps it from an earlier attempt's of the same name."""
+    """Return the name of a trial's directory; the id makes it differ from that of an earlier attempt."""
     return f"{trial}-{trial.trial_id}"
 
 
@@ -61,12 +65,17 @@ class TrialLines(tune.Callback):
     """Logs a line for each trial that ends; Ray Tune's own tables are wider than a console."""
 
     def __init__(self, num_trials: int, num_epochs: int) -> None:
-        """Know how many trials there will be, and the epochs of one that isn't stopped."""
+        """Count from zero.
+
+        Args:
+            num_trials: Number of trials of the sweep.
+            num_epochs: Number of epochs of a trial that isn't stopped early.
+        """
         self._num_trials, self._num_epochs = num_trials, num_epochs
         self._num_ended, self._began_at, self._best = 0, time.monotonic(), 0.0
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
-        """Tell how good the trial was."""
+        """Log the trial's best figure."""
         epochs = int(trial.last_result.get("epoch", 0))
         value = float(trial.metric_analysis.get(BEST_METRIC, {}).get("max", 0.0))
         self._best = max(self._best, value)
@@ -74,7 +83,7 @@ class TrialLines(tune.Callback):
         self._tell(trial, f"balanced accuracy {value:.3f} after {_plural(epochs, 'epoch')}{stopped}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
-        """Tell that the trial failed; its error stands in sweep.html."""
+        """Log that the trial failed; sweep.html has the error."""
         self._tell(trial, "failed")
 
     def _tell(self, trial: Trial, what: str) -> None:

@@ -1,8 +1,8 @@
-"""The search space around an experiment: one table, from which both the ranges and the first trial come.
+"""The search space around an experiment, as one table of dimensions.
 
-What a setting may be is read from the setting itself (its ``Range``, or the words of its ``Literal``), so the space
-can't offer what the experiment would refuse; and each dimension is stretched to the experiment's own value, so the
-first trial is the experiment itself.
+The allowed values of a setting are read from the setting itself (its ``Range`` or its ``Literal``), so the space can't
+have values that the experiment would refuse. Each dimension is extended to include the experiment's own value, so that
+the first trial can be the experiment itself.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from melanoma_ray.settings import field_annotation, get_setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dimension:
-    """One setting and where it is searched."""
+    """One setting and the values that are searched."""
 
     name: str
     """Dotted name of the setting."""
     uniform: tuple[float, float] | None = None
-    """Lowest and highest number, all in between equally likely."""
+    """Smallest and largest value of a uniform distribution."""
     log_factors: tuple[float, float] | None = None
-    """The experiment's own value times these two, all magnitudes in between equally likely."""
+    """Factors of the experiment's own value that give the ends of a log-uniform distribution."""
     choices: tuple[float, ...] = ()
-    """Numbers to choose from; a setting of words needs none, since it knows its words."""
+    """Numbers to choose from; a ``Literal`` setting needs none, since all of its words are searched."""
     short: str = ""
-    """Its word in the names of trials; empty: it isn't among them."""
+    """Short name of the setting in the names of trials; empty: it isn't in them."""
 
     def domain(self, experiment: Experiment) -> Domain:
-        """Return Ray Tune's domain of it around an experiment.
+        """Return Ray Tune's domain of this dimension around an experiment.
 
         Raises:
-            ConfigError: An end of the dimension is out of the setting's own range.
+            ConfigError: A value of the dimension is out of the setting's range.
         """
         own, annotation = get_setting(experiment, self.name), field_annotation(self.name)
         if get_origin(annotation) is Literal:
@@ -67,15 +67,15 @@ SPACE = (
     Dimension(name="loss.label_smoothing", uniform=(0.0, 0.15)),
     Dimension(name="model.dropout", uniform=(0.0, 0.4)),
 )
-"""The learning rate decides most, over a factor of thirty; then how rare diagnoses are weighted and how much the
-network is held back."""
+"""The learning rate matters most, so it is searched over a factor of thirty; next matter the weights of rare diagnoses
+and regularisation."""
 
 
 def build_space(experiment: Experiment) -> dict[str, Domain]:
-    """Return what is searched, by the dotted names of the settings."""
+    """Return the domains around an experiment, by the dotted names of the settings."""
     return {dimension.name: dimension.domain(experiment) for dimension in SPACE}
 
 
 def own_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the experiment's own point in the space, tried first: a sweep must beat what it began from."""
+    """Return the experiment's own values in the space, which are tried first, as the result that a sweep must beat."""
     return {dimension.name: get_setting(experiment, dimension.name) for dimension in SPACE}

@@ -1,7 +1,7 @@
-"""One trial: a whole training run through the function that training itself uses.
+"""One trial: a whole training run, by the same loop as training itself.
 
-Without workers it runs in the trial's own process, which starts in two seconds; with workers it
-builds a trainer of Ray Train, which starts in half a minute and can use several GPUs.
+Without workers it runs in the trial's own process, which starts in two seconds. With workers it runs in a worker group
+of Ray Train, which starts in half a minute and can use several GPUs.
 """
 
 from __future__ import annotations
@@ -30,22 +30,27 @@ from melanoma_ray.training.trainer import build_job, build_run_config, fit
 
 
 class TrialBackend:
-    """A trial's own process as a place to train."""
+    """The backend of a trial that trains in its own process."""
 
     def __init__(self, job: TrainingJob, images: ImageSource) -> None:
-        """Run alone, on a GPU if the trial was given one."""
+        """Be the only worker, on a GPU if the trial has one.
+
+        Args:
+            job: The training to do.
+            images: Images of the train and validation splits.
+        """
         self.rank, self.num_workers = 0, 1
         self.device = torch.device(assigned_device())
         self._job, self._images = job, images
 
     def batches(self, batch_size: int, start_batch: int) -> Iterator[Batch]:
-        """Execute the plan from a batch on."""
+        """Yield the batches of the plan from one on."""
         job = self._job
         stream = build_stream(job.plan, self._images, job.experiment, start_batch=start_batch, num_workers=1)
         yield from stream.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES)
 
     def latest(self) -> Path | None:
-        """Return the trial's newest progress, after an interruption."""
+        """Return the trial's newest progress; none: the trial is at its start."""
         checkpoint = tune.get_checkpoint()
         return Path(checkpoint.to_directory()) if checkpoint else None
 
@@ -58,12 +63,17 @@ class TrialBackend:
             shutil.rmtree(progress or "", ignore_errors=True)
 
     def is_leaving(self) -> bool:
-        """Never: a trial whose node goes is started again by Tune."""
+        """Return False: a trial whose node is removed is restarted by Ray Tune."""
         return False
 
 
 def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
-    """Return the experiment of a trial."""
+    """Return an experiment with a trial's settings.
+
+    Args:
+        experiment: Experiment that the sweep started from.
+        settings: Settings of the trial, by their dotted names.
+    """
     for name, value in settings.items():
         experiment = with_setting(experiment, name, value)
     return experiment
@@ -77,7 +87,15 @@ def run_alone(
     images: ImageSource,
     num_threads: int,
 ) -> None:
-    """Train in this process."""
+    """Train a trial in this process.
+
+    Args:
+        settings: Settings of the trial, by their dotted names.
+        experiment: Experiment that the sweep started from.
+        dataset: Prepared dataset.
+        images: Images of the train and validation splits.
+        num_threads: Number of threads of the network's kernels.
+    """
     prepare_process(num_threads)
     job = build_job(apply_settings(experiment, settings), dataset)
     Worker(job, TrialBackend(job, images)).train()
@@ -86,7 +104,15 @@ def run_alone(
 def run_with_workers(
     settings: dict[str, Any], *, experiment: Experiment, dataset: PreparedDataset, scaling: ScalingConfig, runs: str
 ) -> None:
-    """Train with a worker group of its own."""
+    """Train a trial with a worker group of its own.
+
+    Args:
+        settings: Settings of the trial, by their dotted names.
+        experiment: Experiment that the sweep started from.
+        dataset: Prepared dataset.
+        scaling: Ray's number of workers, CPUs and GPUs.
+        runs: Directory for the trials' runs.
+    """
     name = tune.get_context().get_trial_id()
     run_config = build_run_config(runs, name, max_failures=1, callbacks=[TuneReportCallback()])
     trial = apply_settings(experiment, settings)
@@ -95,5 +121,5 @@ def run_with_workers(
 
 
 def threads_per_trial(num_concurrent: int) -> int:
-    """Return the threads of a trial's network, so that concurrent trials share a machine's cores."""
+    """Return the number of threads of a trial's network with which concurrent trials share a machine's cores."""
     return max(1, usable_cpus() // max(1, num_concurrent))

@@ -22,5 +22,5 @@ def test_an_explanation_is_strongest_at_one_and_changes_with_the_diagnosis(tmp_p
     assert all(strength.min() >= 0 and strength.max() <= 1 for strength in maps)
     assert any(not np.array_equal(maps[0], other) for other in maps[1:])
     assert explain(predictor, image, "melanoma").shape == image.shape
-    with pytest.raises(ConfigError, match="this model knows actinic keratosis"):
+    with pytest.raises(ConfigError, match="expected one of actinic keratosis"):
         explain(predictor, image, "wart")
