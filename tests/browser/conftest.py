@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
 
@@ -25,7 +29,7 @@ _ARGUMENTS = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
+def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
@@ -37,7 +41,7 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture(scope="module")
-def url(browser: playwright.Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Asks for the browser first: without one there is no need for a service.
 
     For one module only: a replica holds a CPU, and the tests after it need both.
