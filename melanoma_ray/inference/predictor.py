@@ -197,8 +197,8 @@ class Predictor:
 
         Args:
             checkpoint: Checkpoint directory, run directory or a sweep's best.json.
-            device: Device to score on, such as ``cpu`` or ``cuda``; by default the one that Ray assigned, or in a script
-                of its own a GPU if there is one.
+            device: Device to score on, such as ``cpu`` or ``cuda``; by default the one that Ray assigned,
+                or in a script of its own a GPU if there is one.
             member: Number, from 0, of the only network of an ensemble to use; by default all are used.
 
         Raises:

@@ -16,12 +16,10 @@ import optuna
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.failures import find_cause
-from melanoma_ray.cluster.resources import LOADING_CPUS, total_cpus, total_gpus
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.cluster.workarounds import checkpoint_uri
 from melanoma_ray.config import Experiment
@@ -36,6 +34,7 @@ from melanoma_ray.runs.lock import hold
 from melanoma_ray.settings import to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.training.trainer import worker_request
+from melanoma_ray.tuning.concurrency import DRIVER_CPUS, RoomLimiter, num_that_fit, takes_of_trial
 from melanoma_ray.tuning.reporting import TrialLines, directory_of, name_in_directory, trial_namer
 from melanoma_ray.tuning.space import build_space, own_values
 from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
@@ -44,8 +43,6 @@ _RUNS = "runs"
 """Directory of the trials' runs, where they have workers of their own."""
 _GRACE_EPOCHS = 1
 _REDUCTION_FACTOR = 2
-_DRIVER_CPUS = 0.1
-"""Of a trial whose workers do the work: it only waits for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +104,8 @@ def _search(
 def _build_tuner(
     experiment: Experiment, dataset: PreparedDataset, uri: str, num_trials: int, scaling: ScalingConfig | None
 ) -> tune.Tuner:
-    num_concurrent = max(1, min(num_trials, _room(scaling)))
+    takes = takes_of_trial(scaling)
+    num_concurrent = min(num_trials, num_that_fit(takes))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     searcher = OptunaSearch(
         sampler=optuna.samplers.TPESampler(seed=experiment.seed), points_to_evaluate=[own_values(experiment)]
@@ -126,7 +124,7 @@ def _build_tuner(
             metric=BEST_METRIC,
             mode="max",
             num_samples=num_trials,
-            search_alg=ConcurrencyLimiter(searcher, max_concurrent=num_concurrent),
+            search_alg=RoomLimiter(searcher, takes),
             scheduler=scheduler,
             trial_name_creator=trial_namer(),
             trial_dirname_creator=directory_of,
@@ -149,22 +147,9 @@ def _request(scaling: ScalingConfig | None) -> Request:
     """Return what a trial asks of the cluster, at the least."""
     if _has_workers(scaling):
         return replace(worker_request(scaling), what="a trial")
-    return Request(what="a trial", resources=_alone(scaling), advice="without --use-gpu a trial asks for a CPU alone")
-
-
-def _alone(scaling: ScalingConfig | None) -> dict[str, float]:
-    """Return what a trial takes that trains in its own process."""
-    return {"CPU": 1.0} | ({"GPU": 1.0} if scaling and scaling.use_gpu else {})
-
-
-def _room(scaling: ScalingConfig | None) -> int:
-    """Return how many trials fit beside each other and still leave CPUs to load images with."""
-    takes = _alone(scaling)
-    if _has_workers(scaling):
-        takes = dict(scaling.total_resources)
-        takes["CPU"] = takes.get("CPU", 1.0) + _DRIVER_CPUS
-    room = total_cpus() / (takes["CPU"] + LOADING_CPUS)
-    return int(min(room, total_gpus() / takes["GPU"]) if takes.get("GPU") else room)
+    return Request(
+        what="a trial", resources=takes_of_trial(scaling), advice="without --use-gpu a trial asks for a CPU alone"
+    )
 
 
 def _build_trainable(
@@ -178,9 +163,9 @@ def _build_trainable(
             images=open_images(dataset),
             num_threads=threads_per_trial(num_concurrent),
         )
-        return tune.with_resources(trial, _alone(scaling))
+        return tune.with_resources(trial, takes_of_trial(scaling))
     trial = partial(run_with_workers, experiment=experiment, dataset=dataset, scaling=scaling, runs=runs)
-    return tune.with_resources(trial, {"CPU": _DRIVER_CPUS})
+    return tune.with_resources(trial, {"CPU": DRIVER_CPUS})
 
 
 def _describe(result: tune.Result, uri: str, num_epochs: int) -> SweepTrial:

@@ -205,8 +205,8 @@ def training_nodes(cluster: Cluster) -> set[str]:
 
 @pytest.mark.slow
 def test_a_training_that_fits_no_node_says_so_in_one_line_and_ends_when_its_patience_does(
-    cluster, two_nodes, prepared, storage
-):
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path
+) -> None:
     driver = Driver(cluster, prepared, storage, "huge", "--cpus-per-worker", "64", "--wait-minutes", "1.5")
     assert driver.process.wait(RUN_TIMEOUT_S) == 1
     told = driver.log.read_text()
@@ -219,7 +219,9 @@ def test_a_training_that_fits_no_node_says_so_in_one_line_and_ends_when_its_pati
 
 
 @pytest.mark.slow
-def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(cluster, two_nodes, prepared, storage, tmp_path):
+def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(
+    cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path, tmp_path: Path
+) -> None:
     """And Ctrl-C ends it while it waits."""
     driver = Driver(cluster, prepared, storage, "holding", "--cpus-per-worker", "1", "--num-epochs", "1")
     checkpoint, images = build_checkpoint(str(tmp_path / "checkpoint")), str(tmp_path / "images")

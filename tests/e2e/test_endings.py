@@ -40,6 +40,7 @@ class Job:
                 command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
         self.started: list[psutil.Process] = []
+        self.num_printed_before = 0
 
     @property
     def printed(self) -> str:
@@ -54,6 +55,7 @@ class Job:
 
     def signal_group(self, number: int) -> None:
         """Send a signal to the whole group, as a terminal does with Ctrl-C."""
+        self.num_printed_before = len(self.printed)
         self.started = psutil.Process(self.process.pid).children(recursive=True)
         os.killpg(self.process.pid, number)
 
@@ -78,10 +80,10 @@ def running(log: Path, *arguments: str) -> Iterator[Job]:
 
 def assert_ended_in_one_line(job: Job, code: int) -> None:
     assert job.end() == code
-    *_, last = job.printed.strip().splitlines()
-    assert last == "interrupted; the same command goes on"
+    printed = job.printed[job.num_printed_before :]
+    assert printed.strip().splitlines()[-1] == "interrupted; the same command goes on"
     for dump in ("Traceback", "SIGTERM received", "KeyboardInterrupt", "*** "):
-        assert dump not in job.printed, job.printed[-4000:]
+        assert dump not in printed
 
 
 def begin_training(prepared: str, tmp_path: Path, *options: str) -> list[str]:
@@ -138,3 +140,63 @@ def test_a_second_ctrl_c_ends_a_job_at_once(prepared: str, tmp_path: Path) -> No
         job.signal_group(signal.SIGINT)
         os.kill(job.process.pid, signal.SIGINT)
         assert job.process.wait(3) == 130
+
+
+def last_line_of(*arguments: str) -> str:
+    """Return the last line of a job that must fail without a traceback."""
+    job = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=BEGIN_WITHIN_S,
+        check=False,
+    )
+    assert job.returncode == 1, job.stderr
+    assert "Traceback" not in job.stderr
+    return job.stderr.strip().splitlines()[-1]
+
+
+def test_a_file_where_a_folder_is_meant_is_refused_before_ray_starts(
+    prepared: str, collection: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    run = ["--data", prepared, "--storage", str(file), "--name", "run"]
+    for command in (
+        ["jobs.prepare", "--images", collection, "--output", str(file)],
+        ["jobs.train", "baseline", *SMALL, *run],
+        ["jobs.tune", "baseline", *SMALL, *run],
+    ):
+        line = last_line_of(*command)
+        assert line.startswith(f"error: {file}")
+        assert line.endswith("a file stands where a folder is meant; give another path")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 KiB, which only root may mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may mount nothing")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_ends_a_preparation_and_a_training_in_one_line(
+    prepared: str, collection: str, small_disk: Path
+) -> None:
+    """Workers write the shards and the progress: what they meet is told, not that they failed."""
+    full = "No space left on device; free some space, or give a directory on another disk"
+    line = last_line_of("jobs.prepare", "--images", collection, "--output", str(small_disk / "out"))
+    assert line.startswith("error: ")
+    assert line.endswith(full)
+    run = ["--data", prepared, "--storage", str(small_disk), "--name", "run", "--num-epochs", "1"]
+    line = last_line_of("jobs.train", "baseline", *SMALL, *run, "--max-failures", "0")
+    assert line.startswith("error: ")
+    assert line.endswith(full)

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ with hold(sys.argv[1]):
 """
 
 
-def leave_lock(uri: str, **changes: object) -> Holder:
+def leave_lock(uri: str, **changes: Any) -> Holder:
     """Leave this process's own lock behind, with some of its fields changed."""
     with hold(uri):
         mine = read_holder(uri)
