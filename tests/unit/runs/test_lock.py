@@ -30,7 +30,7 @@ with hold(sys.argv[1]):
 """
 
 
-def leave_lock(uri: str, **changes: Any) -> Holder:
+def leave_lock(uri: str, **changes: Any) -> Holder:  # noqa: ANN401 - fields of several types
     """Leave this process's own lock behind, with some of its fields changed."""
     with hold(uri):
         mine = read_holder(uri)
