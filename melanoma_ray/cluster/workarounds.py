@@ -46,6 +46,7 @@ _FORWARDED = "ray_print_logs"
 """Under this name Ray keeps what prints the workers' output."""
 _PROGRESS = re.compile(r"epoch \d+/\d+ ")
 """Lines of our own workers (``training.progress``, ``training.loop``) that need no process in front of them."""
+_START_TIMEOUT_S = 7 * 24 * 3600
 _STATE_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
 """Variable that Ray's state API asks before any other for its cluster."""
 
@@ -95,6 +96,24 @@ def checkpoint_uri(run_uri: str, checkpoint: ray.train.Checkpoint) -> str:
     On s3:// it is ``bucket/key``, which is a file below the working directory to whoever reads it.
     """
     return storage.join(run_uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1])
+
+
+@contextmanager
+def patient_start(*, is_elastic: bool) -> Iterator[None]:
+    """Have Ray Train wait for the workers' places as long as it takes; ``waiting.py`` says so, and ends it.
+
+    By itself it gives up after a minute, writes a traceback and asks anew, without an end. A group of a fixed size
+    gains nothing by that; an elastic one does, since it may ask for fewer workers the next time.
+    """
+    name = train_constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
+    is_set = is_elastic or name in os.environ
+    if not is_set:
+        os.environ[name] = str(_START_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        if not is_set:
+            del os.environ[name]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.failures import find_cause
 from melanoma_ray.cluster.process import WORKER_ENVIRONMENT, prepare_process
 from melanoma_ray.cluster.waiting import Request, wait_for
-from melanoma_ray.cluster.workarounds import known_cluster
+from melanoma_ray.cluster.workarounds import known_cluster, patient_start
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.loading.sampling_plan import check_batch_size
@@ -156,7 +156,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
-        with known_cluster():
+        with known_cluster(), patient_start(is_elastic=scaling.min_workers != scaling.max_workers):
             trainer.fit()
     except TrainingFailedError as error:
         cause = find_cause(error)

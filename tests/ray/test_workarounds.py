@@ -21,7 +21,11 @@ from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
-from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.constants import (
+    DEFAULT_WORKER_GROUP_START_TIMEOUT_S,
+    WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
+    get_env_vars_to_propagate,
+)
 from ray.train.v2._internal.execution import context as reporting
 from ray.train.v2._internal.execution.controller.placement_group_cleaner import is_actor_alive
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -32,6 +36,7 @@ from melanoma_ray.cluster.workarounds import (
     checkpoint_uri,
     dataset_of_blocks,
     known_cluster,
+    patient_start,
     quiet_ray,
     read_result,
 )
@@ -217,6 +222,16 @@ def test_a_worker_looks_for_the_address_of_its_own_ray() -> None:
     error = ray.get(ask_state_api.remote(actor_id, None))
     needed("known_cluster", is_needed="Found multiple active Ray instances" in error)
     assert ray.get(ask_state_api.remote(actor_id, address)) == ""
+
+
+def test_a_group_of_a_fixed_size_waits_for_its_places_as_long_as_it_takes() -> None:
+    needed("patient_start", is_needed=DEFAULT_WORKER_GROUP_START_TIMEOUT_S < 3600)
+    name = WORKER_GROUP_START_TIMEOUT_S_ENV_VAR
+    with patient_start(is_elastic=False):
+        assert float(get_env_vars_to_propagate()[name]) > 3600
+    with patient_start(is_elastic=True):
+        assert name not in get_env_vars_to_propagate()
+    assert name not in os.environ
 
 
 @ray.remote(num_cpus=0)
