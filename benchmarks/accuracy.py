@@ -1,7 +1,7 @@
 """Accuracy of the recipes, each with its commands: make accuracy DATA=DIR WORK=DIR writes docs/results.md.
 
-Every command goes on where it was ended, so this may be run again and again; the page tells what is
-finished, and nothing in it is typed in by hand.
+Every command continues where it was interrupted, so this can be run again and again. The page has what is finished,
+and nothing in it is written by hand.
 """
 
 from __future__ import annotations
@@ -35,23 +35,26 @@ _SQUASHED = "--image.aspect squash"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One line of the page: how the data is prepared, what is trained, and on what it is scored."""
+    """One line of the page: how the data is prepared, what is trained, and which images are scored."""
 
     title: str
     prepare: str
+    """Arguments of jobs.prepare, with DATA for the folder of the images."""
     train: str
+    """Arguments of jobs.train."""
     num_seeds: int = 1
+    """Number of runs, which differ by their seed."""
     split: str
-    """val, test or folds."""
+    """Images to score: val, test or folds."""
 
     @property
     def name(self) -> str:
-        """Return a name for directories."""
+        """Return the title as a name for directories."""
         return self.title.lower().replace(" ", "-").replace(",", "").replace(":", "")
 
     @property
     def members(self) -> list[str]:
-        """Return the runs that are scored one by one: one a seed, which lie in the run's directory if they are many."""
+        """Return the names of the runs that are scored one by one: one for each seed, inside the run if several."""
         return [self.name] if self.num_seeds == 1 else [f"{self.name}/seed-{seed}" for seed in range(self.num_seeds)]
 
 
@@ -77,7 +80,7 @@ RESULTS = (
 
 
 def main() -> None:
-    """Run what isn't finished, as far as the time goes, and write the page."""
+    """Run the commands that aren't finished, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="folder with isic9/Train and ham10000/")
     parser.add_argument("--work", required=True, help="folder for prepared data and runs")
@@ -94,7 +97,7 @@ def main() -> None:
 
 
 def commands(result: Result, data: str, work: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each command and the file that is there when it is finished."""
+    """Yield each command with the file that exists when it is finished."""
     prepared, runs = work / f"{result.name}-data", work / "runs"
     prepare = result.prepare.replace("DATA", data)
     yield f"python -m jobs.prepare {prepare} --output {prepared}", prepared / "dataset.json"
@@ -108,7 +111,7 @@ def commands(result: Result, data: str, work: Path) -> Iterator[tuple[str, Path]
 
 
 def run(command: str, done: Path) -> None:
-    """Run one command and note how long it took; a training that went on has its last stretch noted."""
+    """Run one command and write down how long it took; for a training that was continued, only its last part."""
     print(f"\n$ {command}", flush=True)
     started = time.time()
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
@@ -153,12 +156,12 @@ def render(data: str, work: Path) -> str:
 
 
 def _describe_contradictions(prepared: Path, reports: list[Path]) -> list[str]:
-    """Tell how an image fares whose picture stands under another diagnosis, too, if there are any."""
+    """Return the sentence on images whose picture is also labelled with another diagnosis; empty if there are none."""
     index = open_dataset(str(prepared)).index
     train = index[index["split"] == "train"]
     of_picture = index.groupby("content_sha256")["diagnosis"].nunique()
     scored = pd.concat([pd.read_parquet(directory / "predictions.parquet") for directory in reports])
-    names = [column for column in scored if column.startswith("probability_")]
+    names = [column for column in map(str, scored) if column.startswith("probability_")]
     answered = scored[names].idxmax(axis=1)
     is_right = answered == scored["diagnosis"].map(column_name)
     is_contradicted = scored["content_sha256"].map(of_picture) > 1
@@ -175,7 +178,7 @@ def _describe_contradictions(prepared: Path, reports: list[Path]) -> list[str]:
 
 
 def _describe_recall(reports: list[Path]) -> list[str]:
-    """Return a table of what is recognised, and what it is taken for."""
+    """Return a table of the share of each diagnosis that is recognised, and of its most frequent confusion."""
     found = [json.loads((directory / "report.json").read_text()) for directory in reports]
     diagnoses, figures = found[0]["model"]["diagnoses"], found[0]["figures"]
     confusion = np.array([report["figures"]["confusion"] for report in found]).sum(axis=0)

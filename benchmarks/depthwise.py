@@ -1,8 +1,8 @@
-"""What two settings of training on a CPU bring: python -m benchmarks.depthwise; nothing else may run.
+"""The gain of two measures for training on a CPU: python -m benchmarks.depthwise, with nothing else running.
 
-Our gradients of depthwise convolutions beside oneDNN's own, and memory that is kept beside memory that is
-mapped anew at each step. Steps of batches of random pixels, forward, backward and AdamW; by turns, each in a
-process of its own.
+Compared are our gradients of depthwise convolutions with oneDNN's own, and memory that is kept with memory that is
+mapped again at each step. A step is forward, backward and AdamW over a batch of random pixels. The variants alternate,
+each in a process of its own.
 """
 
 from __future__ import annotations
@@ -45,20 +45,26 @@ def main() -> None:
             row = [
                 f"{model.network}, {model.image_side} px",
                 "ours" if ours else "oneDNN's",
-                "kept" if kept else "mapped anew",
+                "kept" if kept else "mapped again",
                 f"{median(found):.1f}",
                 f"{ratio:.2f}",
             ]
             rows.append(row)
     print_table(
         f"Images/s in bf16, batches of {_BATCH}, {os.cpu_count()} cores",
-        ["network", "depthwise gradients", "memory", "images/s", "÷ torch as it is"],
+        ["network", "depthwise gradients", "memory", "images/s", "÷ plain torch"],
         rows,
     )
 
 
 def measure(model: ModelConfig, ours: bool, kept: bool) -> float:  # noqa: FBT001
-    """Return images/s of the median step."""
+    """Return images/s of the median step.
+
+    Args:
+        model: Network to train.
+        ours: Use our gradients of depthwise convolutions.
+        kept: Keep freed memory.
+    """
     torch.set_num_threads(os.cpu_count() or 1)
     torch.set_flush_denormal(True)
     if kept:
@@ -77,7 +83,7 @@ def measure(model: ModelConfig, ours: bool, kept: bool) -> float:  # noqa: FBT00
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16):
             loss = nn.functional.cross_entropy(classifier(pixels), target)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         seconds.append(time.perf_counter() - started)
     return _BATCH / median(seconds[2:])

@@ -1,11 +1,11 @@
-"""Proof that a change of the code's shape changes no result: digests to compare before and after it.
+"""Digests of results, to show that a refactoring changes none: run it before and after, and compare the lines.
 
 python -m benchmarks.digests --images DIR... [--metadata CSV...] --predicted DIR --work DIR [--earlier DIR]
 
 Prepares the images, trains ``baseline`` and ``lite0`` for 30 steps in fp32 and predicts with both, through the
 commands that a user would run, and prints a SHA-256 of each result. ``--earlier`` is the ``--work`` of another
-version's run: its checkpoint predicts the same images again, and its prepared dataset is evaluated, so that equal
-lines also say that what was written before is still read.
+version's run: its checkpoints predict the same images again, and its prepared dataset is evaluated, so that equal
+lines also show that earlier files can still be read.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _job(verb: str, *arguments: object) -> None:
 
 
 def _digest_index(data: Path) -> str:
-    """Return a digest over the index's values, whatever its columns are called and wherever an image lies."""
+    """Return a digest over the index's values, without the names of its columns and the places of the crops."""
     info = json.loads((data / "dataset.json").read_text())
     index = pd.read_parquet(data / info["index"]).sort_values("path")
     index = index.drop(columns=["shard", "chunk", "row"], errors="ignore")
@@ -77,7 +77,7 @@ def _digest_index(data: Path) -> str:
 
 
 def _digest_shards(data: Path) -> str:
-    """Return a digest over the stored pixels, by the names of their files."""
+    """Return a digest over the names of the shards and their crops."""
     digest = hashlib.sha256()
     for file in sorted(data.glob("pixels-*/*.arrow")):
         digest.update(file.name.encode())

@@ -1,4 +1,4 @@
-"""Random reads of stored crops from Parquet, Arrow and Lance: what the prepared format rests on.
+"""Random reads of crops from Parquet, Arrow and Lance files, as the reason for the format of shards.
 
 pip install pylance && python -m benchmarks.formats
 """

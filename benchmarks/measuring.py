@@ -1,4 +1,4 @@
-"""What benchmarks share: peak memory of a process tree, medians, and the table they print."""
+"""What the benchmarks share: peak memory of a process tree, medians, test images, and the printed table."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _NUM_DRAWN = 24
 
 @dataclass
 class Memory:
-    """Peak of a process and all below it."""
+    """Peak memory of a process and all of its descendants."""
 
     peak_gib: float = 0.0
-    """Proportional set size, so that memory shared by processes counts once, GiB."""
+    """Largest sum of proportional set sizes, GiB, in which memory that processes share counts once."""
 
 
 @contextmanager
 def watch_memory() -> Iterator[Memory]:
-    """Sample this process's tree twice a second while the block runs."""
+    """Measure the memory of this process and its descendants twice a second while the block runs."""
     memory, is_over = Memory(), threading.Event()
 
     def sample() -> None:
@@ -57,7 +57,7 @@ def watch_memory() -> Iterator[Memory]:
 
 
 def connect() -> None:
-    """Start Ray on this machine, and let it speak of errors alone."""
+    """Start Ray on this machine, and let it log only errors."""
     ray.init(address="local", logging_level="error", log_to_driver=False)
     DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.train"):
@@ -65,14 +65,15 @@ def connect() -> None:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle one."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def write_lesions(folder: Path, *, num_images: int, width: int, height: int) -> Path:
-    """Write JPEG files of drawn lesions into folders by diagnosis, no two alike; drawn large ones are enlarged.
+    """Write distinct JPEG files of drawn lesions into folders by diagnosis, and return the folder.
 
-    Noise as a camera's is added, since a smooth drawing would decode faster than a photograph.
+    A few lesions are drawn and enlarged to the size. Noise like that of a camera is added, because a smooth drawing
+    would be decoded faster than a photograph.
     """
     drawn = [
         draw_lesion(diagnosis=DIAGNOSES[i % len(DIAGNOSES)], lesion_seed=i, view_seed=i) for i in range(_NUM_DRAWN)
@@ -91,7 +92,7 @@ def write_lesions(folder: Path, *, num_images: int, width: int, height: int) -> 
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for a terminal and for Markdown alike."""
+    """Print a Markdown table, aligned so that it is also readable in a terminal."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     print(f"\n{title}\n")
     for row in [columns, ["-" * width for width in widths], *rows]:

@@ -1,7 +1,7 @@
-"""The near-duplicate search on 400,000 hashes, and its recall on planted copies: make bench-data.
+"""The near-duplicate search on 400,000 hashes, and its recall on planted near-duplicates: make bench-data.
 
-Hashes are made from drawn lesions' (synthetic) by inverting a share of their bits, so that they cluster as real
-ones do; recall is measured on the images of --images, or on drawn lesions.
+The hashes are those of drawn (synthetic) lesions with a share of their bits inverted, so that they cluster as real
+ones do. Recall is measured on the images of --images, or on drawn lesions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ COPIES: dict[str, Callable[[Picture], Picture]] = {
 
 
 def _compress(pixels: Picture, quality: int) -> Picture:
-    return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
 def _crop(pixels: Picture, share: float) -> Picture:
@@ -56,17 +57,17 @@ def main() -> None:
 
 
 def load_pictures(folders: list[Path]) -> list[Picture]:
-    """Return up to a thousand pictures, RGB."""
+    """Return the images of up to a thousand files, RGB; drawn lesions if there are no files."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     if not paths:
         names = [DIAGNOSES[seed % len(DIAGNOSES)] for seed in range(_NUM_IMAGES // 4)]
         return [draw_lesion(diagnosis=name, lesion_seed=seed, view_seed=seed) for seed, name in enumerate(names)]
     chosen = np.random.default_rng(0).permutation(len(paths))[:_NUM_IMAGES]
-    return [cv2.cvtColor(cv2.imread(str(paths[i])), cv2.COLOR_BGR2RGB) for i in chosen]
+    return [cv2.cvtColor(np.asarray(cv2.imread(str(paths[i]))), cv2.COLOR_BGR2RGB) for i in chosen]
 
 
 def measure_search() -> None:
-    """Time the search for candidates among many hashes and find the planted ones."""
+    """Print the time of the search for candidates among many hashes, and the share of planted ones that it finds."""
     random = np.random.default_rng(0)
     drawn = [draw_lesion(diagnosis=DIAGNOSES[i % 9], lesion_seed=i, view_seed=i) for i in range(300)]
     base = np.frombuffer(b"".join(map(perceptual_hash, drawn)), np.uint64).reshape(-1, 4)
@@ -99,7 +100,7 @@ def measure_search() -> None:
 
 
 def measure_recall(pictures: list[Picture]) -> None:
-    """Find each kind of copy beside the originals."""
+    """Print for each kind of near-duplicate which share is found next to the originals."""
     rows = []
     for kind, change in COPIES.items():
         everything = [*pictures, *(change(picture) for picture in pictures)]
@@ -115,7 +116,7 @@ def measure_recall(pictures: list[Picture]) -> None:
 
 
 def _linked(pairs: np.ndarray, half: int) -> float:
-    """Return the share of originals in one group with their copy, directly or through others."""
+    """Return the share of originals that are in one group with their near-duplicate, directly or through others."""
     group = np.arange(2 * half)
     for _ in range(20):
         low = np.minimum(group[pairs[:, 0]], group[pairs[:, 1]])

@@ -1,7 +1,7 @@
-"""Preparation beside the same work in plain processes and beside Ray Data's own reader: make bench-data.
+"""Preparation compared with the same work in plain processes and with Ray Data's own reader: make bench-data.
 
-Rates are of decoding and writing (read, decode, hash, measure, resize, encode, write), after a first
-small run has started the workers; that start is told apart. Images are drawn (synthetic), with noise.
+Rates are those of decoding and writing (read, decode, hash, measure, resize, encode, write), after a small first run
+has started the workers; that start is listed separately. Images are drawn (synthetic), with noise.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import ray
 
 from benchmarks.measuring import connect, median, print_table, watch_memory, write_lesions
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
-from melanoma_ray.dataset.shards import decode_shards, images_per_shard, write_shard
+from melanoma_ray.preparation.decoding import decode_shards, images_per_shard, write_shard
 from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.sources.layouts import read_collection
 
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def compare_speed(folder: Path) -> None:
-    """Decode the same files by turns with Ray Data as preparation does, with plain processes, and with read_images."""
+    """Decode the same files alternately as preparation does, with plain processes, and with Ray Data's read_images."""
     started = time.perf_counter()
     connect()
     warm = read_collection(str(write_lesions(folder / "warm", num_images=32, width=600, height=450))).table
@@ -66,7 +68,7 @@ def compare_speed(folder: Path) -> None:
     ray.shutdown()
     columns = ["image", "prepare", "plain processes", "read_images + resize", "÷ processes", "÷ read_images"]
     print_table(
-        f"Images/s, median of {_ROUNDS} (start of Ray and its workers: {start_up_s:.1f} s, apart)", columns, rows
+        f"Images/s, median of {_ROUNDS} (start of Ray and its workers, not included: {start_up_s:.1f} s)", columns, rows
     )
 
 
@@ -77,7 +79,7 @@ def _time_prepare(table: pa.Table, output: str) -> float:
 
 
 def _time_processes(table: pa.Table, output: str) -> float:
-    """The same function on the same pieces, by as many processes as there are cores."""
+    """Return the seconds for the same function on the same pieces, in as many processes as there are cores."""
     size = images_per_shard(table.num_rows, _SIDE, os.cpu_count() or 1)
     pieces = [table.slice(start, size) for start in range(0, table.num_rows, size)]
     with multiprocessing.get_context("forkserver").Pool(os.cpu_count()) as pool:
@@ -96,13 +98,13 @@ def _time_read_images(images: Path) -> float:
     return time.perf_counter() - started
 
 
-def _resize(row: dict[str, object]) -> dict[str, object]:
+def _resize(row: dict[str, np.ndarray]) -> dict[str, object]:
     cv2.setNumThreads(1)
     return {"image": cv2.resize(row["image"], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)}
 
 
 def compare_scale(folder: Path) -> None:
-    """Prepare ten thousand and a hundred thousand small images from end to end, each in a new process."""
+    """Prepare ten thousand and a hundred thousand small images completely, each collection in a new process."""
     rows = []
     for num_images in (10_000, 100_000):
         images = write_lesions(folder / f"{num_images}", num_images=num_images, width=96, height=72)
@@ -119,7 +121,7 @@ def _prepare_small(images: str, output: str) -> tuple[float, float, float]:
     connect()
     decoding: list[float] = []
 
-    def track(counts, total, what):  # noqa: ANN001, ANN202, ARG001
+    def show_progress(counts: Iterator[int], total: int, what: str) -> Iterator[int]:  # noqa: ARG001
         done, begun = 0, 0.0
         for count in counts:  # from the first shard on: workers start before it
             done, begun = (done + count, begun) if begun else (0, time.perf_counter())
@@ -128,7 +130,7 @@ def _prepare_small(images: str, output: str) -> tuple[float, float, float]:
 
     with watch_memory() as memory:
         started = time.perf_counter()
-        prepare(read_collection(images), output, config, track=track)
+        prepare(read_collection(images), output, config, show_progress=show_progress)
         whole_s = time.perf_counter() - started
     ray.shutdown()
     return decoding[0], whole_s, memory.peak_gib

@@ -1,7 +1,7 @@
-"""Training beside the best hand-written loop and beside torchvision's own way: make bench-train.
+"""Training compared with the best hand-written loop and with torchvision's documented way: make bench-train.
 
-The seed's network at 180×180, batches of 32, flips, rotation and zoom. Rates are training images over
-training time of whole epochs after the first (which warms up), waiting for data included, validation not.
+The network is ``baseline`` at 180×180, with batches of 32, flips, rotation and zoom. Rates are training images per
+second of training time in the epochs after the first (which warms up), with waiting for data, without validation.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def _draw(folder: Path, num_images: int) -> Path:
 
 
 def _apart(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
-    """Call in a new process, so that nothing of one round is left for the next."""
+    """Return the result of a function that is called in a new process, so that no round affects the next."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def compare_speed(images: Path, folder: Path, kind: str) -> None:
-    """Train on the same images in each way, by turns."""
+    """Train on the same images in each way, alternately."""
     data = str(folder / "data")
     _apart(_prepare, str(images), data)
     rates: dict[str, list[float]] = {}
@@ -118,16 +118,20 @@ def _prepare(images: str, data: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ours:
-    """A training of ours to be measured."""
+    """One of our own trainings to measure."""
 
     data: str
+    """Directory of the prepared dataset."""
     folder: str
+    """Directory for runs."""
     name: str
+    """Name of the run."""
     num_workers: int = 1
     side: int = _SIDE
+    """Width and height of the network's input, pixels."""
     num_epochs: int = _EPOCHS
     is_memory_watched: bool = False
-    """Costs a tenth of a core."""
+    """Measure memory, which takes a tenth of a core."""
 
 
 def _train_ours(way: _Ours) -> dict[str, float]:
@@ -153,13 +157,13 @@ def _train_ours(way: _Ours) -> dict[str, float]:
 
 
 def _train_by_hand_and_keep(data: str) -> float:
-    """As by hand, but glibc doesn't map large blocks anew at each step: ours doesn't let it, and any loop could."""
+    """Return images/s of the same loop in a process that keeps freed memory, as ours does and any loop could."""
     keep_freed_memory()
     return _train_by_hand(data)
 
 
 def _train_by_hand(data: str) -> float:
-    """Decoded in memory, one affine warp a batch, channels_last, fused Adam, bf16 where the processor has it."""
+    """Return images/s of a loop over crops in memory: an affine warp a batch, channels_last, fused Adam, auto bf16."""
     dataset = open_dataset(data)
     images = dataset.split("train")
     pixels = torch.from_numpy(dataset.load_pixels(list(images["path"])))
@@ -175,7 +179,7 @@ def _train_by_hand(data: str) -> float:
 
 
 def _warp(images: torch.Tensor) -> torch.Tensor:
-    """Flip, rotate by up to 36° and zoom by up to a tenth, all in one sampling."""
+    """Return the images flipped, rotated by up to 36° and zoomed by up to a tenth, in a single resampling."""
     number = len(images)
     angle = (torch.rand(number) * 2 - 1) * np.deg2rad(36)
     zoom = 1 + (torch.rand(number) * 2 - 1) * 0.1
@@ -189,7 +193,7 @@ def _warp(images: torch.Tensor) -> torch.Tensor:
 
 
 def _train_by_torchvision(images: str) -> float:
-    """Files decoded and changed one by one by two worker processes, as torchvision's documentation does it."""
+    """Return images/s with files decoded and changed one by one by two processes, as in torchvision's documentation."""
     changes = v2.Compose(
         [
             v2.ToImage(),
@@ -210,7 +214,7 @@ def _train_by_torchvision(images: str) -> float:
 
 
 def _time_epochs(batches: Callable[[], Any], num_diagnoses: int, dtype: torch.dtype) -> float:
-    """Return images/s over the epochs after the first."""
+    """Return the median images/s of the epochs after the first."""
     torch.set_num_threads(os.cpu_count() or 1)
     torch.set_flush_denormal(True)
     classifier = build_classifier(baseline().model, num_diagnoses).train()
@@ -222,7 +226,7 @@ def _time_epochs(batches: Callable[[], Any], num_diagnoses: int, dtype: torch.dt
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                 loss = nn.functional.cross_entropy(classifier(pixels), target)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             number += len(target)
         rates.append(number / (time.perf_counter() - started))
@@ -230,7 +234,7 @@ def _time_epochs(batches: Callable[[], Any], num_diagnoses: int, dtype: torch.dt
 
 
 def compare_scale(folder: Path) -> None:
-    """Train on five thousand images and on fifty thousand, for ten epochs and two: the first doesn't count."""
+    """Train on five thousand images for ten epochs and on fifty thousand for two; the first epoch isn't counted."""
     side, rows = 96, []
     for num_images, num_epochs in ((5_000, 10), (50_000, 2)):
         images, data = _draw(folder / f"{num_images}", num_images), str(folder / f"data-{num_images}")

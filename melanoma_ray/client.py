@@ -23,6 +23,10 @@ class Client:
     """A connection to one service; use it as a context manager, or call ``close``.
 
     Every failure is a ``ServiceError`` with one line that says where it happened, what failed and what to do.
+
+    >>> with Client("http://127.0.0.1:8000", timeout_s=5) as client:  # it connects with the first call
+    ...     print(type(client).__name__)
+    Client
     """
 
     def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0) -> None:

@@ -61,7 +61,11 @@ def field_types(settings: type) -> dict[str, Any]:
 
 
 def range_of(annotation: object) -> Range | None:
-    """Return the range in a field's annotation, if it has one."""
+    """Return the range in a field's annotation, if it has one.
+
+    >>> range_of(Annotated[float, Range(0, below=1)])
+    Range(least=0, greatest=inf, above=-inf, below=1)
+    """
     if get_origin(annotation) is not Annotated:
         return None
     return next((one for one in get_args(annotation)[1:] if isinstance(one, Range)), None)

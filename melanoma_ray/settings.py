@@ -17,6 +17,9 @@ def to_dict(config: object) -> dict[str, Any]:
 
     Raises:
         ConfigError: They aren't one of the dataclasses of ``config``.
+
+    >>> to_dict(Experiment())["optimizer"]["learning_rate"]
+    0.001
     """
     if not is_dataclass(config) or isinstance(config, type):
         msg = f"{config!r} is not one of the settings of melanoma_ray.config"
@@ -29,6 +32,9 @@ def experiment_from_dict(data: dict[str, Any]) -> Experiment:
 
     Raises:
         ConfigError: A field is unknown, has the wrong type or is out of its range.
+
+    >>> experiment_from_dict({"num_epochs": 3}).num_epochs
+    3
     """
     _refuse_unknown(data, to_dict(Experiment()), "")
     try:

@@ -94,7 +94,11 @@ def check_writable(uri: str) -> None:
 
 
 def is_local(uri: str) -> bool:
-    """Return whether this is a path on this machine, and not an address such as s3://bucket/key."""
+    """Return whether this is a path on this machine, and not an address such as s3://bucket/key.
+
+    >>> is_local("images"), is_local("s3://bucket/images")
+    (True, False)
+    """
     return "://" not in uri
 
 
@@ -104,7 +108,11 @@ def absolute(uri: str) -> str:
 
 
 def join(uri: str, *names: str) -> str:
-    """Return the address of a file or directory inside a directory."""
+    """Return the address of a file or directory inside a directory.
+
+    >>> join("s3://bucket/folder/", "best", "manifest.json")
+    's3://bucket/folder/best/manifest.json'
+    """
     return "/".join([uri.rstrip("/"), *names])
 
 

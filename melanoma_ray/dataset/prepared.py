@@ -160,7 +160,7 @@ def open_dataset(uri: str) -> PreparedDataset:
     root = storage.absolute(uri)
     info = read_info(root)
     if info.pixels != shards_name(info.config.image):
-        msg = f"prepared dataset {root}: another version wrote its crops; run the same jobs.prepare again"
+        msg = f"prepared dataset {root}: its crops are of another version; run the same jobs.prepare again"
         raise DataError(msg)
     index = read_index(storage.join(root, info.index))
     kept = index[index["split"].notna()].sort_values("path").reset_index(drop=True)

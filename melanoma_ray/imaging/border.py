@@ -1,4 +1,4 @@
-"""The round field of view of a dermatoscope on its dark background, and the rectangle to keep of it."""
+"""The round field of view of a dermatoscope on a dark background, and the rectangle of it that is kept."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 _SIDE = 96
-"""Pixels of the copy that is looked at."""
+"""Side of the small copy that is examined, pixels."""
 _DARK = 20
-"""Grey level, of 255, up to which a pixel counts as background."""
+"""Largest grey level, of 255, of background."""
 _MIN_DARK_FRACTION = 0.03
-"""Of the image; less isn't worth a cut."""
+"""Smallest dark share of the image that is worth cutting off."""
 _MAX_INSIDE_DARK_FRACTION = 0.05
-"""Of the ellipse; more means that the dark part isn't a surrounding."""
+"""Largest dark share of the ellipse; with more, the dark part isn't a background around it."""
 _KEPT_FRACTION = 0.93
-"""Of the ellipse's axes: its bounding rectangle, drawn in a little, keeps the lesion and loses most of the dark."""
+"""Share of the ellipse's axes that is kept, so that the rectangle has little of the background in its corners."""
 _MIN_SIDE_FRACTION = 0.4
-"""Of the image: a smaller field of view is rather a dark image than a round one."""
+"""Smallest side of a field of view as a share of the image's; a smaller one is rather a dark image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
-    """A rectangle of an image, pixels."""
+    """A rectangle in an image; all numbers are pixels."""
 
     left: int
     top: int
@@ -32,16 +32,18 @@ class Box:
     height: int
 
     def cut(self, pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "box_height box_width 3"]:
-        """Return what is inside."""
+        """Return the part of an image inside the rectangle."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 def find_field_of_view(pixels: UInt8[np.ndarray, "height width 3"]) -> Box | None:
-    """Return the rectangle around the bright ellipse of an image with a dark surrounding, or nothing.
+    """Return the rectangle around the bright ellipse in an image with a dark background; none: there is no ellipse.
 
-    As the winners of ISIC 2019 did: binarise at a low threshold, fit an ellipse by the moments of the
-    bright part, and cut to it only where the outside is dark and the inside isn't (Gessert 2020,
-    doi:10.1016/j.mex.2020.100864).
+    As by the winners of ISIC 2019: the image is binarised at a low threshold, an ellipse is fitted by the moments of
+    the bright part, and it counts only if its outside is dark and its inside isn't.
+
+    References:
+        Gessert 2020, doi:10.1016/j.mex.2020.100864.
     """
     height, width = pixels.shape[:2]
     small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
@@ -50,7 +52,8 @@ def find_field_of_view(pixels: UInt8[np.ndarray, "height width 3"]) -> Box | Non
         return None
     rows, columns = np.nonzero(is_bright)
     centre_x, centre_y = columns.mean(), rows.mean()
-    half_x, half_y = 2 * columns.std(), 2 * rows.std()  # an ellipse's standard deviation is half of its semi-axis
+    # In a filled ellipse the standard deviation along an axis is half of the semi-axis.
+    half_x, half_y = 2 * columns.std(), 2 * rows.std()
     grid_y, grid_x = np.mgrid[0:_SIDE, 0:_SIDE]
     is_inside = ((grid_x - centre_x) / max(half_x, 1)) ** 2 + ((grid_y - centre_y) / max(half_y, 1)) ** 2 < 0.9
     if (~is_bright[is_inside]).mean() > _MAX_INSIDE_DARK_FRACTION:
@@ -64,7 +67,7 @@ def find_field_of_view(pixels: UInt8[np.ndarray, "height width 3"]) -> Box | Non
 
 
 def _has_dark_corners(is_bright: np.ndarray) -> bool:
-    """Three dark corners at least: a dark lesion at the image's edge has fewer."""
+    """Return whether three or four corners are dark; a dark lesion at the image's edge makes fewer of them dark."""
     size = _SIDE // 16
     corners = (
         is_bright[y, x].mean() for y in (slice(size), slice(-size, None)) for x in (slice(size), slice(-size, None))

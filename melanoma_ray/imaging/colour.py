@@ -1,13 +1,13 @@
-"""Any colours to sRGB, as a person would see them: palettes, grey, alpha, CMYK, Lab, and embedded ICC profiles.
+"""Converts all kinds of colours to sRGB as a person would see them: palettes, grey, alpha, CMYK, Lab, ICC profiles.
 
-Alpha is ignored, premultiplied alpha undone: what an export marks as transparent is skin that was photographed,
-and a page's white in its place would be one more colour of lesion to the network.
+Alpha is ignored, and premultiplied alpha undone: what an export marks as transparent is skin that was photographed,
+and white in its place would look to the network like one more colour of a lesion.
 
-An ICC profile is applied (relative colorimetric, with black point compensation, as browsers do) where it says
-something else than sRGB. A picture in Adobe RGB or a telephone's Display P3 is paler without it: by 8 and 5 of 255
-for the drawn lesions of the tests. A profile within two levels of sRGB changes nothing, to the bit; a damaged one, or
-one for another kind of colours, is ignored. None of the 8,225 images of the nine-class ISIC set and the part of
-HAM10000 that were looked at has a profile.
+An ICC profile is applied (relative colorimetric, with black point compensation, as in browsers) unless it is sRGB.
+Without it a picture in Adobe RGB would be off by 3.9 levels of 255 on average, and one in a phone's Display P3 by 3.0;
+with it the error is 0.1 (12 images of the nine-class ISIC set, re-encoded). A profile within two levels of sRGB
+changes no bit; a damaged one, or one for another colour space, is ignored. Of 8,225 images of the nine-class ISIC set
+and HAM10000 that were examined, none has a profile.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from melanoma_ray.imaging.depth import deep_pixels
 from melanoma_ray.imaging.orientation import METADATA_ERRORS
 
 _MAX_PROFILE_BYTES = 4 * 1024 * 1024
-"""A larger profile is ignored: a press's tables have one or two million bytes."""
+"""Largest profile that is used, bytes: the tables of a printing press have one or two million."""
 _NEARLY_SRGB = 2
-"""Levels, of 255: less is rounding."""
+"""Largest difference from sRGB, levels of 255, that counts as rounding."""
 _SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
-"""The profile's word for the colours of a mode."""
+"""Name of the colour space in a profile, by Pillow's mode."""
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
 
 
 def to_rgb(image: Image.Image, encoded: bytes) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a loaded image's colours, not turned.
+    """Return a loaded image in sRGB, not turned upright.
 
     Args:
-        image: Opened from ``encoded`` by Pillow, at its first frame.
-        encoded: For a second look at samples of which Pillow keeps eight bits only.
+        image: Image that Pillow has opened from ``encoded``, at its first frame.
+        encoded: The bytes, from which samples are read again if Pillow has kept only eight of their bits.
 
     Raises:
-        DecodeError: ``unknown_range``.
+        DecodeError: The fault is ``unknown_range``.
     """
     eight_bits = deep_pixels(image, encoded)
     flat = _flatten(image) if eight_bits is None else Image.fromarray(eight_bits)
@@ -47,7 +47,7 @@ def to_rgb(image: Image.Image, encoded: bytes) -> UInt8[np.ndarray, "height widt
 
 
 def to_srgb(flat: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert an image of mode L, RGB or CMYK by its ICC profile, or plainly where that has nothing to say."""
+    """Return an image of mode L, RGB or CMYK in sRGB, converted by its ICC profile if that is needed and usable."""
     usable = isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE_BYTES
     transform = _build_transform(profile, flat.mode) if profile and usable else None
     if transform is not None:
@@ -58,7 +58,7 @@ def to_srgb(flat: Image.Image, profile: bytes | None) -> Image.Image:
 def _flatten(image: Image.Image) -> Image.Image:
     """Return the image in mode L, RGB or CMYK, without alpha."""
     if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
-        return ImageChops.invert(image)  # Pillow takes every CMYK JPEG for one of Adobe's, which are inverted
+        return ImageChops.invert(image)  # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted
     if image.mode in _GREY_MODES:
         return (image.convert("LA") if image.mode == "La" else image).convert("L")
     return image if image.mode in _SPACES else image.convert("RGB")
@@ -66,7 +66,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from a profile to sRGB, or nothing where it isn't needed or can't be gone."""
+    """Return the transform from a profile to sRGB; none: it isn't needed or isn't possible."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space != _SPACES[mode]:
@@ -87,7 +87,7 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
 
 
 def _sample_colours(mode: str) -> Image.Image:
-    """Return all greys, or a grid of colours."""
+    """Return an image of all greys, or of a grid of colours, on which to compare transforms."""
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     num_bands = len(mode)

@@ -1,10 +1,10 @@
-"""Encoded bytes to the stored square of pixels: the one decoder of preparation, prediction and service.
+"""From encoded bytes to a crop: the only decoder, used by preparation, prediction and the service.
 
-Limits are checked on the header, before anything is allocated. JPEG is decoded by libjpeg-turbo (``jpeg``) at
-the smallest DCT scale that is still larger than the square; what it has no name for, and every other format, goes
-to Pillow. Of a file with several frames the first one is taken, of a HEIF the primary one. ``orientation`` decides
-which way is up, ``colour`` and ``depth`` how samples become 8-bit sRGB, and ``recognition`` what to say of bytes
-that can't be opened.
+Limits are checked on the header, before anything is allocated. JPEG is decoded by libjpeg-turbo (``jpeg``) at the
+smallest DCT scale at which the image is still larger than the crop; kinds of JPEG that it doesn't support, and all
+other formats, are decoded by Pillow. Of a file with several frames the first one is used, of a HEIF file the primary
+one. ``orientation`` decides which way is up, ``colour`` and ``depth`` how samples become 8-bit sRGB, and
+``recognition`` which error bytes get that can't be opened.
 """
 
 from __future__ import annotations
@@ -40,51 +40,55 @@ READABLE_ENDINGS = frozenset(
         *(".pbm", ".pgm", ".pnm", ".ppm"),
     }
 )
-"""Endings of the files that the decoder can read. The decoder itself looks at the bytes, not at the name."""
+"""File name endings of images that the decoder can read; the decoder itself uses the bytes, not the name."""
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF", "JPEG2000", "AVIF", "HEIF", "PPM")
-"""Formats that Pillow may try. It knows forty more; one is PostScript, for which it starts an interpreter."""
+"""Formats that Pillow may try. It has forty more; for one of them, PostScript, it would start an interpreter."""
 _MIN_SIDE = 8
-"""Pixels; below it there is nothing to see, and the scaled decoder's rounding would dominate."""
+"""Smallest width and height, pixels: in less there is nothing to see, and the scaled decoder's rounding dominates."""
 _BORDER_RESERVE = 1.5
-"""How much larger than the square to decode where a border may be cut off."""
+"""Factor by which the decoded image is at least larger than the crop where a border may be cut off."""
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT, _PROFILE = 256, 257, 258, 262, 322, 323, 34675
-"""Numbers of TIFF's tags."""
+"""Numbers of TIFF tags."""
 warnings.filterwarnings("ignore", module=r"PIL\.")
-"""Python remembers each different warning for good, and a damaged TIFF can have millions of them."""
+"""Python keeps each distinct warning in memory for ever, and a damaged TIFF can cause millions of them."""
 register_heif_opener()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedImage:
-    """One image, ready to be stored."""
+    """One decoded image."""
 
     pixels: UInt8[np.ndarray, "side side 3"]
-    """RGB, upright."""
+    """The crop, RGB, upright."""
     whole: UInt8[np.ndarray, "whole_height whole_width 3"]
-    """All of the image, upright, at the scale it was decoded at: what is measured of it is measured here."""
+    """The whole image, RGB, upright, at the scale at which it was decoded; measurements are taken from it."""
     width: int
-    """Of the original, upright, pixels."""
+    """Width of the original, upright, pixels."""
     height: int
-    """Of the original, upright, pixels."""
+    """Height of the original, upright, pixels."""
     border_fraction: float
-    """Of the area, cut off as a dark border, in [0, 1)."""
+    """Share of the area that was cut off as a dark border, in [0, 1)."""
 
     @property
     def content_sha256(self) -> str:
-        """Of the decoded pixels and the original size: equal for exact copies, whatever their metadata."""
+        """SHA-256 of the decoded pixels and the original size, equal for copies whatever their metadata."""
         digest = hashlib.sha256(f"{self.width}x{self.height}:".encode())
         digest.update(np.ascontiguousarray(self.whole).data)
         return digest.hexdigest()
 
 
 def decode_image(encoded: bytes, config: ImageConfig) -> DecodedImage:
-    """Decode, turn upright, and fit to the stored square.
+    """Return an encoded image as upright pixels and as a crop.
 
-    An image of any colours and any depth becomes 8-bit sRGB; alpha is ignored.
+    An image of any colour space and any depth becomes 8-bit sRGB; alpha is ignored.
+
+    Args:
+        encoded: The image.
+        config: Limits, and how the crop is made.
 
     Raises:
-        DecodeError: With one of ``schema.FAULTS``.
+        DecodeError: The image can't be used; the fault is one of ``schema.FAULTS``.
     """
     if not encoded:
         raise DecodeError("empty", "the file has no bytes")
@@ -102,10 +106,10 @@ def decode_image(encoded: bytes, config: ImageConfig) -> DecodedImage:
 
 
 def check_num_bytes(num_bytes: int, config: ImageConfig) -> None:
-    """Refuse an encoded image that is too large, before it is read if its size is known.
+    """Refuse an encoded image that is too large; where the size is known, before it is read.
 
     Raises:
-        DecodeError: ``too_many_bytes``.
+        DecodeError: The fault is ``too_many_bytes``.
     """
     if num_bytes > config.max_bytes:
         raise DecodeError("too_many_bytes", f"{num_bytes} bytes: at most {config.max_bytes} are allowed")
@@ -114,7 +118,13 @@ def check_num_bytes(num_bytes: int, config: ImageConfig) -> None:
 def fit_to_square(
     pixels: UInt8[np.ndarray, "height width 3"], side: int, aspect: Aspect
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Resize to a square by the aspect rule: centred crop, black bars, or stretched."""
+    """Return an image resized to a square: its centre cut out, with black bars, or stretched.
+
+    Args:
+        pixels: The image, RGB.
+        side: Side of the square, pixels.
+        aspect: How an oblong image is made square, as in ``ImageConfig``.
+    """
     height, width = pixels.shape[:2]
     if aspect == "crop":
         short = min(height, width)
@@ -133,7 +143,13 @@ def fit_to_square(
 def resize(
     pixels: UInt8[np.ndarray, "height width 3"], width: int, height: int
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Resize by area averaging when shrinking (no aliasing) and linearly when enlarging."""
+    """Return an image resized by area averaging when it shrinks, to avoid aliasing, and linearly otherwise.
+
+    Args:
+        pixels: The image, RGB.
+        width: New width, pixels.
+        height: New height, pixels.
+    """
     if pixels.shape[:2] == (height, width):
         return np.ascontiguousarray(pixels)
     shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
@@ -149,7 +165,7 @@ def _check_size(width: int, height: int, config: ImageConfig) -> None:
 
 
 def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int] | None:
-    """Return upright pixels (scaled down if large), width and height, or nothing if Pillow must try."""
+    """Return upright pixels (scaled down if large) and the original's width and height; none: Pillow must try."""
     header = jpeg.read_header(encoded)
     if header is None:
         return None
@@ -164,10 +180,10 @@ def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray,
 
 
 def _decode_any(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
-    """Decode everything but ordinary JPEG, and give the verdict on damaged files.
+    """Return pixels, width and height of what isn't ordinary JPEG, or raise the fault of a damaged file.
 
-    It may catch everything: Pillow's plug-ins raise what they like on damaged input, and one bad file must never
-    end a job.
+    It may catch every exception, because Pillow's plug-ins raise all kinds of them on damaged input, and one bad file
+    must never end a job.
     """
     try:
         rgb = _decode_with_pillow(encoded, config)
@@ -199,7 +215,7 @@ def _decode_with_pillow(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray
         if failure is not None:
             raise failure
         image.load()
-        _check_size(*image.size, config)  # a HEIF tells its true size when it is decoded
+        _check_size(*image.size, config)  # again, because the true size of a HEIF is known only now
         return turn_upright(to_rgb(image, encoded), orientation_of(image))
 
 
@@ -222,7 +238,7 @@ def _decode_unusual_tiff(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarra
 
 
 def _check_tiles(tags: Mapping[int, Any], config: ImageConfig) -> None:
-    """Refuse tiles beyond the limit: each is decoded whole, and may be larger than the image that is cut from it."""
+    """Refuse tiles of too many pixels: each is decoded as a whole and may be larger than the image itself."""
     width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
     if width * height > config.max_pixels:
         msg = f"tiles of {width}×{height} pixels: at most {config.max_pixels} are allowed"

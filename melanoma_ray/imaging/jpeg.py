@@ -1,8 +1,8 @@
-"""JPEG by libjpeg-turbo, at the smallest DCT scale that is still larger than the crop, and what it says of damage.
+"""JPEG decoded by libjpeg-turbo, at the smallest DCT scale that is still larger than the crop, and its damage.
 
-libjpeg fills what it can't read with grey and warns. Here a warning is a fault, but for two that leave every pixel
-in its place: the end marker is missing, or a few bytes of rubbish stand before it. JPEG has no checksum: a changed
-byte that all the same decodes goes unnoticed.
+libjpeg fills what it can't read with grey and warns. Here a warning is a fault, except for two that leave all pixels
+intact: the end marker is missing, or there are a few extraneous bytes before it. JPEG has no checksum, so a changed
+byte that can still be decoded goes unnoticed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from melanoma_ray.imaging.orientation import METADATA_ERRORS, TRANSPOSED, UPRIGH
 START = b"\xff\xd8\xff"
 _END = b"\xff\xd9"
 _LEFT_TO_PILLOW = (ValueError, KeyError)
-"""What simplejpeg raises for a damaged file, and for chroma sampling that it has no name for."""
+"""Exceptions of simplejpeg for a damaged file, and for chroma subsampling that it doesn't support."""
 _RUBBISH = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_RUBBISH_BYTES = 64
-"""Cameras leave a few. One changed bit, in 1,500 trials, left no more than this where the picture was nearly the same
-(0.2 levels of 255 at most), and more where it was not (2 to 90)."""
+"""Largest number of extraneous bytes before the end marker that is accepted: cameras leave a few. In 1,500 trials with
+one changed bit, no more than these remained where the picture was nearly the same (a difference of 0.2 levels of 255 at
+most), and more where it was not (2 to 90 levels)."""
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd8\xff])", re.DOTALL)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
@@ -49,18 +50,18 @@ class _Metadata:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegHeader:
-    """What is known before anything is allocated."""
+    """What is read before anything is allocated."""
 
     width: int
-    """As stored, not turned, pixels."""
+    """Width as stored, before turning upright, pixels."""
     height: int
-    """As stored, not turned, pixels."""
+    """Height as stored, before turning upright, pixels."""
     is_cmyk: bool
-    """CMYK or YCCK; all others can be asked for in RGB."""
+    """Whether the colour space is CMYK or YCCK; all others can be decoded to RGB directly."""
 
 
 def read_header(encoded: bytes) -> JpegHeader | None:
-    """Return the header, or nothing if this is no JPEG or one that Pillow must try."""
+    """Return the header; none: this isn't a JPEG, or one that Pillow must try."""
     if not encoded.startswith(START):
         return None
     try:
@@ -73,15 +74,15 @@ def read_header(encoded: bytes) -> JpegHeader | None:
 def decode_jpeg(
     encoded: bytes, header: JpegHeader, least_side: int
 ) -> tuple[UInt8[np.ndarray, "height width 3"], bool] | None:
-    """Return upright pixels and whether width and height changed places, or nothing if Pillow must try.
+    """Return upright pixels and whether width and height are swapped against the stored ones; none: Pillow must try.
 
     Args:
-        encoded: Of any length that the limits allow.
-        header: Of the same.
-        least_side: Width and height, pixels, that the scaled image has at least, if the stored one has.
+        encoded: The JPEG.
+        header: Its header.
+        least_side: Smallest width and height, pixels, of the scaled image, if the stored one isn't smaller.
 
     Raises:
-        DecodeError: ``truncated`` or ``unreadable``.
+        DecodeError: The fault is ``truncated`` or ``unreadable``.
     """
     options = {"colorspace": "CMYK" if header.is_cmyk else "RGB", "min_height": least_side, "min_width": least_side}
     stored = _decompress(encoded, options)
@@ -93,7 +94,7 @@ def decode_jpeg(
 
 
 def explain_failure(encoded: bytes) -> DecodeError | None:
-    """Say what Pillow will not be able to read of a JPEG, or nothing if its header looks well."""
+    """Return the error for a JPEG that Pillow can't read either; none: its header has nothing wrong."""
     for code, body in _segments(encoded):
         if code in _LOSSLESS_OR_HIERARCHICAL:
             return DecodeError("unsupported_format", "a lossless or hierarchical JPEG: save it as PNG")
@@ -115,7 +116,7 @@ def _decompress(encoded: bytes, options: dict[str, Any]) -> UInt8[np.ndarray, "h
         return _decompress_without_end(encoded, options)
     rubbish = _RUBBISH.search(message)
     if rubbish and int(rubbish[1]) <= _MAX_RUBBISH_BYTES:
-        return _ask_libjpeg(encoded, options | {"strict": False})  # a warning is all that there was
+        return _ask_libjpeg(encoded, options | {"strict": False})  # this warning isn't a fault
     if "premature end of data" in message:
         raise DecodeError("truncated", f"JPEG: {message}")
     if message.startswith("Corrupt JPEG data"):
@@ -124,7 +125,7 @@ def _decompress(encoded: bytes, options: dict[str, Any]) -> UInt8[np.ndarray, "h
 
 
 def _decompress_without_end(encoded: bytes, options: dict[str, Any]) -> UInt8[np.ndarray, "height width bands"]:
-    """Read what lacks its end marker: with one, libjpeg doesn't warn where the data were enough."""
+    """Decode a JPEG without an end marker by adding one: libjpeg then doesn't warn if the data are complete."""
     if _has_all_scans(encoded):
         try:
             return _ask_libjpeg(encoded + _END, options)
@@ -138,12 +139,12 @@ def _ask_libjpeg(encoded: bytes, options: dict[str, Any]) -> UInt8[np.ndarray, "
 
 
 def _has_all_scans(encoded: bytes) -> bool:
-    """Tell whether each coefficient of each component is there to its last bit, as far as the scans' headers say.
+    """Return whether the scans' headers cover all bits of each coefficient of each component.
 
-    A progressive file that was cut between two scans decodes without a warning, to a coarser picture. Of arithmetic
-    coding libjpeg doesn't tell whether the data were enough, so that it counts as incomplete.
+    A progressive file that was cut between two scans decodes without a warning, to a coarser picture. With arithmetic
+    coding libjpeg doesn't report whether the data are complete, so such a file counts as incomplete.
     """
-    missing_bits: dict[int, np.ndarray] = {}
+    missing_bits: dict[int, np.ndarray] = {}  # for each component, the number of low bits still missing by coefficient
     for code, body in _segments(encoded):
         if code in _FRAMES:
             if code not in _HUFFMAN_FRAMES:
@@ -157,7 +158,7 @@ def _has_all_scans(encoded: bytes) -> bool:
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker and the body of each segment, to the end; entropy-coded data between them are passed over."""
+    """Yield marker and body of each segment to the end; the entropy-coded data between them are skipped."""
     place = len(START) - 1
     while found := _MARKER.search(encoded, place):
         length = max(2, int.from_bytes(encoded[found.end() : found.end() + 2], "big"))
@@ -166,7 +167,10 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_metadata(encoded: bytes, *, is_needed: bool) -> _Metadata:
-    """Return what Pillow knows of orientation, profile and Adobe's mark; most dermoscopes write none of them."""
+    """Return orientation, profile and Adobe's mark, as Pillow reads them.
+
+    Most dermoscopes write none of them, so Pillow is used only if a mark of one is in the bytes, or if they are needed.
+    """
     if not is_needed and not any(mark in encoded for mark in _METADATA):
         return _Metadata()
     try:
@@ -186,9 +190,9 @@ def _read_metadata(encoded: bytes, *, is_needed: bool) -> _Metadata:
 def _to_rgb(
     stored: UInt8[np.ndarray, "height width bands"], metadata: _Metadata
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Convert by the profile, and CMYK in any case."""
+    """Return pixels in sRGB, converted by the profile if there is one, and from CMYK in any case."""
     if stored.shape[2] == 4:
-        inks = ~stored if metadata.is_adobe else stored  # Adobe stores the paper that is left
+        inks = ~stored if metadata.is_adobe else stored  # Adobe's CMYK is stored inverted
         return np.asarray(to_srgb(Image.fromarray(inks, "CMYK"), metadata.profile))
     if metadata.profile is None:
         return stored

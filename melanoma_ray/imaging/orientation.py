@@ -1,6 +1,6 @@
-"""Which way is up: the orientation of an image's metadata, read and undone in one place for every format.
+"""The orientation in an image's metadata, read and undone here for all formats.
 
-Nothing here may fail: metadata that can't be read, or whose orientation isn't one of 1 to 8, mean upright.
+Nothing here may fail: metadata that can't be read, or an orientation other than 1 to 8, count as upright.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ METADATA_ERRORS = (
     ValueError,
     struct.error,
 )
-"""What Pillow's readers of metadata raise on damaged ones."""
+"""Exceptions that Pillow's readers of metadata raise on damaged metadata."""
 _ORIENTATION_TAG = 0x0112
 TRANSPOSED = frozenset({5, 6, 7, 8})
-"""Orientations whose undoing swaps width and height."""
+"""Orientations in which width and height are swapped."""
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the orientation in EXIF, else in XMP, 1 to 8; TIFF, HEIF and AVIF have their own, which Pillow merges."""
+    """Return the orientation, 1 to 8, from EXIF, or from XMP; Pillow includes those of TIFF, HEIF and AVIF."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
     except METADATA_ERRORS:
@@ -42,7 +42,7 @@ def orientation_of(image: Image.Image) -> int:
 def turn_upright(
     pixels: UInt8[np.ndarray, "height width 3"], orientation: int
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Undo an orientation (CIPA DC-008, section 4.6.4)."""
+    """Return pixels turned upright from an orientation (CIPA DC-008, section 4.6.4)."""
     if orientation in {2, 3}:
         pixels = pixels[:, ::-1]
     if orientation in {3, 4}:

@@ -1,4 +1,4 @@
-"""What bytes are that no decoder could open, and the way out: one sentence for the person who sent them."""
+"""Recognises bytes that no decoder could open, and says what they are and what to do, in one sentence."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _KINDS: tuple[_Kind, ...] = (
     (0, b"/9j/", "not_an_image", "text that holds a JPEG in base64: decode that first"),
     (0, b"iVBORw0KGgo", "not_an_image", "text that holds a PNG in base64: decode that first"),
 )
-"""Place and bytes of a signature, the fault, and what it is. The first that fits is told."""
+"""Offset and bytes of a signature, the fault, and a description. The first one that fits is used."""
 _WEB_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _DRAWING = re.compile(
     rb"\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg\b", re.IGNORECASE | re.DOTALL
 )
 _LOOKED_AT_BYTES = 1024
 _LATEST_START = 64
-"""Bytes before a JPEG that are believed to be a slip of a program rather than another format."""
+"""Largest offset of a JPEG in the bytes at which they count as a damaged JPEG, not as another format."""
 
 
 def explain_unopened(encoded: bytes) -> DecodeError:
-    """Return the error that says what was sent in an image's place."""
+    """Return the error for bytes that can't be opened, with what they are instead of an image."""
     if encoded.startswith(jpeg.START):
         return jpeg.explain_failure(encoded) or DecodeError("unreadable", "a JPEG with a damaged header")
     for place, signature, fault, sentence in _KINDS:

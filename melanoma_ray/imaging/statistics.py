@@ -1,4 +1,4 @@
-"""Simple figures of an image that say more about the camera than about the lesion."""
+"""Simple measurements of an image, which depend more on the camera than on the lesion."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 _SIDE = 48
-"""Pixels of the copy that is measured."""
+"""Side of the small copy that is measured, pixels."""
 _RIM_FRACTION = 0.2
-"""Of the side: where skin is looked for, around the lesion."""
+"""Width of the rim in which skin is looked for, around the lesion, as a share of the side."""
 _MIN_SKIN_FRACTION = 0.1
-"""Of the rim that must look like skin."""
+"""Smallest share of the rim that must look like skin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """Of one image."""
+    """Measurements of one image."""
 
     red: float
-    """Mean, 0 to 255."""
+    """Mean of the red channel, 0 to 255."""
     green: float
+    """Mean of the green channel, 0 to 255."""
     blue: float
+    """Mean of the blue channel, 0 to 255."""
     corner_brightness: float
-    """Mean grey level of the four corners over that of the middle; near 0 behind a dark border."""
+    """Mean grey level of the four corners divided by that of the middle; near 0 with a dark border."""
     ita_degrees: float | None
-    """Individual typology angle of the skin around the lesion, degrees; none where no skin is in view."""
+    """Individual typology angle of the skin around the lesion, degrees; none: no skin is in view."""
 
 
 def measure(pixels: UInt8[np.ndarray, "height width 3"]) -> Statistics:
-    """Measure an image of RGB pixels.
+    """Return the measurements of an RGB image.
 
-    The individual typology angle is arctan((L* - 50) / b*) (Chardon 1991, doi:10.1111/j.1467-2494.1991.tb00561.x):
-    above 55° very light skin, below -30° dark. It needs a calibrated camera, which no dermoscopic
-    collection has: light, polarisation and white balance move it by tens of degrees, so it compares
-    collections roughly and says nothing of a person.
+    The individual typology angle is arctan((L* - 50) / b*): above 55° for very light skin, below -30° for dark skin. It
+    needs a calibrated camera, which no dermoscopic collection has: light, polarisation and white balance change it by
+    tens of degrees. So it can compare collections roughly, and says nothing about a person.
+
+    References:
+        Chardon 1991, doi:10.1111/j.1467-2494.1991.tb00561.x.
     """
     height, width = pixels.shape[:2]
     how = cv2.INTER_AREA if min(height, width) >= _SIDE else cv2.INTER_LINEAR
@@ -56,7 +60,7 @@ def measure(pixels: UInt8[np.ndarray, "height width 3"]) -> Statistics:
 
 
 def _typology_angle(small: UInt8[np.ndarray, "side side 3"]) -> float | None:
-    """Return the angle of the median skin colour in the rim; dark border, hair and highlights left out."""
+    """Return the angle of the median skin colour in the rim, without dark border, hair and highlights."""
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     rim = round(_RIM_FRACTION * _SIDE)
     is_rim = np.ones(lab.shape[:2], bool)
@@ -70,6 +74,6 @@ def _typology_angle(small: UInt8[np.ndarray, "side side 3"]) -> float | None:
 
 
 def _looks_like_skin(lab: Float32[np.ndarray, "pixel 3"]) -> Bool[np.ndarray, " pixel"]:
-    """Tell pixels that are neither black nor blown out, and reddish or yellowish."""
+    """Return which pixels are neither black nor overexposed, and both reddish and yellowish."""
     lightness, green_red, blue_yellow = lab.T
     return np.asarray((lightness > 15) & (lightness < 98) & (green_red > 0) & (blue_yellow > 0))

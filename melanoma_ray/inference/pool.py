@@ -1,4 +1,4 @@
-"""The one pool of actors that hold a network: evaluation, calibration and triage all score through it."""
+"""The pool of actors that hold a network, through which evaluation, calibration and triage score images."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def map_with_actors(
     nodes come when the first actor waits for them. On one machine its CPUs or GPUs bound it.
 
     Args:
-        rows: What is to be scored.
-        actor: Class whose instances turn a table into a table; each builds its network once, when it starts.
+        rows: Images to score.
+        actor: Class whose instances map a table to a table; each builds its network once, when it starts.
         arguments: Keyword arguments of the class.
-        batch_size: Rows handed to an actor at once; bounds its memory.
-        use_gpu: Give each actor a GPU, besides a CPU.
+        batch_size: Number of rows that an actor gets at a time; bounds its memory.
+        use_gpu: Give each actor a GPU and a CPU, instead of a CPU alone.
 
     Raises:
         ResourceError: There was no room for a single actor for as long as this process waits.

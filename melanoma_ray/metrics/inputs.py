@@ -1,4 +1,4 @@
-"""What every figure asks of its arrays, checked in one place, so that none is quietly NaN."""
+"""Checks of the metrics' arguments, so that no metric is silently NaN."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from melanoma_ray.errors import MetricError
 
 
 def require_paired(first: Shaped[np.ndarray, "*first"], second: Shaped[np.ndarray, "*second"]) -> None:
-    """Refuse anything but two vectors with one entry an image.
+    """Refuse anything but two vectors with one entry for each image.
 
     Raises:
-        MetricError: The shapes differ, aren't vectors, or there is no image.
+        MetricError: The shapes differ, the arrays aren't vectors, or there are no images.
     """
     if first.shape != second.shape:
         msg = f"shapes {first.shape} and {second.shape} differ: expected one entry an image in both"
@@ -38,7 +38,7 @@ def require_score(score: Float[np.ndarray, " image"]) -> None:
 
 
 def require_probability(probability: Float[np.ndarray, " image"]) -> None:
-    """Refuse what isn't a probability.
+    """Refuse numbers that aren't probabilities.
 
     Raises:
         MetricError: A value is NaN or outside [0, 1].
@@ -50,7 +50,7 @@ def require_probability(probability: Float[np.ndarray, " image"]) -> None:
 
 
 def require_both_kinds(is_positive: Bool[np.ndarray, " image"]) -> None:
-    """Refuse images that are all positive or all negative: nothing can be told apart.
+    """Refuse images that are all positive or all negative, among which a score separates nothing.
 
     Raises:
         MetricError: Only one kind is present.
@@ -63,10 +63,10 @@ def require_both_kinds(is_positive: Bool[np.ndarray, " image"]) -> None:
 
 
 def require_diagnosis(index: Int[np.ndarray, " image"], num_diagnoses: int) -> None:
-    """Refuse indices that name no diagnosis; a negative one would silently count from the end.
+    """Refuse class numbers of no diagnosis; as an array index a negative one would silently count from the end.
 
     Raises:
-        MetricError: An index is outside [0, num_diagnoses).
+        MetricError: A class number is outside [0, num_diagnoses).
     """
     if index.min() < 0 or index.max() >= num_diagnoses:
         msg = f"diagnosis indices lie in [{index.min()}, {index.max()}]: expected 0 to {num_diagnoses - 1}"

@@ -1,4 +1,4 @@
-"""All diagnoses at once: who is taken for whom, and the mean recall that common diagnoses can't drown."""
+"""Metrics over all diagnoses: the confusion matrix, and balanced accuracy, in which each diagnosis counts the same."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ def confusion_matrix(
 ) -> Int64[np.ndarray, "target predicted"]:
     """Return the number of images by true (rows) and predicted (columns) diagnosis.
 
+    Args:
+        predicted: Predicted class number of each image.
+        target: Target of each image.
+        num_diagnoses: Number of diagnoses.
+
     Raises:
-        MetricError: No images, shapes that differ, or an index outside [0, num_diagnoses).
+        MetricError: There are no images, the shapes differ, or a class number is outside [0, num_diagnoses).
+
+    >>> confusion_matrix(np.array([1, 1, 0]), np.array([0, 0, 0]), 2).tolist()
+    [[1, 2], [0, 0]]
     """
     require_paired(predicted, target)
     require_diagnosis(predicted, num_diagnoses)
@@ -30,8 +38,16 @@ def balanced_accuracy(
 ) -> float:
     """Return the mean recall over the diagnoses that are present.
 
+    Args:
+        predicted: Predicted class number of each image.
+        target: Target of each image.
+        num_diagnoses: Number of diagnoses.
+
     Raises:
-        MetricError: As ``confusion_matrix``.
+        MetricError: As for ``confusion_matrix``.
+
+    >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), 2)  # all are called the frequent one
+    0.5
     """
     matrix = confusion_matrix(predicted, target, num_diagnoses)
     return float(_mean_recall(np.diagonal(matrix), matrix.sum(axis=1)))
@@ -47,21 +63,21 @@ def estimate_balanced_accuracy(
 ) -> Estimate:
     """Return the balanced accuracy with a bootstrapped 95 % interval that resamples whole groups.
 
-    Images of one lesion stand or fall together, so lesions are drawn, not images. They are drawn
-    within their diagnosis: otherwise a rare diagnosis would be absent from many resamples, each of
-    which would then be the mean of other recalls than the figure itself. The interval can't be wider
-    than the lesions show: it is a point where every lesion is right, or each is its diagnosis's only one.
+    Images of one lesion aren't independent, so lesions are resampled, not images. They are resampled within their
+    diagnosis: otherwise a rare diagnosis would be absent from many resamples, whose value would be the mean of other
+    recalls than the metric itself. The interval shows only the variation among the lesions: if all are predicted
+    correctly, or each is the only one of its diagnosis, it has no width.
 
     Args:
-        predicted: Index of the diagnosis.
-        target: Index of the diagnosis.
+        predicted: Predicted class number of each image.
+        target: Target of each image.
         group: Lesion, patient or other unit of each image; strings or numbers.
-        num_diagnoses: Number of diagnoses that the indices count over.
-        seed: Of the resampling.
-        num_resamples: 1 or more.
+        num_diagnoses: Number of diagnoses.
+        seed: Seed of the resampling.
+        num_resamples: Number of resamples, 1 or more.
 
     Raises:
-        MetricError: As ``confusion_matrix``, or ``num_resamples`` is not positive.
+        MetricError: As for ``confusion_matrix``, or ``num_resamples`` is not positive.
 
     References:
         Efron & Tibshirani 1993, doi:10.1201/9780429246593, chapters 13 (percentiles) and 8 (units, strata).
@@ -91,7 +107,7 @@ def _count_by_group(
     group: Shaped[np.ndarray, " image"],
     num_diagnoses: int,
 ) -> Int64[np.ndarray, "group right_then_total"]:
-    """Return a row a group: its right images by diagnosis, then all its images by diagnosis."""
+    """Return a row for each group: its correctly predicted images by diagnosis, then all its images by diagnosis."""
     names, index = np.unique(group, return_inverse=True)
     counts = np.zeros((names.size, 2 * num_diagnoses), dtype=np.int64)
     np.add.at(counts, (index, target), predicted == target)
@@ -102,10 +118,10 @@ def _count_by_group(
 def _resample(
     counts: Int64[np.ndarray, "group right_then_total"], rng: np.random.Generator, num_resamples: int
 ) -> Int64[np.ndarray, "resample right_then_total"]:
-    """Draw each diagnosis's groups with replacement and add up their counts.
+    """Return resamples: the groups of each diagnosis are drawn with replacement, and their counts added up.
 
-    Groups with the same counts are interchangeable, so the draw is over the few distinct rows, not
-    over thousands of groups: the same distribution, in milliseconds.
+    Groups with the same counts are interchangeable, so the draw is a multinomial one over the few distinct rows
+    instead of thousands of groups: the same distribution, in milliseconds.
     """
     num_diagnoses = counts.shape[1] // 2
     stratum = counts[:, num_diagnoses:].argmax(axis=1)

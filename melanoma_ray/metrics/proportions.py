@@ -11,10 +11,14 @@ from melanoma_ray.metrics.intervals import Estimate, estimate_share
 
 
 def estimate_accuracy(predicted: Int[np.ndarray, " image"], target: Int[np.ndarray, " image"]) -> Estimate:
-    """Return the share of images whose diagnosis is right.
+    """Return the share of images whose predicted diagnosis is the true one.
+
+    Args:
+        predicted: Predicted class number of each image.
+        target: Target of each image.
 
     Raises:
-        MetricError: No images, or shapes that differ.
+        MetricError: There are no images, or the shapes differ.
     """
     require_paired(predicted, target)
     return estimate_share(int(np.count_nonzero(predicted == target)), target.size)
@@ -24,7 +28,12 @@ def estimate_sensitivity(is_referred: Bool[np.ndarray, " image"], is_melanoma: B
     """Return the share of melanomas that are referred; its denominator is the number of melanomas.
 
     Raises:
-        MetricError: No melanoma among the images, or shapes that differ.
+        MetricError: There is no melanoma among the images, or the shapes differ.
+
+    >>> is_referred, is_melanoma = np.array([True, True, False, True]), np.array([True, True, True, False])
+    >>> found = estimate_sensitivity(is_referred, is_melanoma)
+    >>> found.numerator, found.denominator, f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+    (2, 3, '0.67 (0.21 to 0.94)')
     """
     require_paired(is_referred, is_melanoma)
     num_melanomas = int(np.count_nonzero(is_melanoma))
@@ -38,7 +47,12 @@ def estimate_specificity(is_referred: Bool[np.ndarray, " image"], is_melanoma: B
     """Return the share of the other images that are not referred; its denominator is their number.
 
     Raises:
-        MetricError: Nothing but melanoma among the images, or shapes that differ.
+        MetricError: All images are melanomas, or the shapes differ.
+
+    >>> is_referred, is_melanoma = np.array([True, False, False, True]), np.array([False, False, False, True])
+    >>> found = estimate_specificity(is_referred, is_melanoma)
+    >>> found.numerator, found.denominator
+    (2, 3)
     """
     require_paired(is_referred, is_melanoma)
     num_others = int(np.count_nonzero(~is_melanoma))

@@ -1,4 +1,4 @@
-"""How well a score ranks melanoma above the rest, whatever the threshold."""
+"""How well a score ranks melanoma above the rest, independent of any threshold."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from melanoma_ray.metrics.intervals import Z_95, Estimate, wilson_interval
 
 
 class RocCurve(NamedTuple):
-    """One point a distinct score, from (0, 0) to (1, 1)."""
+    """A ROC curve: a point for each distinct score, from (0, 0) to (1, 1)."""
 
     fpr: Float64[np.ndarray, " point"]
-    """1 - specificity, never falling."""
+    """1 - specificity of each point, not decreasing."""
     tpr: Float64[np.ndarray, " point"]
-    """Sensitivity, never falling."""
+    """Sensitivity of each point, not decreasing."""
     thresholds: Float64[np.ndarray, " point"]
-    """``score >= threshold`` gives the point; falling, the first is infinite."""
+    """Threshold whose rule ``score >= threshold`` gives the point, decreasing; the first one is infinite."""
 
 
 def midranks(score: Float[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:
-    """Return ranks from 1 for the lowest score; equal scores share their mean rank."""
+    """Return the rank of each score, from 1 for the lowest; equal scores get their mean rank.
+
+    >>> midranks(np.array([0.1, 0.6, 0.6, 0.9])).tolist()
+    [1.0, 2.5, 2.5, 4.0]
+    """
     _, inverse, count = np.unique(score, return_inverse=True, return_counts=True)
     rank = np.cumsum(count) - (count - 1) / 2
     return np.asarray(rank[inverse], dtype=np.float64)
@@ -34,14 +38,17 @@ def auroc(score: Float[np.ndarray, " image"], is_positive: Bool[np.ndarray, " im
     """Return the probability that a positive image scores above a negative one; a tie counts half.
 
     Args:
-        score: Any finite numbers, higher for positive.
-        is_positive: The truth.
+        score: Score of each image, finite, higher for positive ones.
+        is_positive: Whether each image is positive in truth.
 
     Raises:
-        MetricError: Only one kind of image, shapes that differ, or a score that isn't finite.
+        MetricError: All images are of one kind, the shapes differ, or a score isn't finite.
 
     References:
         Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+
+    >>> auroc(np.array([0.9, 0.6, 0.6, 0.1]), np.array([True, True, False, False]))
+    0.875
     """
     _require_rankable(score, is_positive)
     num_positive = int(np.count_nonzero(is_positive))
@@ -51,15 +58,15 @@ def auroc(score: Float[np.ndarray, " image"], is_positive: Bool[np.ndarray, " im
 
 
 def estimate_auroc(score: Float[np.ndarray, " image"], is_positive: Bool[np.ndarray, " image"]) -> Estimate:
-    """Return the AUROC with DeLong's 95 % interval, built on the logit scale so that it stays in (0, 1).
+    """Return the AUROC with DeLong's 95 % interval, computed on the logit scale so that it stays in (0, 1).
 
-    DeLong's variance is zero where the two kinds are perfectly apart, and has no value with a single
-    image of a kind; its interval would be one point. There, the disjoint pairs (one positive, one
-    negative) are independent trials whose mean is the AUROC, so Wilson's interval over as many pairs
-    as the rarer kind allows is a valid, wider answer.
+    DeLong's variance is zero where the score separates the two kinds perfectly, and undefined with a single image of a
+    kind; the interval would have no width. In these cases disjoint pairs (one positive, one negative) are used as
+    independent trials whose mean is the AUROC: Wilson's interval over as many pairs as the rarer kind allows is valid
+    and wider.
 
     Raises:
-        MetricError: As ``auroc``.
+        MetricError: As for ``auroc``.
 
     References:
         DeLong 1988, doi:10.2307/2531595; by midranks: Sun & Xu 2014, doi:10.1109/LSP.2014.2337313.
@@ -79,7 +86,7 @@ def roc_curve(score: Float[np.ndarray, " image"], is_positive: Bool[np.ndarray, 
     """Return sensitivity against 1 - specificity at every distinct score.
 
     Raises:
-        MetricError: As ``auroc``.
+        MetricError: As for ``auroc``.
     """
     _require_rankable(score, is_positive)
     order = np.argsort(-score, kind="stable")
@@ -101,7 +108,7 @@ def _require_rankable(score: Float[np.ndarray, " image"], is_positive: Bool[np.n
 
 
 def _delong_variance(score: Float[np.ndarray, " image"], is_positive: Bool[np.ndarray, " image"]) -> float:
-    """Return DeLong's variance of the AUROC from each image's share of the other kind it is ranked above."""
+    """Return DeLong's variance of the AUROC: from the share of the other kind that each image ranks above."""
     rank = midranks(score)
     positive, negative = score[is_positive], score[~is_positive]
     above = (rank[is_positive] - midranks(positive)) / negative.size
@@ -113,7 +120,7 @@ def _logit_interval(value: float, standard_error: float) -> tuple[float, float]:
     """Return value ± 1.96 standard errors on the logit scale, by the delta method."""
     logit = math.log(value / (1 - value))
     half_width = Z_95 * standard_error / (value * (1 - value))
-    # tanh is the logistic function that can't overflow, however wide a small sample makes this.
+    # The logistic function in terms of tanh, which can't overflow however large half_width is in a small sample.
     low = (1 + math.tanh((logit - half_width) / 2)) / 2
     high = (1 + math.tanh((logit + half_width) / 2)) / 2
     return low, high

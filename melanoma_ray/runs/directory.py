@@ -1,11 +1,11 @@
-"""A run's directory: what lies where, and which settings it was begun with.
+"""A run's directory: the files in it, and the settings that the run was started with.
 
-run.lock            which process holds it (``runs/lock.py``), while one does
-run.json            experiment, data, and code and machines of each start; another command is refused
-checkpoint_…/       Ray Train's: the newest and the best progress
-history.json        one record an epoch
-curves.png          the same as a picture
-best/               the checkpoint: what evaluation, prediction and the service take
+run.lock            process that holds the run (``runs/lock.py``), while one does
+run.json            experiment and data (a start with other ones is refused); code and machines of each start
+checkpoint_…/       written by Ray Train: the newest and the best progress
+history.json        one record for each epoch
+curves.png          the same as plots
+best/               the checkpoint that evaluation, prediction and the service use
 """
 
 from __future__ import annotations
@@ -48,33 +48,39 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunDirectory:
-    """Names inside a run's directory."""
+    """Access to the files in a run's directory."""
 
     uri: str
+    """The directory, local or s3://."""
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str) -> RunDirectory | None:
-        """Return the run whose best checkpoint this directory is; none: it no longer lies in its run."""
+        """Return the run that wrote a checkpoint directory; none: the directory isn't in its run any more."""
         parent, _, name = checkpoint.rstrip("/").rpartition("/")
         return cls(uri=parent) if name == BEST and storage.exists(storage.join(parent, _RUN)) else None
 
     @property
     def best(self) -> str:
-        """The checkpoint directory of a finished run."""
+        """Checkpoint directory of the finished run."""
         return storage.join(self.uri, BEST)
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether the checkpoint is complete."""
+        """Whether the checkpoint is complete."""
         return storage.exists(storage.join(self.best, MANIFEST))
 
     def claim(self, experiment: Experiment, dataset: PreparedDataset, *, over: EnsembleOver | None = None) -> None:
-        """Note the settings of a new run, or check that they are those of the run that is there.
+        """Write the settings of a new run, or check that they are those of the run that is already here.
 
-        A setting that the run was begun without, since it didn't exist yet, had its default's effect.
+        A setting that didn't exist when the run was started counts as its default.
+
+        Args:
+            experiment: Settings that decide the weights.
+            dataset: Prepared dataset of the run.
+            over: What the networks of the run differ by, if it is an ensemble.
 
         Raises:
-            ConfigError: The run was begun with other settings or other data.
+            ConfigError: The run was started with other settings or other data.
         """
         name = storage.join(self.uri, _RUN)
         settings = {
@@ -94,56 +100,56 @@ class RunDirectory:
         if differing:
             msg = (
                 f"run {self.uri}: was begun with {', '.join(differing)}; "
-                "give the same settings to go on with it, or another --name"
+                "give the same settings to continue it, or another --name"
             )
             raise ConfigError(msg)
         if not self.is_finished and old["provenance"][-1] != provenance:
             storage.write_json(name, old | {"provenance": [*old["provenance"], provenance]})
 
     def newest_progress(self) -> str | None:
-        """Return the newest complete progress directory."""
+        """Return the newest complete progress directory; none: there is none yet."""
         result = read_result(self.uri)
         return None if result is None or result.checkpoint is None else checkpoint_uri(self.uri, result.checkpoint)
 
     def best_progress(self) -> str | None:
-        """Return the progress directory of the best validation figure."""
+        """Return the progress directory of the best epoch; none: no epoch is finished."""
         result = read_result(self.uri)
         scored = [
             (float(metrics[BEST_METRIC]), checkpoint)
             for checkpoint, metrics in (result.best_checkpoints if result else [])
-            if not math.isnan(float(metrics.get(BEST_METRIC, math.nan)))  # one within an epoch has no figure
+            if not math.isnan(float(metrics.get(BEST_METRIC, math.nan)))  # NaN: saved within an epoch
         ]
         return checkpoint_uri(self.uri, max(scored, key=lambda one: one[0])[1]) if scored else None
 
     def next_batch(self) -> int:
-        """Return the index in the sampling plan of the batch at which the run goes on."""
+        """Return the batch index at which the run continues."""
         return self.progress().batch_index
 
     def history(self) -> list[EpochRecord]:
-        """Return one record for each epoch done so far."""
+        """Return one record for each finished epoch."""
         name = storage.join(self.uri, _HISTORY)
         if storage.exists(name):
             return [EpochRecord(**record) for record in storage.read_json(name)["epochs"]]
         return self.progress().history
 
     def progress(self) -> Progress:
-        """Return what the newest progress directory remembers; a run that has none is at its start."""
+        """Return the newest progress; for a run that has none, the progress at its start."""
         newest = self.newest_progress()
         return Progress() if newest is None else read_progress(newest)
 
     def write_history(self) -> list[EpochRecord]:
-        """Write history.json when training is over, and return the records."""
+        """Write history.json, when training has ended, and return its records."""
         history = self.history()
         storage.write_json(storage.join(self.uri, _HISTORY), {"epochs": [asdict(record) for record in history]})
         return history
 
     def write_picture(self, name: str, png: bytes) -> None:
-        """Write a picture into the directory."""
+        """Write a PNG file into the directory."""
         storage.write_bytes(storage.join(self.uri, name), png)
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return ``name=old value`` of each new setting that isn't the old one."""
+    """Return ``name=old value (now new value)`` for each setting whose value has changed."""
     found: list[str] = []
     for name, value in new.items():
         if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Writes a collection of synthetic images, in the layout of the nine-class ISIC set, on all of the cluster.
+"""Writes a collection of synthetic images in the layout of the nine-class ISIC set, on all nodes of the cluster.
 
-The rule: metadata.csv, whose attribution calls the images synthetic, is there before the first image,
-so that no reader, even of a collection broken off half-way, can take them for real ones.
+The rule: metadata.csv, whose attribution calls the images synthetic, is written before the first image, so that no
+reader, even of an incomplete collection, can mistake them for real ones.
 """
 
 from __future__ import annotations
@@ -28,27 +28,26 @@ _IMAGES_PER_BLOCK = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticSummary:
-    """What was written."""
+    """Counts of a collection that was written."""
 
     num_images: int
-    """Files, the faulty ones included."""
+    """Number of files, including faulty ones."""
     num_lesions: int
     faults: dict[str, int]
-    """Number of files by the name of the fault planted in them."""
+    """Number of files by the fault that was planted in them."""
 
 
 def write_synthetic_collection(root: str, *, num_images: int, seed: int) -> SyntheticSummary:
-    """Write ``<root>/<diagnosis>/<image_id>.jpg`` and ``<root>/metadata.csv``; the same arguments, the same bytes.
+    """Write ``<root>/<diagnosis>/<image_id>.jpg`` and ``<root>/metadata.csv``; the same arguments give the same bytes.
 
     Args:
-        root: A directory, local or such as s3://bucket/folder: new, or one that an earlier call
-            wrote and this one replaces.
-        num_images: 60 or more.
-        seed: Of the whole collection, 0 or more.
+        root: Directory, local or such as s3://bucket/folder; it is new, or written by an earlier call and replaced.
+        num_images: Number of files, 60 or more.
+        seed: Seed of the whole collection, 0 or more.
 
     Raises:
         ConfigError: A number is out of its range.
-        DataError: The directory holds anything else.
+        DataError: The directory has other files.
     """
     plan = plan_collection(num_images=num_images, seed=seed)
     root = storage.absolute(root)
@@ -72,7 +71,7 @@ def _to_csv(plan: tuple[SyntheticImage, ...]) -> bytes:
 
 
 def _write_image(row: dict[str, Any], *, root: str) -> dict[str, int]:
-    """Draw and write one row of the plan, on one thread: Ray gives a task one processor."""
+    """Draw and write one image of the plan, in one thread, because a Ray task has one CPU."""
     cv2.setNumThreads(1)
     image = SyntheticImage(**row)
     encoded = encode_image(image)
@@ -81,7 +80,7 @@ def _write_image(row: dict[str, Any], *, root: str) -> dict[str, int]:
 
 
 def _refuse_foreign_files(root: str) -> None:
-    """Let through only what this module wrote: what is there will be deleted."""
+    """Refuse a directory with files that this module didn't write, because its files will be deleted."""
     ours = _list_own_files(root)
     foreign = [path for path in storage.list_files(root) if path not in ours]
     if foreign:
@@ -90,7 +89,7 @@ def _refuse_foreign_files(root: str) -> None:
 
 
 def _list_own_files(root: str) -> frozenset[str]:
-    """Return the files of the synthetic collection that is there, none if what is there isn't one."""
+    """Return the files of the synthetic collection in a directory; empty if it has no synthetic collection."""
     name = storage.join(root, _METADATA)
     if not storage.exists(name):
         return frozenset()

@@ -1,8 +1,12 @@
-"""Draws the skin and lesion of one diagnosis, as seen through a dermatoscope, from a seed alone.
+"""Draws the skin and the lesion of one diagnosis, as seen through a dermatoscope, from a seed alone.
 
-The rule: a painter adds chromophores (melanin, blood, keratin), never colours; colour follows from
-how they absorb light (Tsumura 2003, doi:10.1145/882262.882344), so that any mixture looks like skin.
-Which signs make which diagnosis, and their sources, are in docs/synthetic.md.
+The rule: a painter adds substances (melanin, blood, keratin), never colours. Colours follow from how these absorb
+light (Tsumura 2003, doi:10.1145/882262.882344), so that any mixture looks like skin. docs/synthetic.md has the signs of
+each diagnosis and their sources.
+
+How to read a painter: each line adds an amount of one substance, ``strength × map``. ``rng.uniform(low, high)`` is the
+strength of a sign that all lesions of the diagnosis have, ``_sign(rng, probability, low, high)`` that of one that only
+some have. The numbers were set by eye next to real images.
 """
 
 from __future__ import annotations
@@ -32,17 +36,18 @@ from melanoma_ray.synthetic.structures import (
 )
 
 _SKIN = np.array((0.97, 0.88, 0.84), np.float32)
-"""RGB reflectance of skin without melanin and blood, set by eye beside real images."""
+"""RGB reflectance of skin without melanin and blood, set by eye next to real images."""
 _MELANIN = np.array((0.52, 1.0, 1.6), np.float32)
 _BLOOD = np.array((0.26, 1.0, 0.82), np.float32)
-"""Optical density of one unit in R, G and B: brown, and red."""
+"""Optical density of one unit of melanin, which is brown, and of blood, which is red, in R, G and B."""
 _SLATE = np.array((0.36, 0.38, 0.46), np.float32)
-"""Melanin deep in the dermis: short waves are scattered back before they reach it, hence blue-grey."""
+"""RGB colour of melanin deep in the dermis: blue-grey, because short waves are scattered back before they reach it."""
 _KERATIN = np.array((0.95, 0.89, 0.84), np.float32)
+"""RGB colour of keratin."""
 
 
 def _sign(rng: np.random.Generator, probability: float, low: float, high: float) -> float:
-    """Return a sign's strength, 0 where the lesion lacks it: no sign is in every lesion of a diagnosis."""
+    """Return the strength of a sign that a lesion has with some probability; 0 if it doesn't have it."""
     strength = float(rng.uniform(low, high))
     return strength if rng.random() < probability else 0.0
 
@@ -56,11 +61,19 @@ def _cover(tissue: Tissue, strength: float, where: Map) -> None:
 
 
 def _add_network(tissue: Tissue, strength: float, pitch: float, disorder: float, where: Map) -> None:
-    """Add a pigment network: brown lines about paler holes; disorder (0 to 1) breaks and thickens them."""
+    """Add a pigment network: brown lines around paler holes.
+
+    Args:
+        tissue: Skin to add it to.
+        strength: Melanin of the lines.
+        pitch: Distance of neighbouring holes, percent of the canvas.
+        disorder: In [0, 1]; makes holes irregular, and lines broken and thick.
+        where: Map of the places that have a network.
+    """
     mesh = draw_mesh(tissue.rng, tissue.side, pitch, 0.25 + 0.22 * disorder, 0.26 + 0.25 * disorder)
     visible = where * (1 - (0.4 + 0.6 * disorder) * ramp(draw_noise(tissue.rng, tissue.side, 6), 0.45, 0.65))
-    tissue.melanin[:] *= 1 - np.float32(0.4 * strength) * visible * (1 - mesh)
-    _add(tissue.melanin, strength, mesh * visible)
+    tissue.melanin[:] *= 1 - np.float32(0.4 * strength) * visible * (1 - mesh)  # paler holes
+    _add(tissue.melanin, strength, mesh * visible)  # darker lines
 
 
 def _add_ulcer(tissue: Tissue, strength: float) -> None:
@@ -78,7 +91,7 @@ def _add_scale(tissue: Tissue, strength: float) -> None:
 
 
 def _paint_nevus(tissue: Tissue) -> None:
-    """Symmetric: one or two browns and a regular network that thins out at the rim; or globules."""
+    """Symmetric: one or two browns and a regular network that fades at the border; or globules."""
     rng, side = tissue.rng, tissue.side
     rim = tissue.inside * (1 - np.float32(rng.uniform(0.2, 0.7)) * ramp(tissue.rho, 0.4, 1.0))
     _add(tissue.melanin, rng.uniform(0.3, 1.2), rim * (0.5 + draw_noise(rng, side, 7, 4)))
@@ -93,20 +106,22 @@ def _paint_nevus(tissue: Tissue) -> None:
 
 
 def _paint_melanoma(tissue: Tissue) -> None:
-    """Many colours out of order: blots, broken network, veil, dots on one side, streaks, regression."""
+    """Many colours in disorder: blots, broken network, veil, dots on one side, streaks, regression."""
     rng, side = tissue.rng, tissue.side
     heading = np.float32(rng.uniform(-math.pi, math.pi))
-    lopsided = ramp(tissue.rho * np.cos(tissue.angle - heading), -0.7, 0.7)
+    lopsided = ramp(tissue.rho * np.cos(tissue.angle - heading), -0.7, 0.7)  # 0 on one side to 1 on the other
     _add(tissue.melanin, rng.uniform(0.5, 1.3), tissue.inside * (0.25 + 1.4 * draw_noise(rng, side, 5, 5) * lopsided))
     _add(tissue.melanin, _sign(rng, 0.8, 0.6, 2.0), draw_patches(tissue, 5, 0.4, 0.15))
     _add_network(tissue, _sign(rng, 0.75, 0.3, 1.0), rng.uniform(1.6, 2.8), rng.uniform(0.4, 1.0), tissue.inside)
     _add(tissue.melanin, _sign(rng, 0.7, 0.7, 1.8), draw_blobs(tissue, tissue.inside * lopsided**2, 60, (0.2, 0.9)))
     _add(tissue.melanin, _sign(rng, 0.45, 0.6, 1.5), draw_rays(tissue) * lopsided)
     _add(tissue.blood, _sign(rng, 0.5, 0.3, 0.8), draw_patches(tissue, 4, 0.4, 0.2))
+    # Blue-white veil: melanin in the dermis under a white cover.
     veil = draw_patches(tissue, 4, rng.uniform(0.25, 0.5), 0.2) * (0.4 + draw_noise(rng, side, 14, 4))
     strength = _sign(rng, 0.6, 0.5, 1.0)
     _add(tissue.dermal, 1.3 * strength, veil)
     _cover(tissue, 0.16 * strength, veil)
+    # Regression: pale scar-like areas with grey dots.
     regression = draw_patches(tissue, 5, 0.25) * np.float32(_sign(rng, 0.4, 0.5, 0.9))
     tissue.melanin[:] *= 1 - 0.85 * regression
     _cover(tissue, 0.3, regression)
@@ -119,6 +134,7 @@ def _paint_basal_cell_carcinoma(tissue: Tissue) -> None:
     _add(tissue.melanin, rng.uniform(0.0, 0.45), tissue.inside * draw_noise(rng, side, 6, 4))
     _add(tissue.blood, rng.uniform(0.05, 0.4), tissue.inside * (0.4 + draw_noise(rng, side, 6, 4)))
     _cover(tissue, _sign(rng, 0.6, 0.1, 0.4), draw_patches(tissue, 6, 0.4, 0.2))
+    # Blue-grey ovoid nests: melanin both in the dermis and above it.
     nests = draw_blobs(tissue, tissue.inside, int(rng.integers(3, 14)), (1.0, 4.0), 0.8)
     nests *= 0.4 + 1.2 * draw_noise(rng, side, 16, 3)
     strength = _sign(rng, 0.75, 0.5, 1.5)
@@ -130,7 +146,7 @@ def _paint_basal_cell_carcinoma(tissue: Tissue) -> None:
 
 
 def _paint_seborrheic_keratosis(tissue: Tissue) -> None:
-    """Stuck on: sharp border, dull brown to black, milia-like cysts, comedo-like openings, fissures."""
+    """Sharp border, as if stuck on; dull brown to black, milia-like cysts, comedo-like openings, fissures."""
     rng, side = tissue.rng, tissue.side
     _add(tissue.melanin, rng.uniform(0.25, 1.4), tissue.inside * (0.3 + 1.4 * draw_noise(rng, side, 10, 5)))
     _add(tissue.melanin, _sign(rng, 0.45, 0.3, 1.3), draw_patches(tissue, 5, 0.35, 0.15))
@@ -138,6 +154,7 @@ def _paint_seborrheic_keratosis(tissue: Tissue) -> None:
     _cover(tissue, rng.uniform(0.05, 0.3), tissue.inside * ramp(draw_noise(rng, side, 24, 4), 0.4, 0.8))
     fissures = draw_mesh(rng, side, rng.uniform(3.5, 7), 0.48, 0.5) * ramp(draw_noise(rng, side, 8), 0.4, 0.6)
     _add(tissue.melanin, _sign(rng, 0.4, 0.3, 0.9), fissures * tissue.inside)
+    # Comedo-like openings are dark, milia-like cysts white.
     _add(tissue.melanin, _sign(rng, 0.7, 0.6, 1.6), draw_blobs(tissue, tissue.inside, 26, (0.4, 1.2), 0.35))
     _cover(tissue, _sign(rng, 0.75, 0.35, 0.8), draw_blobs(tissue, tissue.inside, 22, (0.3, 0.8), 0.3))
     _add(tissue.blood, _sign(rng, 0.3, 0.15, 0.4), tissue.inside)
@@ -223,15 +240,14 @@ _PAINTERS: dict[str, tuple[Callable[[Tissue], None], Outline]] = {
 
 
 def draw_canvas(*, diagnosis: str, seed: int, side: int) -> Float32[np.ndarray, "side side 3"]:
-    """Draw a square of skin with a lesion in its middle, RGB reflectance in [0, 1].
+    """Return a square of skin with a lesion in its middle, RGB reflectance in [0, 1].
 
-    Skin and its small distortions have random streams of their own, so that they can't tell the
-    diagnosis.
+    The skin and the small distortions have random streams of their own, so that they can't reveal the diagnosis.
 
     Args:
-        diagnosis: One of ``DIAGNOSES``.
-        seed: Of this lesion and its skin, 0 or more.
-        side: Pixels; the lesion keeps its proportions.
+        diagnosis: Diagnosis to draw, one of ``DIAGNOSES``.
+        seed: Seed of the lesion and its skin, 0 or more.
+        side: Width and height, pixels, to which the lesion is scaled.
 
     Raises:
         ConfigError: The diagnosis is unknown.
@@ -247,7 +263,7 @@ def draw_canvas(*, diagnosis: str, seed: int, side: int) -> Float32[np.ndarray, 
 
 
 def _grow_skin(rng: np.random.Generator, tissue: Tissue) -> None:
-    """Add the skin's own melanin and blood: tone, mottling, sun freckles and fine furrows."""
+    """Add the melanin and blood of the skin itself: tone, mottling, sun freckles and fine furrows."""
     side, tone = tissue.side, 0.02 + 0.7 * rng.beta(1.0, 5.0)
     _add(tissue.melanin, tone, 0.7 + 0.6 * draw_noise(rng, side, 6, 5))
     _add(tissue.melanin, _sign(rng, 0.35, 0.05, 0.25), ramp(draw_noise(rng, side, 10, 4), 0.5, 0.85))
@@ -258,7 +274,7 @@ def _grow_skin(rng: np.random.Generator, tissue: Tissue) -> None:
 
 
 def _distort(rng: np.random.Generator, tissue: Tissue) -> Float32[np.ndarray, "side side 4"]:
-    """Return the four chromophores, each point moved a little: nothing in skin is a circle or a line."""
+    """Return the four substances with each point moved a little, because nothing in skin is a circle or a line."""
     side = tissue.side
     columns, rows = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
     reach = 0.045 * side
@@ -274,9 +290,9 @@ def _distort(rng: np.random.Generator, tissue: Tissue) -> Float32[np.ndarray, "s
 
 
 def _light(layers: Float32[np.ndarray, "side side 4"]) -> Float32[np.ndarray, "side side 3"]:
-    """Return the colour under white light: Beer-Lambert, then what hides it."""
+    """Return the colour under white light: absorption by the Beer-Lambert law, then what covers it."""
     colour = _SKIN * np.exp(-(layers[..., :1] * _MELANIN + layers[..., 1:2] * _BLOOD))
-    colour += (1 - np.exp(-layers[..., 2:3])) * (_SLATE - colour)
-    colour += np.clip(layers[..., 3:], 0, 1) * (_KERATIN - colour)
+    colour += (1 - np.exp(-layers[..., 2:3])) * (_SLATE - colour)  # dermal melanin covers in part
+    colour += np.clip(layers[..., 3:], 0, 1) * (_KERATIN - colour)  # keratin lies on top
     lit: Float32[np.ndarray, "side side 3"] = colour
     return lit

@@ -1,7 +1,7 @@
 """Synthetic dermoscopic photographs: a plan, and a drawing that is a pure function of one row of it.
 
-The rule: what the lesion is comes from ``lesion_seed``; how it was photographed (turn, zoom, light,
-hairs, ruler, bubbles, the tube's dark rim) from ``view_seed``, which knows nothing of the diagnosis.
+The rule: the lesion depends on ``lesion_seed``, and its photograph (rotation, zoom, light, hairs, ruler, bubbles, dark
+rim) on ``view_seed``, which is independent of the diagnosis.
 """
 
 from __future__ import annotations
@@ -28,52 +28,54 @@ Photograph = Float32[np.ndarray, "height width 3"]
 Weight = Float32[np.ndarray, "height width"]
 
 _SHARES: dict[str, float] = dict.fromkeys(DIAGNOSES, 0.64 / 7) | {MELANOMA: 0.2, "nevus": 0.16}
-"""Of all lesions: melanoma well represented, the rest even enough that every split holds each."""
+"""Share of each diagnosis among the images: many melanomas, and enough of the others for each to be in every split."""
 _MEAN_AGES = (67, 66, 51, 61, 43, 62, 64, 70, 52)
-"""Years, in the order of ``DIAGNOSES``: rounded to our taste from HAM10000's table (doi:10.1038/sdata.2018.161)."""
+"""Mean age for each of ``DIAGNOSES``, years, set after HAM10000's table (doi:10.1038/sdata.2018.161)."""
 _SITES = ("abdomen", "back", "chest", "face", "lower extremity", "neck", "scalp", "trunk", "upper extremity")
 _ORIENTATION_TAG, _STORED_TURNED_LEFT = 0x0112, 6
-"""EXIF: the reader must turn the stored pixels a quarter to the right (CIPA DC-008, tag Orientation)."""
+"""EXIF's tag Orientation, and its value for pixels that must be turned a quarter to the right (CIPA DC-008)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticImage:
-    """One row of the plan; all decided before anything is drawn."""
+    """One row of the plan, which is complete before anything is drawn."""
 
     image_id: str
-    """Such as ``SYNTHETIC_000123``."""
+    """Name of the image, such as ``SYNTHETIC_000123``."""
     relative_path: str
-    """The folder is the diagnosis, as in the nine-class ISIC set: ``melanoma/SYNTHETIC_000123.jpg``."""
+    """Path in the collection, in a folder named by the diagnosis: ``melanoma/SYNTHETIC_000123.jpg``."""
     diagnosis: str
-    """What the collection says it is; one of ``DIAGNOSES``."""
+    """Diagnosis that the collection claims, one of ``DIAGNOSES``."""
     drawn_as: str
-    """What the drawing shows: another diagnosis in a conflicting duplicate, else the same."""
+    """Diagnosis that the drawing shows: another one in a conflicting duplicate, otherwise the same."""
     lesion_id: str
-    """Shared by the views of one lesion."""
+    """Name of the lesion, which its views share."""
     age: float
-    """Years."""
+    """Age of the patient, years."""
     sex: str
     site: str
     lesion_seed: int
+    """Seed of the lesion and its skin."""
     view_seed: int
+    """Seed of the photograph."""
     fault: PlantedFault | None = None
     copy_of: str | None = None
-    """``image_id`` of the image whose bytes a conflicting duplicate repeats."""
+    """``image_id`` of the image whose bytes a conflicting duplicate repeats; none: it isn't a duplicate."""
 
 
 def plan_collection(*, num_images: int, seed: int) -> tuple[SyntheticImage, ...]:
-    """Decide a whole collection: lesions, views, and faults such as real collections have.
+    """Return the plan of a whole collection: lesions, views, and faults such as real collections have.
 
-    About a fifth of the lesions have two or three views. At least one file is truncated, one empty,
-    one a text and one turned by EXIF; at least two repeat a melanoma's bytes as a seborrheic
-    keratosis, or the reverse, as 75 images of the nine-class ISIC set do.
+    About a fifth of the lesions have two or three views. At least one file is truncated, one empty, one a text and one
+    rotated by EXIF. At least two files repeat the bytes of a melanoma as a seborrheic keratosis, or the reverse, as 75
+    images of the nine-class ISIC set do.
 
     Args:
-        num_images: Files, 60 or more, so that each diagnosis and fault has room.
-        seed: Of everything, 0 or more.
+        num_images: Number of files, 60 or more, so that each diagnosis and each fault occurs.
+        seed: Seed of all random numbers, 0 or more.
 
     Raises:
-        ConfigError: Too few images, or a negative seed.
+        ConfigError: There are too few images, or the seed is negative.
     """
     for name, value, least in (("num_images", num_images, 60), ("seed", seed, 0)):
         if value < least:
@@ -88,14 +90,14 @@ def plan_collection(*, num_images: int, seed: int) -> tuple[SyntheticImage, ...]
 
 
 def _plan_views(rng: np.random.Generator, num_views: int) -> Iterator[SyntheticImage]:
-    """Yield the views, lesion by lesion: always of the diagnosis that lags most behind its share."""
+    """Yield the views, lesion by lesion; each lesion has the diagnosis that is furthest below its share."""
     counts = dict.fromkeys(DIAGNOSES, 0)
     lesion, left = 0, num_views
     while left:
         diagnosis = min(DIAGNOSES, key=lambda name: (counts[name] + 1) / _SHARES[name])
         views = min(left, int(rng.choice((1, 2, 3), p=(0.8, 0.12, 0.08))))
         first = SyntheticImage(
-            image_id="",  # with the path, once the order is drawn
+            image_id="",  # set with the path, once the order is drawn
             relative_path="",
             diagnosis=diagnosis,
             drawn_as=diagnosis,
@@ -129,7 +131,7 @@ def _rename(view: SyntheticImage, position: int) -> SyntheticImage:
 
 
 def _plan_copies(rng: np.random.Generator, views: list[SyntheticImage], num_copies: int) -> Iterator[SyntheticImage]:
-    """Yield conflicting duplicates, melanoma and seborrheic keratosis by turns, each called a lesion of its own."""
+    """Yield conflicting duplicates, alternately of melanoma and seborrheic keratosis, each claimed as a new lesion."""
     swap = {MELANOMA: "seborrheic keratosis", "seborrheic keratosis": MELANOMA}
     sound = {name: [view for view in views if view.diagnosis == name and view.fault is None] for name in swap}
     order = {name: rng.permutation(len(sound[name])) for name in swap}
@@ -147,13 +149,13 @@ def _plan_copies(rng: np.random.Generator, views: list[SyntheticImage], num_copi
 
 
 def encode_image(image: SyntheticImage, *, width: int = 300, height: int = 225, quality: int = 90) -> bytes:
-    """Return the bytes of one file of the collection, its planted fault included.
+    """Return the bytes of one file of the collection, with its planted fault.
 
     Args:
-        image: A row of the plan.
-        width: Of the upright image, pixels.
-        height: Of the upright image, pixels.
-        quality: Of the JPEG, 1 to 95.
+        image: Row of the plan.
+        width: Width of the upright image, pixels.
+        height: Height of the upright image, pixels.
+        quality: Quality of the JPEG, 1 to 95.
     """
     if image.fault == "empty":
         return b""
@@ -177,14 +179,14 @@ def encode_image(image: SyntheticImage, *, width: int = 300, height: int = 225, 
 
 
 def draw_lesion(*, diagnosis: str, lesion_seed: int, view_seed: int, width: int = 300, height: int = 225) -> Pixels:
-    """Draw one photograph, RGB: the same arguments give the same pixels.
+    """Return one photograph, RGB; the same arguments give the same pixels.
 
     Args:
-        diagnosis: One of ``DIAGNOSES``.
-        lesion_seed: Of the lesion and its skin, 0 or more.
-        view_seed: Of the photograph, 0 or more.
-        width: Pixels.
-        height: Pixels.
+        diagnosis: Diagnosis to draw, one of ``DIAGNOSES``.
+        lesion_seed: Seed of the lesion and its skin, 0 or more.
+        view_seed: Seed of the photograph, 0 or more.
+        width: Width, pixels.
+        height: Height, pixels.
 
     Raises:
         ConfigError: The diagnosis is unknown.
@@ -194,7 +196,7 @@ def draw_lesion(*, diagnosis: str, lesion_seed: int, view_seed: int, width: int 
     photograph = _aim(rng, canvas, width, height)
     photograph *= _shine(rng, width, height)
     for put, probability in ((_put_hairs, 0.5), (_put_bubbles, 0.15), (_put_ruler, 0.2), (_put_rim, 0.35)):
-        seed = int(rng.integers(2**31))
+        seed = int(rng.integers(2**31))  # drawn in any case, so that leaving one out doesn't change the others
         if rng.random() < probability:
             put(np.random.default_rng(seed), photograph)
     photograph = cv2.GaussianBlur(photograph, (0, 0), rng.uniform(0.3, 0.8) * height / 225)
@@ -204,7 +206,7 @@ def draw_lesion(*, diagnosis: str, lesion_seed: int, view_seed: int, width: int 
 
 
 def _aim(rng: np.random.Generator, canvas: Float32[np.ndarray, "s s 3"], width: int, height: int) -> Photograph:
-    """Point the camera: any turn, mirrored or not, a little nearer or farther, a little off centre."""
+    """Return the canvas as the camera sees it: rotated, maybe mirrored, a little zoomed and a little off centre."""
     zoom, mirror = rng.uniform(0.92, 1.4), rng.choice((-1, 1))
     turn = np.array(cv2.getRotationMatrix2D((len(canvas) / 2,) * 2, rng.uniform(0, 360), zoom), np.float64)
     turn[:, 2] += np.array((width, height)) * (0.5 + rng.uniform(-0.06, 0.06, 2)) - len(canvas) / 2
@@ -214,7 +216,7 @@ def _aim(rng: np.random.Generator, canvas: Float32[np.ndarray, "s s 3"], width: 
 
 
 def _shine(rng: np.random.Generator, width: int, height: int) -> Photograph:
-    """Return the light: exposure, white balance, a slope across the field and fall-off to the corners."""
+    """Return the light at each pixel: exposure, white balance, a slope across the field and fall-off to the corners."""
     rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     heading, slope = rng.uniform(0, math.tau), rng.uniform(0, 0.1)
     field = 1 + slope * (columns * math.cos(heading) + rows * math.sin(heading))
@@ -231,14 +233,14 @@ def _blend(photograph: Photograph, weight: Weight, colour: tuple[float, float, f
 
 
 def _distance(photograph: Photograph, centre: Float[np.ndarray, " 2"]) -> Weight:
-    """Return each pixel's distance from a point (x, y), pixels."""
+    """Return the distance of each pixel from a point (x, y), pixels."""
     rows, columns = np.ogrid[: photograph.shape[0], : photograph.shape[1]]
     distance: Weight = np.hypot(columns - centre[0], rows - centre[1]).astype(np.float32)
     return distance
 
 
 def _draw_lines(photograph: Photograph, lines: list[Float[np.ndarray, "point 2"]], width: int) -> Weight:
-    """Draw lines through points (x, y), as wide as ``width`` pixels are in an image 225 pixels high."""
+    """Return lines through points (x, y), drawn with the width that ``width`` pixels have in an image of height 225."""
     drawn = np.zeros(photograph.shape[:2], np.uint8)
     fixed = [np.rint(line * 16).astype(np.int32) for line in lines]
     thickness = max(1, round(width * len(drawn) / 225))
@@ -247,7 +249,7 @@ def _draw_lines(photograph: Photograph, lines: list[Float[np.ndarray, "point 2"]
 
 
 def _put_hairs(rng: np.random.Generator, photograph: Photograph) -> None:
-    """Lay hairs over the field, dark or fair, mostly fine and in one direction."""
+    """Draw hairs over the photograph, dark or fair, mostly fine and in one direction."""
     field = np.array(photograph.shape[1::-1])
     count, heading = 1 + int(rng.gamma(1.2, 6)), rng.uniform(0, math.tau)
     time = np.linspace(0, 1, 24)[:, None]
@@ -264,7 +266,7 @@ def _put_hairs(rng: np.random.Generator, photograph: Photograph) -> None:
 
 
 def _put_bubbles(rng: np.random.Generator, photograph: Photograph) -> None:
-    """Leave air bubbles in the contact gel: bright rings, with a glint."""
+    """Draw air bubbles in the contact gel: bright rings with a highlight."""
     field = np.array(photograph.shape[1::-1])
     for _ in range(int(rng.integers(1, 6))):
         centre, radius = rng.random(2) * field, field[1] * rng.uniform(0.012, 0.06)
@@ -275,7 +277,7 @@ def _put_bubbles(rng: np.random.Generator, photograph: Photograph) -> None:
 
 
 def _put_ruler(rng: np.random.Generator, photograph: Photograph) -> None:
-    """Engrave a scale along one edge: a mark each millimetre, a longer one each fifth."""
+    """Draw a scale along one edge: a mark at each millimetre, and a longer one at each fifth."""
     height, width = photograph.shape[:2]
     heading = rng.integers(4) * math.pi / 2 + rng.normal(0, 0.12)
     along = np.array((math.cos(heading), math.sin(heading)))
@@ -291,7 +293,7 @@ def _put_ruler(rng: np.random.Generator, photograph: Photograph) -> None:
 
 
 def _put_rim(rng: np.random.Generator, photograph: Photograph) -> None:
-    """Show the dark rim of the microscope's tube."""
+    """Draw the dark rim of the microscope's tube."""
     field = np.array(photograph.shape[1::-1])
     distance = _distance(photograph, field * (0.5 + rng.uniform(-0.04, 0.04, 2)))
     edge, soft = math.hypot(*field) / 2 * rng.uniform(0.78, 1.0), field[1] * rng.uniform(0.008, 0.05)

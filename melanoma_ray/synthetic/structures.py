@@ -1,6 +1,6 @@
-"""The structures a dermatoscope shows (network, globules, vessels …), each drawn as a map in [0, 1].
+"""The structures that a dermatoscope shows (network, globules, vessels …), each drawn as a map in [0, 1].
 
-The rule: sizes are percents of the canvas, so that a lesion keeps its looks at any resolution.
+The rule: sizes are percentages of the canvas's side, so that a lesion looks the same at any resolution.
 """
 
 from __future__ import annotations
@@ -18,52 +18,60 @@ Path = Float[np.ndarray, "point 2"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tissue:
-    """A square of skin: where the lesion lies, and what light meets. Painters add to the last four maps."""
+    """A square of skin: the place of the lesion, and the four substances that absorb light, which painters change."""
 
     rng: np.random.Generator
+    """Source of the lesion's random numbers."""
     side: int
-    """Pixels."""
+    """Width and height, pixels."""
     rho: Map
-    """Distance from the lesion's centre: 1 on its border."""
+    """Distance from the lesion's centre, in units in which its border is at 1."""
     angle: Map
-    """Around the centre, radians."""
+    """Angle around the lesion's centre, radians."""
     inside: Map
-    """Membership of the lesion, in [0, 1]."""
+    """Membership in the lesion, in [0, 1]."""
     melanin: Map
-    """In the epidermis, optical density of green light."""
+    """Melanin in the epidermis, as optical density for green light."""
     blood: Map
-    """Optical density of green light."""
+    """Blood, as optical density for green light."""
     dermal: Map
-    """Melanin in the dermis; 1 hides 63 % of what lies under it."""
+    """Melanin in the dermis; an amount of 1 hides 63 % of what is below it."""
     keratin: Map
-    """White cover, in [0, 1]."""
+    """White cover of keratin, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """Ranges that a lesion's outline is drawn from; each pair is lowest and highest."""
+    """Ranges, (lowest, highest), from which a lesion's outline is drawn."""
 
     radius: tuple[float, float] = (0.24, 0.48)
-    """Of half the canvas."""
+    """Radius as a share of half the canvas."""
     lobes: tuple[float, float] = (0.02, 0.08)
-    """Amplitude of the outline's waves, of the radius."""
+    """Amplitude of the outline's waves as a share of the radius."""
     ragged: tuple[float, float] = (0.15, 0.4)
-    """Displacement of the border by fine noise, of the radius."""
+    """Displacement of the border by fine noise as a share of the radius."""
     softness: tuple[float, float] = (0.12, 0.35)
-    """Width of the transition to skin, of the radius."""
+    """Width of the transition to skin as a share of the radius."""
 
 
 def ramp(values: Map, low: float, high: float) -> Map:
-    """Return 0 below ``low``, 1 above ``high`` and a smooth step between."""
+    """Return 0 where values are below ``low``, 1 where they are above ``high``, and a smooth step in between."""
     step = np.clip((values - low) / (high - low), 0, 1)
     smooth: Map = step * step * (3 - 2 * step)
     return smooth
 
 
 def draw_noise(rng: np.random.Generator, side: int, cells: int, octaves: int = 3) -> Map:
-    """Return smooth noise about 0.5, mostly in [0.2, 0.8]: random grids, each twice as fine and half as strong.
+    """Return smooth noise around 0.5, mostly in [0.2, 0.8], as a sum of random grids.
 
-    Only the last enlargement is as large as the canvas: that is where drawing would lose its time.
+    Each grid is twice as fine as the one before and has 0.55 of its weight. The sum is enlarged step by step, and only
+    the last step has the size of the canvas, since enlarging takes most of the time.
+
+    Args:
+        rng: Source of random numbers.
+        side: Width and height of the map, pixels.
+        cells: Number of cells of the coarsest grid across the map.
+        octaves: Number of grids.
     """
     weights = 0.55 ** np.arange(octaves, dtype=np.float32)
     weights /= weights.sum()
@@ -78,7 +86,7 @@ def draw_noise(rng: np.random.Generator, side: int, cells: int, octaves: int = 3
 
 
 def lay_out(rng: np.random.Generator, side: int, outline: Outline) -> Tissue:
-    """Return empty tissue with a new outline: an ellipse with waves, frayed by noise."""
+    """Return tissue without substances, with a lesion's outline: an ellipse with waves, and noise at its border."""
     rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
     rows, columns = rows - rng.uniform(-0.08, 0.08), columns - rng.uniform(-0.08, 0.08)
     turn = rng.uniform(0, math.pi)
@@ -97,14 +105,14 @@ def lay_out(rng: np.random.Generator, side: int, outline: Outline) -> Tissue:
 
 
 def draw_patches(tissue: Tissue, cells: int, share: float, edge: float = 0.1) -> Map:
-    """Return about ``share`` of the lesion as blots, ``cells`` of them across the canvas."""
+    """Return irregular patches that cover about ``share`` of the lesion, about ``cells`` of them across the canvas."""
     level = 0.5 + 0.4 * (0.5 - share)
     patches: Map = ramp(draw_noise(tissue.rng, tissue.side, cells, 4), level - edge, level + edge) * tissue.inside
     return patches
 
 
 def draw_blobs(tissue: Tissue, where: Map, count: int, radius: tuple[float, float], blur: float = 0.2) -> Map:
-    """Draw up to ``count`` ovals, denser where ``where`` is high, each of a weight of its own."""
+    """Return up to ``count`` ovals of different weights, denser where ``where`` is high."""
     drawn = np.zeros((tissue.side, tissue.side), np.uint8)
     rng, unit = tissue.rng, tissue.side / 100
     for x, y in _choose_places(tissue, where, count):
@@ -118,9 +126,16 @@ def draw_blobs(tissue: Tissue, where: Map, count: int, radius: tuple[float, floa
 
 
 def draw_mesh(rng: np.random.Generator, side: int, pitch: float, jitter: float, width: float) -> Map:
-    """Draw a honeycomb's lines: Voronoi cells of a hexagonal lattice, ``jitter`` in [0, 0.5] off order.
+    """Return the lines of a honeycomb: the borders of Voronoi cells around the points of a hexagonal lattice.
 
-    Each pixel is labelled with its nearest point; lines run where labels change.
+    Each pixel is labelled with its nearest point; the lines are where labels change.
+
+    Args:
+        rng: Source of random numbers.
+        side: Width and height of the map, pixels.
+        pitch: Distance of neighbouring points, percent of the side.
+        jitter: Largest displacement of a point, as a share of the pitch, in [0, 0.5].
+        width: Width of the lines, percent of the side.
     """
     step = pitch * side / 100
     rows, columns = np.mgrid[: side / step * 1.16 + 1, : side / step + 1]
@@ -139,7 +154,7 @@ def draw_mesh(rng: np.random.Generator, side: int, pitch: float, jitter: float, 
 
 
 def draw_curves(side: int, paths: list[Path], widths: list[float]) -> Map:
-    """Draw lines through points given in pixels; one width a line."""
+    """Return lines through points (x, y in pixels), each with its own width in percent of the side."""
     drawn = np.zeros((side, side), np.uint8)
     for width in sorted(set(widths)):
         lines = [np.rint(path * 16).astype(np.int32) for path, own in zip(paths, widths, strict=True) if own == width]
@@ -149,7 +164,7 @@ def draw_curves(side: int, paths: list[Path], widths: list[float]) -> Map:
 
 
 def draw_vessel_trees(tissue: Tissue, count: int) -> Map:
-    """Draw arborizing vessels: trunks that come in over the rim and fork, ever thinner."""
+    """Return arborizing vessels: trunks that start near the border, grow inwards, and fork into thinner branches."""
     rng, unit = tissue.rng, tissue.side / 100
     rim = ramp(tissue.rho, 0.5, 0.8) * (tissue.rho < 1.05)
     branches = []
@@ -174,7 +189,7 @@ def draw_vessel_trees(tissue: Tissue, count: int) -> Map:
 
 
 def draw_vessel_coils(tissue: Tissue, where: Map, count: int) -> Map:
-    """Draw glomerular vessels: small coils."""
+    """Return glomerular vessels: small coils."""
     rng, unit = tissue.rng, tissue.side / 100
     time = np.linspace(0.15, 1, 20)[:, None]
     paths: list[Path] = []
@@ -186,7 +201,7 @@ def draw_vessel_coils(tissue: Tissue, where: Map, count: int) -> Map:
 
 
 def draw_rays(tissue: Tissue) -> Map:
-    """Draw streaks that run out over the border."""
+    """Return radial streaks that cross the border."""
     waves = tissue.rng.random((1, 72), dtype=np.float32)
     index = ((tissue.angle / math.tau + 0.5) * 71).astype(np.float32)
     ray = cv2.remap(waves, index, np.zeros_like(index), cv2.INTER_LINEAR)
@@ -195,7 +210,7 @@ def draw_rays(tissue: Tissue) -> Map:
 
 
 def draw_ridges(tissue: Tissue, count: float) -> Map:
-    """Draw ridges like a fingerprint's: ``count`` of them over the lesion, parallel but bent."""
+    """Return ridges like those of a fingerprint: ``count`` of them across the lesion, parallel but bent."""
     across = tissue.rho * np.cos(tissue.angle - np.float32(tissue.rng.uniform(-math.pi, math.pi)))
     bend = draw_noise(tissue.rng, tissue.side, 4, 2) * np.float32(tissue.rng.uniform(0.25, 0.5))
     return ramp(np.sin((across / 2 + bend) * np.float32(count * math.tau)), -0.5, 1.0)
@@ -207,7 +222,7 @@ def _soften(drawn: UInt8[np.ndarray, "side side"], sigma: float) -> Map:
 
 
 def _choose_places(tissue: Tissue, where: Map, count: int) -> Path:
-    """Return up to ``count`` points (x, y in pixels), as dense as ``where`` (in [0, 1]) is high."""
+    """Return up to ``count`` random points (x, y in pixels) with a density in proportion to ``where``, in [0, 1]."""
     points = tissue.rng.random((count * 10, 2)) * (tissue.side - 1)
     columns, rows = points.astype(int).T
     chosen: Path = points[tissue.rng.random(len(points)) < where[rows, columns]][:count]

@@ -38,7 +38,13 @@ logger = logging.getLogger(__name__)
 def build_run_config(
     storage_uri: str, name: str, *, max_failures: int, callbacks: Sequence[UserCallback] = ()
 ) -> RunConfig:
-    """Return Ray's settings of a run: where it lies, what is kept, how often it may fail.
+    """Return Ray Train's settings of a run; it keeps the newest progress and the best one.
+
+    Args:
+        storage_uri: Directory for runs, local or s3://.
+        name: Name of the run.
+        max_failures: Number of failures from which the run recovers by itself.
+        callbacks: Callbacks of Ray Train.
 
     Raises:
         ConfigError: The name isn't one.
@@ -59,18 +65,19 @@ def build_run_config(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervision:
-    """How a run is watched and secured; nothing of it changes the weights."""
+    """How a run is saved, logged and displayed; nothing of it changes the weights."""
 
     checkpoint_every_s: float | None = None
-    """Seconds between checkpoints within an epoch; none: only at its end, and when a node is about to go."""
+    """Seconds between saves of progress within an epoch; none: progress is saved only at the end of an epoch and when
+    a node is about to be removed."""
     mlflow_uri: str | None = None
-    """Tracking server of MLflow (http://…), or sqlite:///FILE; none: MLflow isn't used."""
+    """MLflow tracking server (http://…) or sqlite:///FILE; none: MLflow isn't used."""
     is_live: bool = False
-    """Show a bar on this process's terminal."""
+    """Show a progress bar on this process's terminal."""
 
 
 def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
-    """Return what a worker must know."""
+    """Return what a worker needs to train an experiment on a dataset."""
     counts = dataset.split("train")["diagnosis"].value_counts()
     return TrainingJob(
         experiment=experiment,
@@ -87,20 +94,20 @@ def train(
     run_config: RunConfig,
     supervision: Supervision | None = None,
 ) -> RunDirectory:
-    """Train to the end and finish the checkpoint; a run that was interrupted goes on.
+    """Train to the end and write the checkpoint; an interrupted run continues, a finished one is returned as it is.
 
     Args:
-        experiment: What decides the weights.
-        dataset: From ``open_dataset``.
-        scaling: Ray's: workers, CPUs, GPUs.
-        run_config: From ``build_run_config``.
-        supervision: Checkpoints within epochs, and where curves go besides the run's directory.
+        experiment: Settings that decide the weights.
+        dataset: Prepared dataset, from ``open_dataset``.
+        scaling: Ray's number of workers, CPUs and GPUs.
+        run_config: Ray's settings of the run, from ``build_run_config``.
+        supervision: How the run is saved, logged and displayed; none: the defaults.
 
     Raises:
-        MelanomaRayError: The settings contradict each other, or what a worker raised.
+        MelanomaRayError: The settings contradict each other, or a worker raised it.
         ResourceError: There was no room for the workers for as long as this process waits.
         RunHeldError: Another process is at work on the run.
-        TrainingFailedError: More failures than ``max_failures``.
+        TrainingFailedError: There were more failures than the run may have.
     """
     job = build_job(experiment, dataset)
     possible = range(scaling.min_workers, scaling.max_workers + 1)
@@ -117,7 +124,7 @@ def train(
     with hold(run.uri):
         run.claim(experiment, dataset)
         if run.is_finished:
-            logger.info("run %s is finished already", run.uri)
+            logger.info("run %s is already finished", run.uri)
             return run
         if run.next_batch() < job.plan.num_batches:
             call = partial(fit, job, dataset, scaling=scaling, run_config=run_config)
@@ -139,12 +146,18 @@ def worker_request(scaling: ScalingConfig) -> Request:
 
 
 def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, run_config: RunConfig) -> None:
-    """See the plan to its end with a worker group of Ray Train, from the newest checkpoint on.
+    """Train to the end of the plan with a worker group of Ray Train, starting from the newest progress.
+
+    Args:
+        job: The training to do.
+        dataset: Prepared dataset, from ``open_dataset``.
+        scaling: Ray's number of workers, CPUs and GPUs.
+        run_config: Ray's settings of the run, from ``build_run_config``.
 
     Raises:
-        MelanomaRayError: What a worker raised.
-        OSError: What a worker, or Ray's controller, met on a disk or in a store.
-        TrainingFailedError: More failures than the run may have.
+        MelanomaRayError: A worker raised it.
+        OSError: A worker, or the controller of Ray Train, met it on a disk or in a store.
+        TrainingFailedError: There were more failures than the run may have.
     """
     run_uri = storage.join(str(run_config.storage_path), str(run_config.name))
     trainer = TorchTrainer(
@@ -152,7 +165,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         train_loop_config={"job": job},
         scaling_config=scaling,
         run_config=run_config,
-        datasets={STREAM: RunDirectory(uri=run_uri).next_batch},  # Ray calls it at each start of the workers
+        datasets={STREAM: RunDirectory(uri=run_uri).next_batch},  # Ray calls it at each start of the worker group
         dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
@@ -166,10 +179,15 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
 
 
 class PlannedData(DataConfig):
-    """Cuts the plan, from the newest checkpoint's batch on, for the workers that there are this time."""
+    """Distributes the plan, from the next batch on, over the workers that this start of the worker group has."""
 
     def __init__(self, job: TrainingJob, images: ImageSource) -> None:
-        """Keep the settings under which Ray's splitter follows the plan."""
+        """Set Ray's options so that its splitter gives each worker its share of each batch, in order.
+
+        Args:
+            job: The training to do.
+            images: Images of the train and validation splits.
+        """
         ordered = ray.data.ExecutionOptions(preserve_order=True)
         super().__init__(execution_options=ordered, enable_shard_locality=False)
         self.job, self.images = job, images
@@ -182,7 +200,7 @@ class PlannedData(DataConfig):
         worker_node_ids: list[str] | None,
         **kwargs: object,
     ) -> list[dict[str, DataIterator]]:
-        """Build the stream; the value of a dataset's name is the batch at which it starts."""
+        """Build the stream and split it; the value of each "dataset" is the batch index at which to start."""
         streams = {
             name: build_stream(
                 self.job.plan, self.images, self.job.experiment, start_batch=start_batch, num_workers=world_size
@@ -196,7 +214,7 @@ class PlannedData(DataConfig):
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Run the loop in a worker of Ray Train."""
+    """Run the training loop in a worker of Ray Train; ``config`` has the job."""
     backend = RayTrainBackend()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     prepare_process(backend.num_threads)

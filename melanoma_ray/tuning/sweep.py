@@ -1,8 +1,8 @@
-"""A sweep: Optuna proposes, ASHA stops what lags, every trial is a whole training run.
+"""A sweep: Optuna proposes settings, ASHA stops trials that fall behind, and every trial is a whole training run.
 
-best.json      the best settings as an experiment, and the checkpoint they gave
+best.json      the best settings as an experiment, and the address of their checkpoint
 best/          that checkpoint
-trials.json    every trial
+trials.json    all trials
 sweep.html     the same as a table
 """
 
@@ -47,33 +47,36 @@ _REDUCTION_FACTOR = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResult:
-    """Where a sweep's results are, and its trials."""
+    """The results of a sweep."""
 
     uri: str
+    """Directory of the sweep."""
     trials: list[SweepTrial]
-    """Best first."""
+    """All trials, best first."""
 
     @property
     def best_json(self) -> str:
-        """What ``jobs.train`` takes as EXPERIMENT and the others as ``--checkpoint``."""
+        """File that ``jobs.train`` accepts as EXPERIMENT and other jobs as ``--checkpoint``."""
         return storage.join(self.uri, "best.json")
 
 
 def sweep(
     experiment: Experiment, dataset: PreparedDataset, uri: str, *, num_trials: int, scaling: ScalingConfig | None
 ) -> SweepResult:
-    """Search around an experiment and finish the checkpoint of the best trial; a finished sweep is returned as it is.
+    """Search around an experiment and write the checkpoint of the best trial; a finished sweep is returned as it is.
 
     Args:
-        experiment: Where to start from; the first trial is this experiment itself.
-        dataset: From ``open_dataset``.
+        experiment: Experiment to start from; the first trial is this experiment itself.
+        dataset: Prepared dataset, from ``open_dataset``.
         uri: Directory of the sweep.
-        num_trials: 1 or more.
-        scaling: Of each trial's workers; none, or 0 workers, trains each trial in its own process, on a GPU if asked.
+        num_trials: Number of trials, 1 or more.
+        scaling: Ray's number of workers, CPUs and GPUs of each trial; none or 0 workers: each trial
+            trains in its own process, on a GPU if asked.
 
     Raises:
-        ConfigError: No trial is asked for, or the directory holds another sweep.
+        ConfigError: There are no trials to do, or the directory has another sweep.
         RunHeldError: Another process is at work on the sweep.
+        TrainingError: No trial finished an epoch.
     """
     if num_trials < 1:
         msg = f"num_trials={num_trials}: expected 1 or more"
@@ -169,14 +172,14 @@ def _build_trainable(
 
 
 def _describe(result: tune.Result, uri: str, num_epochs: int) -> SweepTrial:
-    """Return a trial of the sweep at an address as the report takes it."""
+    """Return a trial's row of the report."""
     told = result.metrics_dataframe
-    frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # nan: within an epoch
+    frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # NaN: within an epoch
     if frame is None or frame.empty:
         reason = _reason(result.error) if result.error else "no epoch was finished"
         return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
     num_done = int(frame["epoch"].max())
-    if "checkpoint_path" in frame:  # a trial with workers of its own: Ray Train kept the checkpoints
+    if "checkpoint_path" in frame:  # a trial with workers: Ray Train, not Ray Tune, has the checkpoints
         run = str(frame["checkpoint_path"].iloc[-1]).rstrip("/").split("/")[-2]
         progress = RunDirectory(uri=storage.join(uri, _RUNS, run)).best_progress()
     else:
@@ -209,10 +212,10 @@ def _badness(trial: SweepTrial) -> float:
 
 
 def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
-    """Return a finished sweep's result, if it was begun from the same experiment on the same data."""
+    """Return a finished sweep's result, if it was started from the same experiment on the same data."""
     best = storage.read_json(storage.join(uri, "best.json"))
     if {name: best.get(name) for name in origin} != origin:
-        msg = f"sweep {uri}: is there already, begun from other settings or other data; give another --name"
+        msg = f"sweep {uri}: already exists, begun from other settings or other data; give another --name"
         raise ConfigError(msg)
     trials = storage.read_json(storage.join(uri, "trials.json"))["trials"]
     return SweepResult(uri=uri, trials=[SweepTrial(**trial) for trial in trials])
@@ -221,7 +224,7 @@ def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
 def _write(
     uri: str, trials: list[SweepTrial], best: Experiment, dataset: PreparedDataset, origin: dict[str, Any]
 ) -> None:
-    """Write the trials, the page, and last best.json, which says that the sweep is complete."""
+    """Write the trials, the page, and last best.json, with which the sweep counts as complete."""
     page = render_sweep(
         trials,
         title="Sweep",
