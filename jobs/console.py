@@ -11,8 +11,7 @@ from typing import TypeVar
 import ray
 from ray.data import DataContext
 
-from melanoma_ray import storage
-from melanoma_ray.cluster.failures import find_cause
+from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.cluster.silence import HiddenLog, quiet_console
 from melanoma_ray.cluster.waiting import set_patience
@@ -61,7 +60,7 @@ def _run(
         if cause is None:
             raise
         forward_nothing()
-        return 1, f"error: {storage.explain(cause) if isinstance(cause, OSError) else cause}"
+        return 1, f"error: {describe(cause)}"
     return None
 
 
@@ -80,7 +79,9 @@ def connect(*, wait_minutes: float | None = None) -> None:
         interruption.listen()  # Ray has taken SIGTERM for itself
         for log in _HIDDEN:
             hide_chatter_of_workers(log)
-        DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+        context = DataContext.get_current()
+        context.enable_progress_bars = sys.stderr.isatty()
+        context.raise_original_map_exception = True  # Ray Data's own wrapper loses what it wraps
         quiet_ray()
 
 

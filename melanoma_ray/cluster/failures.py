@@ -7,15 +7,25 @@ from collections.abc import Iterator
 from ray.exceptions import RayError, RayTaskError
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from melanoma_ray import storage
 from melanoma_ray.errors import MelanomaRayError
+
+_HINT_OF_RAY = "\nFailed to apply UDF transform"
+"""With it Ray Data begins a paragraph about its own settings, at the end of an error of ours."""
 
 
 def find_cause(error: BaseException) -> MelanomaRayError | OSError | None:
     """Return the foreseeable error behind another one, or that one itself; none: it is a fault of the program."""
     for one in _behind(error, set()):
-        if isinstance(one, MelanomaRayError) or (isinstance(one, OSError) and not isinstance(one, RayError)):
+        if isinstance(one, MelanomaRayError | OSError) and not isinstance(one, RayError):  # Ray makes wrappers of both
             return one
     return None
+
+
+def describe(cause: MelanomaRayError | OSError) -> str:
+    """Return what a user is told of a foreseeable error: what happened, and for a disk or a store also a way out."""
+    text = storage.explain(cause) if isinstance(cause, OSError) else str(cause)
+    return text.partition(_HINT_OF_RAY)[0]
 
 
 def _behind(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _PAUSE_S = 0.02
 """A turn takes some 2 ms and starts every task there is room for; a block lasts for seconds on a CPU."""
 _CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
+_ECHOES = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
+"""Loggers that print an error with its traceback just before they raise it."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
@@ -79,6 +81,7 @@ def dataset_of_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
     dataset = ray.data.from_blocks(list(blocks))
     dataset.context.custom_execution_callback_classes = [SchedulerBackPressure]
     dataset.context.enable_progress_bars = False
+    dataset.context.raise_original_map_exception = True  # its own wrapper loses what it wraps when it is pickled
     return dataset
 
 
@@ -150,6 +153,8 @@ def quiet_ray() -> None:
     """
     for name in (*_CHATTY_LOGGERS, reporting.__file__):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _ECHOES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     log_once("ray_data_progress_manager_disabled")  # it warns of a setting that we chose, without a form of its own
 
 

@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
-from melanoma_ray.cluster.failures import find_cause
+from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.cluster.workarounds import checkpoint_uri
 from melanoma_ray.config import Experiment
@@ -192,8 +192,7 @@ def _describe(result: tune.Result, uri: str, num_epochs: int) -> SweepTrial:
 
 def _reason(error: Exception) -> str:
     cause = find_cause(error)
-    text = storage.explain(cause) if isinstance(cause, OSError) else str(cause or error)
-    return text.splitlines()[0]
+    return (describe(cause) if cause else str(error)).splitlines()[0]
 
 
 def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:
