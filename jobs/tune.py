@@ -31,8 +31,7 @@ class TuneArguments:
     num_trials: Annotated[int, Range(1)] = 16
     """Number of trials, 1 or more; ASHA stops early those that fall behind."""
     num_workers: Annotated[int, Range(0)] = 0
-    """Number of worker processes of each trial, 0 or more; 0: the trial trains in its own process, which starts
-    fastest."""
+    """Number of worker processes of each trial, 0 or more; 0: a trial trains in its own process and starts fastest."""
     use_gpu: bool = False
     """Give each worker one GPU, or each trial that has no workers."""
     cpus_per_worker: Annotated[float | None, Range(above=0)] = None
