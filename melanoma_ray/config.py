@@ -78,7 +78,7 @@ class PrepareConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     duplicates: Literal["drop", "keep"] = "drop"
     """What is done with identical images.
-    drop: one copy is kept; if their diagnoses differ, only one whose diagnosis a metadata table confirms;
+    drop: one copy is kept, or none if their diagnoses differ and no metadata table resolves which one is true;
     keep: all are kept, as in the notebook that this project began with (a leak under a random split)."""
     near_duplicates: Literal["group", "ignore"] = "group"
     """What is done with near-duplicates: images resized, compressed again, turned, mirrored or cropped a little.
