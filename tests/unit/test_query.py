@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(415, PROBLEM, PROBLEM_JSON)
 
-    def answer(self, status: int, content: dict[str, object], kind: str = "application/json") -> None:
+    def answer(self, status: int, content: Mapping[str, object], kind: str = "application/json") -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
