@@ -34,8 +34,12 @@ def draw_grey(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
 
 def encode(pixels: np.ndarray, kind: str = "JPEG", mode: str | None = None, **options: object) -> bytes:
     image = Image.fromarray(pixels)
+    return encode_image(image.convert(mode) if mode else image, kind, **options)
+
+
+def encode_image(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    (image.convert(mode) if mode else image).save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageChops
 
 from melanoma_ray.config import ImageConfig
 from melanoma_ray.errors import DecodeError
 from melanoma_ray.imaging.decoding import DecodedImage, _decode_any, _decode_jpeg, decode_image, resize
-from tests.unit.imaging.files import difference, draw_picture, encode, exif_of, turn
+from tests.unit.imaging.files import difference, draw_picture, encode, encode_image, exif_of, turn
 
 END = b"\xff\xd9"
 UPRIGHT_VALUES = (0, 1, 9, 255, 65535)
@@ -67,9 +67,7 @@ def test_both_decoders_show_the_same_picture_the_same_way_up(photograph: Photogr
     is_scaled = pixels.shape != full.shape
     assert difference(pixels, resize(full, pixels.shape[1], pixels.shape[0])) < (9 if is_scaled else 4)
     grey = photograph.upright.astype(float).mean(axis=2)
-    assert (
-        difference(full.astype(float).mean(axis=2), grey) < 25
-    )  # any other orientation differs by more than twice that
+    assert difference(full.astype(float).mean(axis=2), grey) < 25  # turned otherwise, it differs by twice as much
 
 
 def decode(encoded: bytes) -> DecodedImage:
@@ -101,9 +99,11 @@ def test_a_jpeg_needs_neither_its_end_nor_an_end_at_its_end(encoded: bytes) -> N
 
 
 @pytest.mark.parametrize("encoded", FILES)
-@pytest.mark.parametrize("filling", [b"", END, bytes(3000)])
-def test_a_jpeg_that_lacks_pixels_is_refused_however_it_was_ended(encoded: bytes, filling: bytes) -> None:
-    assert fault_of(encoded[: len(encoded) * 3 // 4] + filling) == "truncated"
+def test_a_jpeg_that_lacks_pixels_is_refused_however_it_was_ended(encoded: bytes) -> None:
+    cut = encoded[: len(encoded) * 3 // 4]
+    assert fault_of(cut) == "truncated"
+    assert fault_of(cut + bytes(3000)) == "truncated"
+    assert fault_of(cut + END) in {"truncated", "unreadable"}  # the latter where a Huffman table was cut
 
 
 def test_a_progressive_jpeg_cut_between_two_scans_is_refused_although_it_decodes() -> None:
@@ -152,11 +152,10 @@ def test_a_jpeg_of_a_rare_kind_is_named_with_the_way_out(encoded: bytes, words: 
 
 def test_cmyk_is_inverted_only_where_adobe_says_so() -> None:
     picture = draw_picture(72, 60, seed=5)
-    adobe = encode(picture, mode="CMYK", quality=95)
-    place = adobe.index(b"\xff\xee")
-    plain = adobe[:place] + adobe[place + 2 + int.from_bytes(adobe[place + 2 : place + 4], "big") :]
-    assert difference(decode(adobe).whole, picture) < 4
-    assert difference(decode(plain).whole, 255 - picture) < 40  # ink for paper: inverted, but for the black's part
-    for encoded in (adobe, plain):
-        quick, other = decode(encoded).whole, _decode_any(encoded, ImageConfig(side=64))[0]
-        assert difference(quick, other) < 4
+    inks = Image.fromarray(picture).convert("CMYK")
+    adobe, inverted = (encode_image(image, quality=95) for image in (inks, ImageChops.invert(inks)))
+    place = inverted.index(b"\xff\xee")
+    end = place + 2 + int.from_bytes(inverted[place + 2 : place + 4], "big")
+    for encoded in (adobe, inverted[:place] + inverted[end:]):
+        assert difference(decode(encoded).whole, picture) < 4
+        assert difference(_decode_any(encoded, ImageConfig(side=64))[0], picture) < 4
