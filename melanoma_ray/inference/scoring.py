@@ -62,7 +62,7 @@ def score_split(
         use_gpu=use_gpu,
     )
     place = pd.Series(range(scored.num_rows), index=scored.column("path").to_pylist())[images["path"]]
-    logits = scored.column("logits").take(place).to_pylist()
+    logits = scored.column("logits").take(pa.array(place)).to_pylist()
     return images, np.asarray(logits, np.float32)
 
 
