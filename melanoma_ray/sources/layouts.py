@@ -218,13 +218,13 @@ def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence
     folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(SPLIT_WORDS))
     where = f" (but in {', '.join(folders[:5])})" if folders else ""
     lie = f"lie in no folder named after a diagnosis{where}"
+    why = f"; {'; '.join(notes)}" if notes else ""
     if tables:
         names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
-        why = f"; {'; '.join(notes)}" if notes else ""
         msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
     else:
         msg = (
-            f"{what} {lie}, and there is no table; sort them into such folders, give --metadata with their "
+            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give --metadata with their "
             "diagnoses, or add the folders' words with --taxonomy"
         )
     raise DataError(msg)
