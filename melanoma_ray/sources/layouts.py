@@ -224,8 +224,8 @@ def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence
         msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
     else:
         msg = (
-            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give --metadata with their "
-            "diagnoses, or add the folders' words with --taxonomy"
+            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give "
+            "--metadata with their diagnoses, or add the folders' words with --taxonomy"
         )
     raise DataError(msg)
 

@@ -74,7 +74,7 @@ def test_an_unknown_diagnosis_is_refused_and_the_known_ones_listed(tmp_path: Pat
     touch(tmp_path, "blobs/a.jpg")
     with pytest.raises(
         DataError,
-        match=r"lie in no folder named after a diagnosis \(but in blobs\), and there is no table that tells theirs",
+        match=r"no folder named after a diagnosis \(but in blobs\), and there is no table that tells theirs",
     ):
         read_collection(str(tmp_path))
 
