@@ -46,6 +46,8 @@ _ENVIRONMENT = {
 """Environment variables that Ray reads when it starts; values that the user has set take precedence."""
 _FORWARDED = "ray_print_logs"
 """Ray's name of the handler that prints the workers' output."""
+_AUTOSCALER = "autoscaler"
+"""In place of a worker's process id: Ray prints the events among these lines, and none of the others."""
 _PROGRESS = re.compile(r"epoch \d+/\d+ ")
 """Lines of our own workers (``training.progress``, ``training.loop``), which are printed without the process's name."""
 _STATE_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
@@ -144,6 +146,9 @@ def hide_chatter_of_workers(log: HiddenLog) -> None:
     judges: dict[object, Judge] = defaultdict(Judge)
 
     def show(data: dict[str, Any]) -> None:
+        if data.get("pid") == _AUTOSCALER:
+            print_to_stdstream(data, ignore_prefix=False)
+            return
         actor, shown = data.get("actor_name") or "", []
         for line in data["lines"]:
             if judges[data.get("pid"), data["is_err"]].is_chatter(line, actor):
