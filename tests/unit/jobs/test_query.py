@@ -14,7 +14,7 @@ import pytest
 
 from melanoma_ray.api import PROBLEM_JSON
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ANSWER = {
     "image_id": None,
     "probabilities": {"nevus": 0.9999, "melanoma": 0.0001},

@@ -81,7 +81,7 @@ with quiet_console():
 
 def run_quietly(end: str = "") -> subprocess.CompletedProcess[str]:
     script = SCRIPT.format(chatter=CHATTER[2], end=end)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=environment
