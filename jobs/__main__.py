@@ -7,34 +7,34 @@ import sys
 import typing
 
 VERBS = {
-    "prepare": "images and tables → a prepared dataset, with an audit of what is in it",
-    "tune": "search the settings of an experiment, by many short trainings",
-    "train": "train a network on a prepared dataset → a checkpoint",
-    "evaluate": "measure a checkpoint on images that it has never seen → report.html",
-    "predict": "a folder of images → a worklist with the most urgent on top",
+    "prepare": "turn images and tables into a prepared dataset, with an audit of what is in it",
+    "tune": "search for better settings of an experiment, by many short trainings",
+    "train": "train a network on a prepared dataset and write a checkpoint",
+    "evaluate": "evaluate a checkpoint on images that it wasn't trained on, and write report.html",
+    "predict": "predict a folder of images, and write a worklist with the most urgent first",
     "deploy": "serve a checkpoint: a page and an HTTP interface",
-    "query": "ask a running service about images",
-    "demo": "the whole flow on drawn lesions, in minutes",
+    "query": "send images to a running service and print its answers",
+    "demo": "run all of these on drawn lesions, in minutes",
 }
-"""In the order in which they are used."""
+"""Name and description of each job, in the order in which they are used."""
 _COMMAND = "melanoma"
 
 
 def describe_verbs() -> str:
-    """Return the command's help."""
+    """Return the help of the command."""
     lines = [f"  {verb:10}{what}" for verb, what in VERBS.items()]
     return "\n".join([f"usage: {_COMMAND} VERB …", "", *lines, "", f"{_COMMAND} VERB --help lists its settings."])
 
 
 def main() -> None:
-    """Run the verb that the command line begins with."""
+    """Run the job that the first word of the command line names."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in {"-h", "--help"}:
         print(describe_verbs())
         return
     if verb not in VERBS:
         sys.exit(f"{describe_verbs()}\n\nerror: {repr(verb) + ' is no verb' if verb else 'which verb?'}")
-    # Each job loads what it needs, such as PyTorch; the list of verbs must appear at once.
+    # Imported only now, because jobs import PyTorch and the like, and the help must appear at once.
     console = importlib.import_module(".console", __package__)
     job = importlib.import_module(f".{verb}", __package__).main
     del sys.argv[1]

@@ -31,7 +31,7 @@ SETTINGS = ("data", "storage", "name", "url")
 """Settings that the file and environment variables may give."""
 WAIT_MINUTES = 30.0
 WaitMinutes = Annotated[float, Range(above=0)]
-"""How long a job waits for room on a cluster; starting a node takes minutes."""
+"""Minutes that a job waits for free CPUs and GPUs on a cluster, where starting a node takes minutes."""
 _HELP_FLAGS = {"-h", "--help"}
 
 

@@ -22,7 +22,7 @@ from .command_line import parse
 
 Arguments = TypeVar("Arguments")
 _HIDDEN: list[HiddenLog] = []
-"""Of this process's job, if one runs by ``run_job``."""
+"""Log of the job that runs in this process by ``run_job``; empty if none does."""
 
 
 def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, program: str | None = None) -> None:
@@ -31,7 +31,7 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
     Args:
         main: The job.
         arguments: Dataclass from which the command line is made.
-        program: What its help calls the job; by default as it was started.
+        program: Name of the job in its help; by default the command that started it.
     """
     interruption.listen()
     interruption.end_in_time()
@@ -40,7 +40,7 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
         try:
             ending = _run(main, arguments, program)
         finally:
-            ray.shutdown()  # while what it says is still hidden
+            ray.shutdown()  # while Ray's own lines are still hidden
     if ending is not None:
         interruption.leave(*ending)
 
@@ -48,7 +48,7 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
 def _run(
     main: Callable[[Arguments], object], arguments: type[Arguments], program: str | None
 ) -> tuple[int, str] | None:
-    """Run the job; return exit code and last line where it ended before its end, for a reason that can be foreseen."""
+    """Run the job; return exit code and last line if an interrupt or an error that can be foreseen ended it."""
     quiet_ray()
     try:
         main(parse(arguments, program))
@@ -68,7 +68,7 @@ def connect(*, wait_minutes: float | None = None) -> None:
     """Connect to the cluster that RAY_ADDRESS names (as in a submitted job), or start Ray on this machine.
 
     Args:
-        wait_minutes: How long the job waits for CPUs and GPUs that aren't free; none: for ever.
+        wait_minutes: Minutes that the job waits for CPUs and GPUs that aren't free; none: for ever.
     """
     set_environment()
     set_patience(wait_minutes)
@@ -76,7 +76,7 @@ def connect(*, wait_minutes: float | None = None) -> None:
         # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
         where = {"address": "local", "num_cpus": usable_cpus()} if is_local() else {}
         ray.init(**where, logging_level=logging.WARNING)
-        interruption.listen()  # Ray has taken SIGTERM for itself
+        interruption.listen()  # again, because Ray has replaced the handler of SIGTERM
         for log in _HIDDEN:
             hide_chatter_of_workers(log)
         context = DataContext.get_current()
@@ -86,5 +86,5 @@ def connect(*, wait_minutes: float | None = None) -> None:
 
 
 def wait_for_interrupt() -> None:
-    """Wait until Ctrl-C or a SIGTERM, which is raised from here."""
+    """Wait for Ctrl-C or a SIGTERM, which raises KeyboardInterrupt from here."""
     threading.Event().wait()

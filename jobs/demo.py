@@ -42,13 +42,13 @@ class DemoArguments:
 
 
 def main(arguments: DemoArguments) -> None:
-    """Run each step by calling the job that a user would run, then say what was found and what to open."""
+    """Run each step by calling the job that a user would run, then print the answers and the files to open."""
     started = time.monotonic()
     name = Path(arguments.images).name if arguments.images else "synthetic"
     root = storage.join(storage.absolute(arguments.output), name)
     data, report, triage = (storage.join(root, part) for part in ("prepared", "report", "worklist"))
     steps = Steps(Path(root) / "jobs.log")
-    print(f"The whole flow, into {root}", flush=True)
+    print(f"All steps, with their results in {root}", flush=True)
     console.connect()
     images = arguments.images or steps.run("draw", lambda: _draw(storage.join(root, "images")), _describe_drawn)
     steps.run("prepare", lambda: _prepare(images, data), _describe_prepared)
@@ -64,20 +64,20 @@ def main(arguments: DemoArguments) -> None:
         lambda: predict.main(predict.PredictArguments(checkpoint=run.uri, images=images, output=triage)),
         _describe_predicted,
     )
-    answers = steps.run("deploy", lambda: _ask(run.uri, data, arguments.port), lambda _: "it answered, and was stopped")
+    answers = steps.run("deploy", lambda: _ask(run.uri, data, arguments.port), lambda _: "answered, and was stopped")
     storage.write_json(storage.join(storage.absolute(arguments.output), "last.json"), {"checkpoint": run.uri})
-    print(f"\nDone in {time.monotonic() - started:.0f} s. The service was asked about test images, and said:")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. The service's answers for two test images:")
     print("\n".join(f"  {answer}" for answer in answers))
     print(_describe_results(report, triage, data, steps.log))
 
 
 def _describe_results(report: str, triage: str, data: str, log: Path) -> str:
     lines = {
-        "how good it is": f"{report}/report.html",
+        "how good the model is": f"{report}/report.html",
         "whom to see first": f"{triage}/worklist.html",
-        "what was in the images": f"{data}/audit.html",
-        "what the jobs printed": str(log),
-        "the service's page": "make serve, then http://127.0.0.1:8000/",
+        "findings in the images": f"{data}/audit.html",
+        "output of the jobs": str(log),
+        "page of the service": "make serve, then http://127.0.0.1:8000/",
     }
     return "\nOpen:\n" + "\n".join(f"  {what:24}{where}" for what, where in lines.items())
 
@@ -116,7 +116,7 @@ def _describe_tuned(sweep: SweepResult) -> str:
 
 def _describe_trained(run: RunDirectory) -> str:
     best = max(run.history(), key=lambda record: record.val_balanced_accuracy)
-    return f"{NUM_EPOCHS} epochs with those settings; balanced accuracy {best.val_balanced_accuracy:.2f} on val"
+    return f"{NUM_EPOCHS} epochs with the best settings; balanced accuracy {best.val_balanced_accuracy:.2f} on val"
 
 
 def _describe_evaluated(report: dict[str, Any]) -> str:

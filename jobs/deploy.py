@@ -19,13 +19,13 @@ class DeployArguments:
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""
     port: Annotated[int, Range(1, 65535)] = 8000
-    """Port to listen on."""
+    """Port to listen on, in [1, 65535]."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 listens on every interface and needs something in front that authenticates."""
     num_replicas: Annotated[int, Range(1)] = 1
-    """Number of service processes, 1 CPU each."""
+    """Number of service processes, 1 CPU each, 1 or more."""
     num_gpus: Annotated[float, Range(0)] = 0.0
-    """Number of GPUs for each replica; a fraction shares a GPU."""
+    """Number of GPUs for each service process, 0 or more; a fraction shares a GPU."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

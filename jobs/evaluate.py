@@ -27,12 +27,12 @@ class EvaluateArguments:
     output: str
     """Directory for report.json, report.html and predictions.parquet."""
     split: Scope = "test"
-    """Images to score. Thresholds were chosen on val, so figures on val are optimistic. folds: all images of
-    cross-validation, each scored by the network that was trained without it."""
+    """Images to score. Thresholds were chosen on val, so figures on val are optimistic.
+    folds: all images of cross-validation, each scored by the network that was trained without it."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
-    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+    """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

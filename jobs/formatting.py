@@ -62,7 +62,7 @@ def describe_run(run: RunDirectory) -> str:
 
 def describe_sweep(result: SweepResult) -> str:
     """Return a sweep's trials as a table, best first, and where the best settings are."""
-    named = {dimension.name for dimension in SPACE if dimension.short}  # these stand in a trial's name
+    named = {dimension.name for dimension in SPACE if dimension.short}  # already in a trial's name
     others = [name for name in result.trials[0].settings if name not in named]
     width = max(len(trial.trial_id) for trial in result.trials)
     heads = [name.split(".")[-1] for name in others]
@@ -121,7 +121,7 @@ def read_file(path: Path) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        DataError: It's a folder, or can't be read.
+        DataError: The path is a folder, or the file can't be read.
     """
     if path.is_dir():
         msg = f"{path}: a folder; give its images, such as {path}/*.jpg, or use python -m jobs.predict"

@@ -1,6 +1,6 @@
-"""How a job ends by a signal: the first Ctrl-C or SIGTERM unwinds it within seconds, the second ends it at once.
+"""How a signal ends a job: the first Ctrl-C or SIGTERM unwinds it within seconds, the second one ends it at once.
 
-A thread listens beside the job: the interpreter tells it of a signal even while the main thread is deep in C++.
+A thread of its own waits for signals, since the interpreter reports them to it even while the main thread runs C++.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-MESSAGE = "interrupted; the same command goes on"
+MESSAGE = "interrupted; run the same command again to continue"
 _GRACE_S = 8.0
-"""For what must be put away: locks, a service, Ray. Whoever presses Ctrl-C waits no longer."""
+"""Longest time to release locks, stop a service and shut down Ray, seconds; then the process is ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A person, or the machine, asks the job to end.
+    """A signal that ends the job.
 
     Attributes:
-        exit_code: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
+        exit_code: Exit code of the process by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM.
     """
 
     def __init__(self, number: int) -> None:
-        """Keep the signal's number as the exit code that belongs to it."""
+        """Set the exit code that belongs to the signal's number."""
         super().__init__(number)
         self.exit_code = 128 + number
 
 
 def listen() -> None:
-    """Take SIGINT and SIGTERM; call it again after ``ray.init``, which takes SIGTERM for itself."""
+    """Handle SIGINT and SIGTERM; must be called again after ``ray.init``, which replaces the handler of SIGTERM."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
 
 
 def end_in_time() -> None:
-    """Start the thread that ends the process when it doesn't end by itself, or is asked a second time."""
+    """Start the thread that ends the process if it doesn't end in time after a signal, or at a second signal."""
     listening, telling = os.pipe()
     os.set_blocking(telling, False)
     signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
@@ -48,7 +48,7 @@ def end_in_time() -> None:
 
 
 def leave(exit_code: int, message: str) -> NoReturn:
-    """Say the last word and end the process, whose other threads may still wait for a Ray that is gone."""
+    """Print a last line and end the process at once, because other threads may still wait for a Ray that is gone."""
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     os._exit(exit_code)
@@ -67,7 +67,7 @@ def _watch(listening: int) -> None:
 
 
 def _next_signal(listening: int, timeout_s: float | None) -> int:
-    """Return the number of the next SIGINT or SIGTERM; 0: none came in time."""
+    """Return the number of the next SIGINT or SIGTERM; 0: there was none in time."""
     while select.select([listening], [], [], timeout_s)[0]:
         for number in os.read(listening, 1):
             if number in _SIGNALS:

@@ -29,7 +29,7 @@ class PredictArguments:
     use_gpu: bool = False
     """Predict on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
-    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+    """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -29,8 +29,8 @@ class PrepareArguments:
     metadata: tuple[str, ...] = ()
     """CSV tables with metadata of the images; by default those in or next to each folder."""
     taxonomy: str | None = None
-    """CSV table that maps further names of lesions to diagnoses, with columns name,diagnosis (docs/layouts.md), or
-    one of the built-in ones with two classes: benign-malignant, melanoma-other."""
+    """CSV table that maps further names of lesions to diagnoses, with columns name,diagnosis (docs/layouts.md),
+    or a built-in taxonomy of two classes: benign-malignant or melanoma-other."""
     columns: tuple[str, ...] = ()
     """Columns of the tables that can't be recognised by their names, such as image=derm diagnosis=dx lesion=case_num;
     also patient, age, sex, site and split."""

@@ -35,7 +35,7 @@ def main(arguments: QueryArguments) -> None:
     """Print one line for each image, also for those without an answer.
 
     Raises:
-        DataError: No image is given.
+        DataError: There are no images on the command line.
         ServiceError: There is no service, or it gave no answer for some of the images.
     """
     if not arguments.images:
@@ -44,7 +44,7 @@ def main(arguments: QueryArguments) -> None:
     if all(path.is_dir() for path in arguments.images):
         formatting.read_file(arguments.images[0])
     with Client(arguments.url) as client:
-        client.model()  # without a service every image would fail alike
+        client.model()  # so that a missing service is reported once, not for each image
         failed = [path for path in arguments.images if not _ask(client, path, arguments)]
     if failed:
         msg = f"no answer for {len(failed)} of {len(arguments.images)} images"
@@ -52,7 +52,7 @@ def main(arguments: QueryArguments) -> None:
 
 
 def _ask(client: Client, path: Path, arguments: QueryArguments) -> bool:
-    """Print the answer for one image, or why there is none; tell whether there is one."""
+    """Print the answer for one image, or why there is none; return whether there is one."""
     try:
         encoded = formatting.read_file(path)
         answer = client.predict(encoded, age=arguments.age, sex=arguments.sex, site=arguments.site)

@@ -1,4 +1,4 @@
-"""A line for each step of the demo, with its time; what the jobs themselves print goes into one file."""
+"""A line for each step of the demo, with its time; the output of the jobs themselves is written to one file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _VERB_WIDTH, _TIME_WIDTH = 10, 7
 
 
 class Steps:
-    """Runs steps one after the other; on a terminal the line of the present one shows how far it is."""
+    """Runs steps one after the other; on a terminal the line of the current step shows its progress."""
 
     def __init__(self, log: Path) -> None:
-        """Begin the file of what the jobs print."""
+        """Create the file for the output of the jobs."""
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("")
         self.log, self._console = log, sys.stdout
 
     def run(self, verb: str, call: Callable[[], Result], describe: Callable[[Result], str]) -> Result:
-        """Run a step and print what it came to.
+        """Run a step, print a line about its result, and return the result.
 
         Args:
-            verb: Its name.
-            call: Does it.
-            describe: Returns a few words on its result.
+            verb: Name of the step.
+            call: Function that does the step.
+            describe: Function that returns a few words on the result.
         """
-        started, told = time.monotonic(), f"failed; what it printed: {self.log}"
+        started, told = time.monotonic(), f"failed; its output: {self.log}"
         try:
             with self._live(verb), self._into_log():
                 print(f"\n== {verb}")
@@ -59,7 +59,7 @@ class Steps:
 
     @contextmanager
     def _live(self, verb: str) -> Iterator[None]:
-        """Show the newest line of the file beside the time, where a person looks on."""
+        """On a terminal, show the newest line of the file next to the time while the block runs."""
         if not self._console.isatty():
             yield
             return

@@ -34,32 +34,32 @@ class TrainArguments:
     name: str
     """Name of the run."""
     num_workers: Annotated[int, Range(1)] = 1
-    """Number of processes that train together, each on its share of a global batch."""
+    """Number of processes that train together, each on its share of a global batch, 1 or more."""
     use_gpu: bool = False
     """Give each worker one GPU."""
     cpus_per_worker: Annotated[float | None, Range(above=0)] = None
-    """Logical CPUs reserved for each worker; by default the workers share half of this machine's CPUs;
-    on a cluster each gets 4."""
+    """Logical CPUs reserved for each worker, more than 0; by default the workers share half of this machine's CPUs,
+    and on a cluster each gets 4."""
     max_failures: Annotated[int, Range(0)] = 3
-    """Number of failures from which the run recovers by itself, starting again from its newest progress."""
+    """Number of failures from which the run recovers by itself, starting again from its newest progress, 0 or more."""
     min_workers: Annotated[int | None, Range(1)] = None
-    """Smallest number of workers to continue with when nodes are missing; the run grows again when they are back.
+    """Smallest number of workers to continue with when nodes are missing, 1 or more; the run grows when they are back.
     Every number from this to num_workers must divide the global batch. none: always num_workers."""
     folds: bool = False
     """Train one network for each fold of the data, on the other folds, and write one checkpoint with all of them."""
     num_seeds: Annotated[int, Range(1)] = 1
-    """Number of networks to train, with the experiment's seed and those after it, and to write as one checkpoint."""
+    """Number of networks, 1 or more, to train with the experiment's seed and those after it, for one checkpoint."""
     checkpoint_every_minutes: Annotated[float, Range(0)] = 10.0
-    """Minutes between saves of progress within an epoch;
+    """Minutes between saves of progress within an epoch, 0 or more;
     0: progress is saved only at the end of an epoch and when a node is about to be removed."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
-    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+    """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
     mlflow_uri: str | None = None
     """MLflow tracking server (http://…) or sqlite:///FILE to log to; needs the extra ``mlflow``.
     TensorBoard event files are always written."""
 
     def __post_init__(self) -> None:
-        """Check ranges, and what contradicts itself."""
+        """Check ranges, and that settings don't contradict each other."""
         check_ranges(self)
         check_name(self.name)
         if self.folds and self.num_seeds != 1:

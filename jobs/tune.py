@@ -29,16 +29,16 @@ class TuneArguments:
     name: str
     """Name of the sweep."""
     num_trials: Annotated[int, Range(1)] = 16
-    """Number of trials; ASHA stops early those that fall behind."""
+    """Number of trials, 1 or more; ASHA stops early those that fall behind."""
     num_workers: Annotated[int, Range(0)] = 0
-    """Number of worker processes of each trial; 0: the trial trains in its own process, which starts fastest."""
+    """Number of worker processes of each trial, 0 or more; 0: a trial trains in its own process and starts fastest."""
     use_gpu: bool = False
-    """Give each worker one GPU, or each trial where it has no workers."""
+    """Give each worker one GPU, or each trial that has no workers."""
     cpus_per_worker: Annotated[float | None, Range(above=0)] = None
-    """Logical CPUs reserved for each worker; by default the workers share half of this machine's CPUs;
-    on a cluster each gets 4."""
+    """Logical CPUs reserved for each worker, more than 0; by default the workers share half of this machine's CPUs,
+    and on a cluster each gets 4."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
-    """Minutes to wait for CPUs and GPUs that a cluster hasn't free, before the job gives up."""
+    """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

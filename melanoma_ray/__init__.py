@@ -1,6 +1,6 @@
 """melanoma_ray: from a folder of dermoscopic images to a melanoma triage service, on Ray.
 
-A research and triage tool, not a medical device. What is public stands in ``__all__``; each name is loaded when it is
+A research and triage tool, not a medical device. The public names are those of ``__all__``. Each is imported when it is
 first used, so that ``import melanoma_ray`` takes no time and starts nothing.
 
     dataset = melanoma_ray.open_dataset("prepared")

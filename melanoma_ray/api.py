@@ -32,13 +32,13 @@ PROBLEM_JSON = "application/problem+json"
 
 
 def describe_share(value: float) -> str:
-    """Return a share, such as a probability, as a person reads it on every page and console.
+    """Return a share, such as a probability, as text for pages and consoles.
 
-    Only exactly none and all are 0 and 100: a lesion of 0.02 % isn't free of doubt. Halves are rounded up, which
-    Python's own formatting doesn't do and JavaScript's does; the page's ``static/share.js`` is the same rule.
+    Only an exact 0 or 1 is shown as 0 or 100 %, because a melanoma probability of 0.02 % isn't certainty. Halves are
+    rounded up, as in JavaScript but not in Python's own formatting; the page's ``static/share.js`` has the same rule.
 
     Args:
-        value: In [0, 1].
+        value: The share, in [0, 1].
 
     >>> describe_share(0.6321), describe_share(0.0002), describe_share(1 - 2e-7)
     ('63.2 %', '< 0.1 %', '> 99.9 %')

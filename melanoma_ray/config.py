@@ -30,8 +30,8 @@ class ImageConfig:
     side: Annotated[int, Range(32, 2048)] = 256
     """Width and height of the stored crop, pixels, in [32, 2048]; no network sees finer detail than this."""
     aspect: Aspect = "crop"
-    """How an oblong image is made square. crop: its centre is cut out; pad: black bars are added; squash: it is
-    stretched (as by the Keras loader of the notebook that this project began with)."""
+    """How an oblong image is made square. crop: its centre is cut out; pad: black bars are added;
+    squash: it is stretched (as by the Keras loader of the notebook that this project began with)."""
     crop_border: bool = False
     """Cut off the dark surroundings of a microscope's round field of view before the image is made square."""
     max_bytes: Annotated[int, Range(1)] = 64 * 1024 * 1024
@@ -56,8 +56,8 @@ class SplitConfig:
     test_fraction: Annotated[float, Range(0, below=1)] = 0.15
     """Share of the kept images that forms the test split, in [0, 1)."""
     num_folds: int = 0
-    """Number of folds of cross-validation over all images outside the test split, 2 to 20; 0: no folds. With folds,
-    val_fraction isn't used: the val split is fold 0, or the one that a training run chooses."""
+    """Number of folds of cross-validation over all images outside the test split, 2 to 20; 0: no folds.
+    With folds, val_fraction isn't used: the val split is fold 0, or the one that a training run chooses."""
     seed: Annotated[int, Range(0)] = 0
     """Seed of the random assignment, 0 or more."""
 
@@ -77,13 +77,13 @@ class PrepareConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     duplicates: Literal["drop", "keep"] = "drop"
-    """What is done with identical images. drop: one copy is kept; where their diagnoses differ, under the one that a
-    metadata table confirms, and no copy where no table resolves it. keep: all are kept, as in the notebook that this
-    project began with (a leak under a random split)."""
+    """What is done with identical images.
+    drop: one copy is kept, or none if their diagnoses differ and no metadata table resolves which one is true;
+    keep: all are kept, as in the notebook that this project began with (a leak under a random split)."""
     near_duplicates: Literal["group", "ignore"] = "group"
-    """What is done with near-duplicates: images that look the same (resized, re-compressed, turned, mirrored, cropped
-    a little). group: they stay on one side of the split, and count as copies where their diagnoses differ; ignore:
-    they aren't looked for."""
+    """What is done with near-duplicates: images resized, compressed again, turned, mirrored or cropped a little.
+    group: they stay on one side of the split, and count as copies where their diagnoses differ;
+    ignore: they aren't looked for."""
     max_quarantined_fraction: Annotated[float, Range(0, 1)] = 0.1
     """Largest share of all images that may be unreadable, in [0, 1]; a larger share ends the job."""
 
@@ -148,14 +148,13 @@ class AugmentationConfig:
     max_cutout_fraction: Annotated[float, Range(0, below=1)] = 0.0
     """Largest side of an erased square as a share of the image's side, in [0, 1); drawn uniformly from 0 to this."""
     hidden_metadata_fraction: Annotated[float, Range(0, 1)] = 0.3
-    """Share of training images whose age, sex and site are hidden, in [0, 1], so that the network learns to do
-    without them; unused without model.uses_metadata."""
+    """Share of training images whose age, sex and site are hidden, in [0, 1], so that the network can do without them;
+    unused without model.uses_metadata."""
     mixup_alpha: Annotated[float, Range(0)] = 0.0
-    """Parameter α of the Beta(α, α) distribution of the weight of an image in a blend of two (MixUp), 0 or more;
-    0: no MixUp."""
+    """Parameter α of the Beta(α, α) distribution of an image's weight in a blend of two (MixUp), 0 or more; 0: none."""
     cutmix_alpha: Annotated[float, Range(0)] = 0.0
-    """Parameter α of the Beta(α, α) distribution of the share of an image that stays where a square of another image
-    is pasted over it (CutMix), 0 or more; 0: no CutMix. Where both are set, a coin decides for each batch."""
+    """Parameter α of the Beta(α, α) distribution of the share of an image that a square of another leaves uncovered,
+    0 or more; 0: no such squares (CutMix). Where both alphas are set, a coin decides for each batch."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -175,9 +174,9 @@ class LossConfig:
     label_smoothing: Annotated[float, Range(0, below=1)] = 0.0
     """Share of the target probability that is spread evenly over all diagnoses, in [0, 1)."""
     logit_adjustment: Annotated[float, Range(0)] = 0.0
-    """Factor, 0 or more, of the logarithm of each diagnosis's share of the images shown, which is added to its logit
-    in training. With 1 the network predicts as if all diagnoses were equally frequent (arXiv:2007.07314), and its
-    probabilities of rare diagnoses are those of such a collection."""
+    """Factor of the logarithm of a diagnosis's share of the images shown, added to its logit in training, 0 or more.
+    With 1 the network predicts as if all diagnoses were equally frequent (arXiv:2007.07314),
+    and its probabilities of rare diagnoses are those of such a collection."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -234,14 +233,14 @@ class Experiment:
     num_epochs: Annotated[int, Range(1)] = 20
     """Number of passes over the train split, 1 or more."""
     initial_side_fraction: Annotated[float, Range(above=0, greatest=1)] = 1.0
-    """Side of the input in the first epoch as a share of model.image_side, in (0, 1]; it grows evenly and reaches
-    the whole side for the last quarter of the epochs (progressive resizing)."""
+    """Side of the input in the first epoch as a share of model.image_side, in (0, 1].
+    It grows evenly and reaches the whole side for the last quarter of the epochs (progressive resizing)."""
     patience_epochs: Annotated[int | None, Range(1)] = None
     """Number of epochs without a better validation balanced accuracy after which training ends, 1 or more;
     none: all epochs are trained."""
     sampling: Literal["uniform", "sqrt", "balanced"] = "uniform"
-    """How often an image is shown in an epoch. uniform: once; sqrt, balanced: in proportion to 1/√n or 1/n, where n
-    training images have its diagnosis. The number of images in an epoch is the same."""
+    """How often an image is shown in an epoch, which always has the same number of images. uniform: once;
+    sqrt, balanced: in proportion to 1/√n or 1/n, where n training images have its diagnosis."""
     global_batch_size: Annotated[int, Range(1)] = 32
     """Number of images of an optimizer step, over all workers, 1 or more; a multiple of the number of workers."""
     num_accumulations: Annotated[int, Range(1)] = 1

@@ -1,6 +1,6 @@
-"""Diagnoses and every word they go by: the nine of the ISIC set this project began with, or one's own.
+"""Diagnoses and all words for them: the nine of the ISIC set that this project began with, or those of a table.
 
-Order is part of the contract: the i-th output of a network trained on all nine is ``DIAGNOSES[i]``.
+The order of ``DIAGNOSES`` must not change: the i-th output of a network trained on all nine is ``DIAGNOSES[i]``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from melanoma_ray.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One class that a network may answer with."""
+    """One class that a network may predict."""
 
     name: str
     is_melanoma: bool = False
     is_malignant: bool = False
-    """A cancer; a melanoma always is one."""
+    """Whether it is a cancer, as a melanoma always is."""
 
 
 MELANOMA = "melanoma"
@@ -48,7 +48,7 @@ BENIGN_OR_MALIGNANT = (Diagnosis("benign"), Diagnosis("malignant", is_malignant=
 MELANOMA_OR_OTHER = (Diagnosis("other"), Diagnosis(MELANOMA, is_melanoma=True, is_malignant=True))
 
 ReferredFor = Literal["melanoma", "malignancy"]
-"""What a referral looks for: melanoma, or any malignancy where no diagnosis of the set is melanoma."""
+"""What is to be referred: melanoma, or any malignancy where no diagnosis of the set is melanoma."""
 
 _TAXONOMY = "taxonomy.csv"
 _COLUMNS = ("name", "diagnosis")
@@ -56,19 +56,19 @@ _NO_MELANOMA = frozenset(
     {"other", "others", "not melanoma", "non melanoma", "notmelanoma", "nonmelanoma", "no melanoma"}
 )
 _COARSE = _NO_MELANOMA | {"benign", "malignant"}
-"""Words that tell no more than whether a lesion is malignant: they give way to any finer word."""
+"""Words that state at most whether a lesion is malignant, so that any finer word takes precedence."""
 _YES, _NO = frozenset({"yes", "true", "1"}), frozenset({"no", "false", "0"})
 
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """What the words for a lesion mean; ``load_taxonomy`` and ``two_way`` make one.
+    """The diagnoses that words for a lesion mean; ``load_taxonomy`` and ``two_way`` make one.
 
     Attributes:
-        diagnoses: The classes, in the order of a network's outputs.
-        meanings: Normalised word → name of a diagnosis, or none: known, but none of these diagnoses.
-        wider: Normalised word → every diagnosis that it may mean, where that is more than one.
-        malignancy: Normalised word → whether the lesion is malignant, where the word tells.
+        diagnoses: All classes, in the order of a network's outputs.
+        meanings: Name of the diagnosis of each normalised word; none: the word is known, but means none of them.
+        wider: All diagnoses that a normalised word may mean, where that is more than one.
+        malignancy: Whether a lesion of each normalised word is malignant, where the word implies it.
     """
 
     diagnoses: tuple[Diagnosis, ...]
@@ -93,7 +93,7 @@ class Taxonomy:
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         msg = (
             f"diagnosis {name!r} is unknown: expected one of {', '.join(names)}, or one of the other "
-            f"{len(self.meanings) - len(names)} words of docs/layouts.md{hint}; a taxonomy table can add it"
+            f"{len(self.meanings) - len(names)} words of taxonomy.csv{hint}; a taxonomy table can add it"
         )
         raise DataError(msg)
 
@@ -104,11 +104,11 @@ class Taxonomy:
         return self.wider.get(found, () if meaning is None else (meaning,))
 
     def knows(self, name: str) -> bool:
-        """Tell whether a word is known."""
+        """Return whether a word is known."""
         return self._look_up(name) is not None
 
     def is_fine(self, name: str) -> bool:
-        """Tell whether a word means one of the diagnoses, and not merely benign, malignant or other."""
+        """Return whether a word means one of the diagnoses, and not only benign, malignant or other."""
         return self.knows(name) and self.parse(name) is not None and _normalize(name) not in _COARSE
 
     def _look_up(self, name: str) -> str | None:
@@ -118,7 +118,7 @@ class Taxonomy:
 
 
 def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
-    """Return the built-in taxonomy (melanoma_ray/taxonomy.csv), with a table of one's own laid over it.
+    """Return the built-in taxonomy (melanoma_ray/taxonomy.csv), extended and overridden by a table of the user.
 
     Args:
         text: A CSV with the columns name and diagnosis (empty: leave such images out), and, if a word may mean
@@ -131,7 +131,9 @@ def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
         DataError: The table has no such columns, or names a diagnosis that isn't among the classes.
     """
     built_in, _ = _read_rows(_built_in_text())
-    own, defines_classes = ([], False) if text is None else _read_rows(text if isinstance(text, str) else _decode(text))
+    own, defines_classes = (
+        ([], False) if text is None else _read_rows(text if isinstance(text, str) else decode_text(text))
+    )
     diagnoses = _own_diagnoses(own) if defines_classes else NINE
     names = {diagnosis.name for diagnosis in diagnoses}
     if defines_classes:
@@ -159,10 +161,10 @@ def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
 
 
 def two_way(taxonomy: Taxonomy, diagnoses: tuple[Diagnosis, Diagnosis]) -> Taxonomy:
-    """Return the taxonomy in which every word means one of two classes, or none where the word doesn't tell.
+    """Return the taxonomy in which every word means one of two classes, or none where the word doesn't imply one.
 
     Args:
-        taxonomy: Finer, by whose words a lesion is malignant or a melanoma.
+        taxonomy: Finer taxonomy, whose words imply whether a lesion is malignant or a melanoma.
         diagnoses: ``BENIGN_OR_MALIGNANT`` or ``MELANOMA_OR_OTHER``.
     """
     negative, positive = (diagnosis.name for diagnosis in diagnoses)
@@ -170,9 +172,9 @@ def two_way(taxonomy: Taxonomy, diagnoses: tuple[Diagnosis, Diagnosis]) -> Taxon
     for word, meaning in taxonomy.meanings.items():
         is_malignant = taxonomy.malignancy.get(word)
         is_positive = is_malignant
-        if diagnoses is MELANOMA_OR_OTHER and is_malignant is not None:
+        if diagnoses == MELANOMA_OR_OTHER and is_malignant is not None:
             is_positive = None if word == "malignant" else _is_melanoma(taxonomy, meaning)
-        if diagnoses is MELANOMA_OR_OTHER and word in _NO_MELANOMA:
+        if diagnoses == MELANOMA_OR_OTHER and word in _NO_MELANOMA:
             is_positive = False
         meanings[word] = None if is_positive is None else positive if is_positive else negative
     return Taxonomy(diagnoses, meanings | {negative: negative, positive: positive}, {}, taxonomy.malignancy)
@@ -183,14 +185,14 @@ def _is_melanoma(taxonomy: Taxonomy, name: str | None) -> bool:
 
 
 def is_coarse(name: str) -> bool:
-    """Tell the words that say no more than benign, malignant or other."""
+    """Return whether a word means no more than benign, malignant or other."""
     return _normalize(name) in _COARSE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
     word: str
-    """Normalised."""
+    """The word, normalised."""
     diagnosis: str | None
     covers: tuple[str, ...]
     is_melanoma: bool | None
@@ -220,10 +222,10 @@ def _built_in_text() -> str:
     return (resources.files("melanoma_ray") / _TAXONOMY).read_text(encoding="utf-8")
 
 
-def _decode(content: bytes) -> str:
-    """Return a table's text, whatever a spreadsheet wrote it as."""
+def decode_text(content: bytes) -> str:
+    """Return a table's text: UTF-8 with or without a byte order mark, UTF-16, or else Latin-1."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
+        return content.decode("utf-16", errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -231,7 +233,7 @@ def _decode(content: bytes) -> str:
 
 
 def _read_rows(text: str) -> tuple[list[_Row], bool]:
-    """Return a table's rows, and whether it tells which diagnoses are melanoma or malignant."""
+    """Return a table's rows, and whether it has a column of which diagnoses are melanoma or malignant."""
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), delimiter=delimiter)
@@ -283,7 +285,7 @@ def parse_diagnosis(name: str) -> str:
     as in the ISIC archive's own nine-class set (Tschandl 2018, doi:10.1038/sdata.2018.161).
 
     Args:
-        name: Such as ``Actinic_Keratosis``, ``akiec`` or ``MEL``.
+        name: The word, such as ``Actinic_Keratosis``, ``akiec`` or ``MEL``.
 
     Raises:
         DataError: The word is unknown, or none of the nine; the message lists the known ones.
@@ -299,13 +301,13 @@ def parse_diagnosis(name: str) -> str:
 
 
 def sort_diagnoses(names: Iterable[str], order: Sequence[Diagnosis] = NINE) -> tuple[str, ...]:
-    """Return the distinct names in the order of a taxonomy's diagnoses; what isn't among them is left out."""
+    """Return the distinct names in the order of a taxonomy's diagnoses; names that aren't among them are left out."""
     present = set(names)
     return tuple(diagnosis.name for diagnosis in order if diagnosis.name in present)
 
 
 def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[ReferredFor, tuple[str, ...]]:
-    """Return what a referral looks for among some diagnoses, and which of them it is: melanomas, else malignant ones.
+    """Return what is to be referred among some diagnoses, and which of them: melanomas, or else malignant ones.
 
     >>> referred_diagnoses(BENIGN_OR_MALIGNANT)
     ('malignancy', ('malignant',))
@@ -318,7 +320,7 @@ def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[ReferredFor, tup
 
 
 def class_numbers(names: Iterable[str], diagnoses: Sequence[str]) -> Int64[np.ndarray, " image"]:
-    """Return the class number of each diagnosis: its place among a model's, or -1 for one that it doesn't know.
+    """Return the class number of each diagnosis: its position among a model's, or -1 for one that it doesn't have.
 
     >>> class_numbers(["nevus", "melanoma", "dermatofibroma"], ("melanoma", "nevus")).tolist()
     [1, 0, -1]

@@ -5,7 +5,7 @@
     ├── DataError           a collection or a prepared dataset can't be used
     │   ├── DecodeError     one image can't be used; preparation puts it into quarantine
     │   └── StorageError    a file or a directory can't be read or written; it is an OSError too
-    ├── ResourceError       the machine or the cluster has no room for what is asked
+    ├── ResourceError       the machine or the cluster has no room for what is requested
     ├── TrainingError       a run or a sweep ended without weights
     │   └── RunHeldError    another process is at work on it
     ├── CheckpointError     a checkpoint is missing, damaged or of another format version
@@ -51,11 +51,11 @@ class DecodeError(DataError):
 
 
 class StorageError(DataError, OSError):
-    """A file or a directory can't be read or written; whoever expects an OSError meets one."""
+    """A file or a directory can't be read or written; it is also an OSError, for code that handles that."""
 
 
 class ResourceError(MelanomaRayError):
-    """The machine or the cluster has no room for what is asked, or had none for as long as was waited."""
+    """The machine or cluster doesn't have the CPUs or GPUs that are requested, or they didn't become free in time."""
 
 
 class TrainingError(MelanomaRayError):

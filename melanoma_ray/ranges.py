@@ -83,6 +83,13 @@ def check_ranges(settings: DataclassInstance, prefix: str = "") -> None:
     """
     for name, annotation in field_types(type(settings)).items():
         allowed, value = range_of(annotation), getattr(settings, name)
-        if allowed is not None and value is not None and value not in allowed:
+        if allowed is not None and not _is_allowed(value, annotation, allowed):
             msg = f"{prefix}{name}={value!r}: expected {allowed}"
             raise ConfigError(msg)
+
+
+def _is_allowed(value: object, annotation: object, allowed: Range) -> bool:
+    """Return whether a value is in a range, or is none where the annotation allows it (``float | None``)."""
+    if value is None:
+        return type(None) in get_args(get_args(annotation)[0])
+    return isinstance(value, int | float) and value in allowed

@@ -27,7 +27,7 @@ from melanoma_ray.errors import DataError, StorageError
 _WAYS_OUT = {
     errno.ENOSPC: "free some space, or give a directory on another disk",
     errno.EDQUOT: "free some space, or give a directory on another disk",
-    errno.EFBIG: "this process may write no larger file (ulimit -f)",
+    errno.EFBIG: "this process may not write larger files (ulimit -f)",
     errno.EACCES: "give a directory that you may use, or change its permissions",
     errno.EPERM: "give a directory that you may use, or change its permissions",
     errno.EROFS: "give a directory on a disk that can be written",
@@ -39,27 +39,27 @@ _WAYS_OUT = {
     errno.ESTALE: "the network disk is gone; mount it again",
     errno.ENAMETOOLONG: "give a shorter name",
 }
-"""By what the system calls the fault."""
+"""What to do about an error of the system, by its number."""
 _REMOTE_WAYS_OUT = {
     "NO_SUCH_BUCKET": "there is no such bucket; check its name, or make it",
     "ACCESS_DENIED": "the keys in use aren't allowed to; check AWS_ACCESS_KEY_ID or the role",
     "NETWORK_CONNECTION": "the store can't be reached; check the network and AWS_ENDPOINT_URL",
 }
-"""By words in what pyarrow says of a store's answer."""
+"""What to do about an error of a remote store, by a word in pyarrow's message."""
 
 
 def explain(error: OSError, uri: str | None = None) -> str:
-    """Return in one line what failed, where, and a way out.
+    """Return in one line what failed, where, and what to do.
 
     Args:
-        error: As the system or pyarrow raised it.
-        uri: What was to be read or written, where the error doesn't say.
+        error: Error of the system or of pyarrow.
+        uri: File or directory that was to be read or written, if the error may not have it.
     """
     if isinstance(error, StorageError):
         return str(error)
     said = " ".join(str(error).split())
     number = error.errno
-    if number is None:  # pyarrow raises some with the number in their text alone
+    if number is None:  # some errors of pyarrow have the number only in their text
         number = next((one for one in _WAYS_OUT if f"[errno {one}]" in said.lower()), None)
     remote = next((way for word, way in _REMOTE_WAYS_OUT.items() if word in said), None)
     reason = os.strerror(number) if number else said or type(error).__name__
@@ -70,7 +70,7 @@ def explain(error: OSError, uri: str | None = None) -> str:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Turn what the system raises into a StorageError; who looks for a missing file meets FileNotFoundError."""
+    """Turn errors of the system into StorageError, except FileNotFoundError, which callers handle."""
     try:
         yield
     except (FileNotFoundError, StorageError):
@@ -80,10 +80,10 @@ def _explained(uri: str) -> Iterator[None]:
 
 
 def check_writable(uri: str) -> None:
-    """Make a directory, and prove that it can be written, before anything that takes long is begun.
+    """Create a directory and check that files can be written to it, before work that takes long is started.
 
     Raises:
-        StorageError: It can't.
+        StorageError: They can't.
     """
     probe = join(absolute(uri), f".writing-{secrets.token_hex(4)}")
     try:

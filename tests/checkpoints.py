@@ -22,7 +22,8 @@ def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 6
     torch.manual_seed(0)
     classifier = build_classifier(model, len(DIAGNOSES))
     if classifier.metadata_encoder is not None:  # whose last layer is zero before training
-        torch.nn.init.normal_(classifier.metadata_encoder.layers[-1].weight)
+        *_, last = classifier.metadata_encoder.layers
+        torch.nn.init.normal_(last.get_parameter("weight"))
     write_checkpoint(
         directory,
         [classifier.state_dict()],

@@ -45,9 +45,13 @@ class Cluster:
         """Start a worker and return its node's id."""
         before = {node["node_id"] for node in self.alive_nodes()}
         self._start(name, [f"--address={self.address}", f"--num-cpus={num_cpus}"])
-        new = lambda: {node["node_id"] for node in self.alive_nodes()} - before  # noqa: E731
+
+        def new() -> set[str]:
+            return {str(node["node_id"]) for node in self.alive_nodes()} - before
+
         wait_for(new, START_TIMEOUT_S, self)
-        return new().pop()
+        (node,) = new()
+        return node
 
     def kill_raylet(self, name: str) -> None:
         """End a worker node as a machine that fails would: its raylet by SIGKILL, and with it all that it started."""
@@ -59,7 +63,7 @@ class Cluster:
 
     def _start(self, name: str, options: list[str]) -> None:
         node_manager, object_manager, agent = free_ports(3)
-        command = [Path(sys.executable).parent / "ray", "start", "--block", "--node-ip-address=127.0.0.1"]
+        command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--node-ip-address=127.0.0.1"]
         command += [f"--temp-dir={self.directory / name}", "--num-gpus=0", f"--object-store-memory={256 * 2**20}"]
         command += [f"--node-manager-port={node_manager}", f"--object-manager-port={object_manager}"]
         command += [f"--dashboard-agent-listen-port={agent}", "--min-worker-port=0", "--max-worker-port=0", *options]

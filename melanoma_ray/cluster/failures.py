@@ -1,4 +1,4 @@
-"""What lies behind an error of Ray's: the one that our code, or the system, raised in some worker."""
+"""Finds the cause of an error that Ray raises: the error of this project, or of the system, in some worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HINT_OF_RAY = "\nFailed to apply UDF transform"
 
 
 def find_cause(error: BaseException) -> MelanomaRayError | OSError | None:
-    """Return the foreseeable error behind another one, or that one itself; none: it is a fault of the program."""
+    """Return the error of this project or of the system that caused an error, or is it; none: it is a bug."""
     for one in _behind(error, set()):
         if isinstance(one, MelanomaRayError | OSError) and not isinstance(one, RayError):  # Ray makes wrappers of both
             return one
@@ -29,7 +29,7 @@ def describe(cause: MelanomaRayError | OSError) -> str:
 
 
 def _behind(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    """Yield an error and those that it carries, the innermost ones of Ray's wrappers too."""
+    """Yield an error and all errors that caused it, including those inside Ray's wrappers."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))

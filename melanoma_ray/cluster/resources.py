@@ -1,4 +1,4 @@
-"""What the cluster, and this process, have: CPUs, GPUs and memory, and how workers and actors share them."""
+"""CPUs, GPUs and memory of the cluster and of this process, and how workers and actors share them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from ray.train import ScalingConfig
 from melanoma_ray.errors import ConfigError
 
 LOADING_CPUS = 0.6
-"""CPUs that two tasks need to load and augment images; training leaves as many to them."""
+"""CPUs of two tasks that load and augment images, which training leaves free."""
 _CLUSTER_CPUS_PER_WORKER = 4.0
-"""CPUs of a worker on a cluster: half of a common one-GPU node; the other half loads and augments."""
+"""CPUs of a worker on a cluster: half of a common node with one GPU; the other half loads and augments images."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_local() -> bool:
-    """Tell whether Ray is started on this machine and ends with this process; else RAY_ADDRESS names a cluster."""
+    """Return whether Ray is started on this machine by this process; otherwise RAY_ADDRESS names a cluster."""
     return "RAY_ADDRESS" not in os.environ
 
 
 def total_cpus() -> float:
-    """Return the logical CPUs of the cluster's nodes, free or not, 1 or more; before Ray runs, this process's own."""
+    """Return the number of logical CPUs of the cluster, free or not, 1 or more; before Ray runs, of this process."""
     if not ray.is_initialized():
         return float(usable_cpus())
     return max(1.0, float(ray.cluster_resources().get("CPU", 1.0)))
 
 
 def total_gpus() -> float:
-    """Return the GPUs of the cluster's nodes, free or not; before Ray runs, this machine's."""
+    """Return the number of GPUs of the cluster, free or not; before Ray runs, of this machine."""
     if not ray.is_initialized():
         return float(machine_gpus())
     return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 def usable_cpus(cgroup: Path = _CGROUP) -> int:
-    """Return the logical CPUs that this process may use, which its machine may have more of; 1 or more.
+    """Return the number of logical CPUs that this process may use, of those that its machine has; 1 or more.
 
-    Counted are those that it may run on, and the share of time that its container may take of them.
+    It is limited by the CPUs that the process may run on, and by the CPU time that its container may use.
 
     Args:
-        cgroup: Where the kernel shows the container's limits, version 1 or 2.
+        cgroup: Directory with the container's limits (cgroup version 1 or 2).
     """
     runnable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_cpus(cgroup)
@@ -51,7 +51,7 @@ def usable_cpus(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota_cpus(cgroup: Path) -> float | None:
-    """Return the CPUs' worth of time that a container may take; none: no limit, or none that is told."""
+    """Return the limit of a container's CPU time, in CPUs; none: there is no limit, or it can't be read."""
     try:
         if (limit := cgroup / "cpu.max").exists():
             quota, period = limit.read_text().split()
@@ -63,28 +63,28 @@ def _quota_cpus(cgroup: Path) -> float | None:
 
 
 def machine_gpus() -> int:
-    """Return the GPUs of this machine that torch can use."""
+    """Return the number of GPUs of this machine that torch can use."""
     import torch  # noqa: PLC0415 - tasks that load images need no torch, and it takes seconds
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def assigned_device() -> str:
-    """Return the device that this process is meant to use, as torch names it.
+    """Return torch's name of the device that this process should use.
 
-    Inside Ray that is the GPU which Ray assigned to the task or actor, else the CPU: Ray 2.60 hides no GPU from a
-    process that was given none, so what torch sees says nothing. A script of its own takes a GPU where there is one.
+    In a Ray task or actor it is the GPU that Ray has assigned, else the CPU: Ray 2.60 hides no GPU from a process
+    without one, so torch would find GPUs of others. In a script without Ray it is a GPU if there is one.
     """
     if not ray.is_initialized():
         return "cuda" if machine_gpus() else "cpu"
-    if ray.get_runtime_context().worker.mode != ray.WORKER_MODE:  # a driver is given nothing
+    if ray.get_runtime_context().worker.mode != ray.WORKER_MODE:  # a driver has no assigned resources
         return "cpu"
     assigned = [str(one) for one in ray.get_gpu_ids()]
     return f"cuda:{_index_of(assigned[0])}" if assigned and machine_gpus() else "cpu"
 
 
 def _index_of(gpu: str) -> int:
-    """Return torch's number of a GPU: its place among those that the process may see."""
+    """Return torch's number of a GPU: its position among the GPUs that are visible to the process."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     if gpu in visible:
         return visible.index(gpu)
@@ -92,22 +92,22 @@ def _index_of(gpu: str) -> int:
 
 
 def count_of(number: float, name: str) -> str:
-    """Return such as ``4 CPUs``, ``1 GPU``, ``0.6 CPUs``."""
+    """Return a number of resources in words, such as ``4 CPUs``, ``1 GPU`` or ``0.6 CPUs``."""
     return f"{number:g} {name}{'' if number == 1 else 's'}"
 
 
 def smallest_object_store_bytes() -> float:
-    """Return the size of the smallest node's object store, bytes: what every node can hold."""
+    """Return the size of the smallest node's object store, bytes, since objects must fit on every node."""
     return min(float(node["Resources"].get("object_store_memory", 0.0)) for node in ray.nodes() if node["Alive"])
 
 
 def check_room(*, cpus: float = 0.0, gpus: float = 0.0, flags: str) -> None:
-    """Refuse what this machine can never hold; a cluster may grow, so there nothing is refused.
+    """Refuse more CPUs or GPUs than this machine has; on a cluster nothing is refused, because it may grow.
 
     Args:
-        cpus: Asked in all.
-        gpus: Asked in all.
-        flags: What on the command line asks for it, such as ``--num-replicas 9``.
+        cpus: Number of CPUs requested in all.
+        gpus: Number of GPUs requested in all.
+        flags: Part of the command line that requests them, such as ``--num-replicas 9``.
 
     Raises:
         ConfigError: The machine has fewer.
@@ -124,19 +124,20 @@ def check_room(*, cpus: float = 0.0, gpus: float = 0.0, flags: str) -> None:
 
 
 def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
-    """Return Ray's scaling; on one machine the workers take half of the CPUs, and loading images the rest.
+    """Return Ray's number of workers, CPUs and GPUs.
 
-    A cluster may still grow, so there each worker takes four CPUs unless told otherwise, and nothing is
-    refused: Ray waits for the nodes. On one machine it can be asked before Ray is started.
+    On one machine the workers get half of the CPUs by default, and loading images the rest. On a cluster each worker
+    gets four CPUs by default, and nothing is refused: a cluster may still grow, and Ray waits for the nodes.
+    On one machine this can be called before Ray is started.
 
     Args:
-        num_workers: Processes that train together.
+        num_workers: Number of processes that train together.
         use_gpu: Give each worker a GPU.
-        cpus_per_worker: Logical CPUs of each worker; none: as described.
+        cpus_per_worker: Logical CPUs of each worker; none: the default above.
 
     Raises:
-        ConfigError: This machine has no such GPUs, or would have no CPU left to load images with, so training never
-            began.
+        ConfigError: This machine has no such GPUs, or would have no CPUs left to load images with,
+            so that training would never start.
     """
     if num_workers < 1:
         msg = f"num_workers={num_workers}: expected 1 or more"
@@ -150,7 +151,7 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
             most = (total - LOADING_CPUS) / num_workers
             msg = (
                 f"{num_workers} workers of {cpus:g} CPUs leave nothing of this machine's {total:g} CPUs to load "
-                f"images with: choose fewer workers, or --cpus-per-worker {most:.2g} at most"
+                f"images with: choose fewer workers, or --cpus-per-worker {math.floor(10 * most) / 10:g} at most"
             )
             raise ConfigError(msg)
     resources = {"CPU": cpus} | ({"GPU": 1.0} if use_gpu else {})
@@ -158,10 +159,10 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
 
 
 def build_trial_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
-    """Return the scaling of a sweep's trial: as ``build_scaling``, or with 0 workers a process that trains alone.
+    """Return the scaling of a sweep's trial: as from ``build_scaling``, or with 0 workers that of a single process.
 
     Raises:
-        ConfigError: As there.
+        ConfigError: As for ``build_scaling``.
     """
     if num_workers:
         return build_scaling(num_workers, use_gpu=use_gpu, cpus_per_worker=cpus_per_worker)

@@ -30,6 +30,7 @@ _CHATTER = (
     re.compile(rf"(DEBUG|INFO|WARNING) {_TIME} .*? -- "),  # Ray Serve
     re.compile(r"[IW]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+\.cc:\d+\] |[IW]0000 00:00:[\d.]+ +\d+ \S+\.cc:\d+\] "),  # gRPC
     re.compile(r"WARNING: All log messages before absl::InitializeLog\(\)"),
+    re.compile(r"Progress bars disabled\. To enable, set `ray\.data"),  # Ray Data in its own actors writes no level
     re.compile(r"\S*site-packages\S*\.py:\d+: \w*Warning: "),  # warnings of libraries
 )
 _HELPERS = frozenset({"PlacementGroupCleaner"})

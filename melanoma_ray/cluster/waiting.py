@@ -1,7 +1,7 @@
-"""What can't be placed says so: what is asked, what there is, who holds it, and when the job gives up.
+"""Reports calls that wait for CPUs or GPUs: what they need, what the cluster has, who uses it, when the job gives up.
 
-Ray waits for room without a word and without an end. So a call that needs room runs on a thread of its own, while
-this one looks round now and then; so, too, Ctrl-C is heard at once whatever the call is doing.
+Ray waits for resources silently and for ever. So a call that needs them runs in a thread of its own, while the calling
+thread checks every few seconds whether Ray is waiting. This also lets Ctrl-C work at once, whatever the call is doing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Resources = Mapping[str, float]
 ResultT = TypeVar("ResultT")
 _LOOK_EVERY_S = 3.0
 _TELL_AFTER_S = 12.0
-"""Ray places within a second what there is room for; a task that just ended needs a moment to give its room back."""
+"""Seconds of waiting before it is reported: Ray places within a second what there is room for, but a task that has just
+ended needs a moment to free its resources."""
 _STATE_TIMEOUT_S = 5
 _NAMED_HOLDERS = 4
 _patience_s: float | None = None
@@ -38,34 +39,41 @@ _patience_s: float | None = None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a step asks Ray for."""
+    """The resources that a step requests from Ray."""
 
     what: str
-    """The step: training, scoring."""
+    """Name of the step, such as training or scoring."""
     resources: Resources
-    """Of one worker or actor: CPU, GPU."""
+    """CPUs and GPUs of one worker or actor."""
     number: int = 1
-    """Of workers that must be placed together."""
+    """Number of workers that must be placed together."""
     advice: str
-    """What on the command line would ask for less, as a sentence without its end."""
+    """How to request less on the command line, as a sentence without a full stop."""
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the request in words."""
         return f"{self.what} asks for {self.number} × {_in_words(self.resources)}"
 
 
 def set_patience(minutes: float | None) -> None:
-    """Say how long this process waits for room; none: for ever. It is a matter of the process, as its log level is."""
-    global _patience_s  # noqa: PLW0603 - as said
+    """Set how long this process waits for resources, minutes; none: for ever.
+
+    It is a setting of the whole process, like a log level.
+    """
+    global _patience_s  # noqa: PLW0603 - see above
     _patience_s = None if minutes is None else 60 * minutes
 
 
 def wait_for(call: Callable[[], ResultT], request: Request) -> ResultT:
-    """Return what a call returns; where Ray has no room for it, say so once, and give up when patience ends.
+    """Return what a call returns; while Ray has no room for it, log that once, and give up after ``set_patience``.
+
+    Args:
+        call: Function to call in another thread.
+        request: Resources that the call needs.
 
     Raises:
-        ResourceError: There was no room for as long as this process waits. The call is left alone: whoever meets
-            this ends the process, or disconnects from Ray.
+        ResourceError: There was no room for as long as this process waits. The call still runs: who catches this must
+            end the process or disconnect from Ray.
     """
     outcome = _Outcome[ResultT]()
     context = contextvars.copy_context()
@@ -89,7 +97,7 @@ def wait_for(call: Callable[[], ResultT], request: Request) -> ResultT:
 
 
 class _Outcome(Generic[ResultT]):
-    """What a call on another thread came to."""
+    """The result of a call in another thread: its value or its error."""
 
     def __init__(self) -> None:
         self.is_there = threading.Event()
@@ -99,7 +107,7 @@ class _Outcome(Generic[ResultT]):
     def take(self, call: Callable[[], ResultT]) -> None:
         try:
             self.values.append(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised again, on the thread that asked
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the calling thread
             self.error = error
         self.is_there.set()
 
@@ -110,7 +118,7 @@ class _Outcome(Generic[ResultT]):
 
 
 def is_stuck(request: Request) -> bool:
-    """Tell whether Ray holds such a request of this job in its queue, and nothing of its kind is at work for it."""
+    """Return whether a request of this job is in Ray's queue while no actor of the job runs with the same resources."""
     return _is_queued(request) and not any(
         actor.job_id == _job_id() and _is_same(actor.required_resources or {}, request.resources) for actor in _alive()
     )
@@ -138,7 +146,7 @@ def _job_id() -> str:
 
 
 def _alive() -> list[Any]:
-    """Return the actors that are at work; none where the state API doesn't answer now."""
+    """Return the actors that run; an empty list if the state API doesn't answer now."""
     address = ray.get_runtime_context().gcs_address
     try:
         return list(list_actors(address, filters=[("state", "=", "ALIVE")], detail=True, timeout=_STATE_TIMEOUT_S))
@@ -151,7 +159,7 @@ def _is_same(found: Resources, asked: Resources) -> bool:
 
 
 def describe(request: Request) -> str:
-    """Return in one line what is asked, what there is, and who holds it."""
+    """Return in one line what is requested, what the cluster has, and who uses it."""
     nodes = [node for node in _state().node_states if node.total_resources]
     total, free = (
         {name: sum(dict(getattr(node, part)).get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}

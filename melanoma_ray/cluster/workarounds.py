@@ -1,7 +1,7 @@
-"""Every work-around for Ray, in one place: what is wrong, in which version, and what is done about it.
+"""All workarounds for Ray: what is wrong, in which version, and what is done about it.
 
-All of them are for Ray 2.60. ``tests/ray/test_workarounds.py`` shows of each that it is still needed: when one of
-its tests fails after an upgrade, the work-around named in it can go.
+All are for Ray 2.60. Each has a test in ``tests/ray/test_workarounds.py`` that shows that it is still needed: when the
+test fails after an upgrade of Ray, the workaround can be removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 _PAUSE_S = 0.02
-"""A turn takes some 2 ms and starts every task there is room for; a block lasts for seconds on a CPU."""
+"""Pause of the scheduling loop between turns, seconds. It delays nothing: a turn takes some 2 ms and starts all tasks
+that there is room for, and a block takes seconds on a CPU."""
 _CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
 _ECHOES = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
 """Loggers that print an error with its traceback just before they raise it."""
@@ -41,13 +42,16 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # a job ends by a signal in one way (jobs/interruption.py)
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints where results are whatever its verbosity
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # trials are short
 }
-"""What Ray reads when it starts; a user's own values count before these."""
+"""Environment variables that Ray reads when it starts; values that the user has set take precedence."""
 _FORWARDED = "ray_print_logs"
-"""Under this name Ray keeps what prints the workers' output."""
+"""Ray's name of the handler that prints the workers' output."""
+_AUTOSCALER = "autoscaler"
+"""In place of a worker's process id: Ray prints the events among these lines, and none of the others."""
 _PROGRESS = re.compile(r"epoch \d+/\d+ ")
-"""Lines of our own workers (``training.progress``, ``training.loop``) that need no process in front of them."""
+"""Lines of our own workers (``training.progress``, ``training.loop``), which are printed without the process's name."""
 _START_TIMEOUT_S = 7 * 24 * 3600
 _STATE_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
 """Variable that Ray's state API asks before any other for its cluster."""
@@ -56,27 +60,27 @@ _STATE_API_ADDRESS = "RAY_API_SERVER_ADDRESS"
 class SchedulerBackPressure(ExecutionCallback):
     """Keeps Ray Data's scheduling loop from taking a core away from the network.
 
-    The loop waits for finished tasks; while its buffers are full there are none to wait for, or finished ones that
-    it may not read yet, and it turns without a pause (measured on 2 cores, during a training whose network was the
-    slower part: 70 to 87 % of one core). So it is paused after each turn.
+    The loop waits for finished tasks. While its buffers are full, there are none to wait for, or finished ones that it
+    may not read yet, and it runs without a pause: on 2 cores, in a training whose network was the slower part, it used
+    70 to 87 % of one core. So each turn ends with a pause.
 
-    It also asks once a second which resources it may use, and begins without an answer: for its first second it
-    would run one task at a time, on however many cores. So it is made to ask at once.
+    The loop also updates its limits of resources once a second, and starts without limits: in its first second it
+    would run one task at a time, on however many cores. So the update is made due at once.
     """
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
-        """Ray Data calls this once a turn."""
+        """Pause; Ray Data calls this once in each turn of its loop."""
         manager = executor._resource_manager  # noqa: SLF001 - Ray Data has no setting for it
         if manager is not None and manager._global_limits.is_zero():  # noqa: SLF001
-            manager._global_limits_last_update_time = 0.0  # noqa: SLF001 - ask again in the next turn
+            manager._global_limits_last_update_time = 0.0  # noqa: SLF001 - update in the next turn
         time.sleep(_PAUSE_S)
 
 
 def dataset_of_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
-    """Return a dataset of just these blocks, with ``SchedulerBackPressure`` and without a progress bar.
+    """Return a dataset of exactly these blocks, with ``SchedulerBackPressure`` and without a progress bar.
 
-    ``ray.data.from_arrow`` would run a task of one whole CPU for each block, only to learn its size: beside a
-    training that holds the CPUs it would wait for ever.
+    ``ray.data.from_arrow`` would run a task of one whole CPU for each block, only to find out its size. During a
+    training, which has reserved the CPUs, it would wait for ever.
     """
     dataset = ray.data.from_blocks(list(blocks))
     dataset.context.custom_execution_callback_classes = [SchedulerBackPressure]
@@ -86,7 +90,7 @@ def dataset_of_blocks(blocks: Sequence[pa.Table]) -> ray.data.Dataset:
 
 
 def read_result(run_uri: str) -> ray.train.Result | None:
-    """Return what Ray Train knows of a run; none: no checkpoint was ever reported, which Ray calls a RuntimeError."""
+    """Return Ray Train's result of a run; none: no checkpoint was reported yet, for which Ray raises RuntimeError."""
     try:
         return ray.train.Result.from_path(run_uri)
     except RuntimeError:
@@ -94,10 +98,7 @@ def read_result(run_uri: str) -> ray.train.Result | None:
 
 
 def checkpoint_uri(run_uri: str, checkpoint: ray.train.Checkpoint) -> str:
-    """Return the address of a run's, or a trial's, checkpoint: Ray's own ``checkpoint.path`` has lost the scheme.
-
-    On s3:// it is ``bucket/key``, which is a file below the working directory to whoever reads it.
-    """
+    """Return the address of a checkpoint of a run or a trial; Ray's own ``checkpoint.path`` lacks the scheme, s3://."""
     return storage.join(run_uri, checkpoint.path.rstrip("/").rsplit("/", 1)[-1])
 
 
@@ -121,13 +122,13 @@ def patient_start(*, is_elastic: bool) -> Iterator[None]:
 
 @contextmanager
 def known_cluster() -> Iterator[None]:
-    """Tell Ray Train, for as long as this lasts, in which cluster its runs are.
+    """Give Ray Train's runs the address of this cluster while the block runs.
 
-    The actor that frees the workers' places when a run is stopped asks the state API whether the run's controller
-    lives, and looks for Ray by the processes of its machine. Where it finds two of them it ends in a traceback, and
-    the next trial of a sweep waits for places that nobody frees. What Ray Train passes on to the controller that
-    actor inherits, so the address is passed on: this cluster's own, whichever one the user's shell names for
-    ``ray job submit``.
+    When a run is stopped, an actor of Ray Train frees the workers' resources. It uses the state API to find out whether
+    the run's controller lives, and searches for Ray among the processes of its machine. If it finds two, it ends in a
+    traceback, and the next trial of a sweep waits for resources that are never freed. The actor inherits the
+    environment variables that Ray Train passes to the controller, so the address is passed as one of them. It is this
+    cluster's address, whatever the user's shell has for ``ray job submit``.
     """
     train_constants.ENV_VARS_TO_PROPAGATE.add(_STATE_API_ADDRESS)
     before = os.environ.get(_STATE_API_ADDRESS)
@@ -141,31 +142,37 @@ def known_cluster() -> Iterator[None]:
 
 
 def set_environment() -> None:
-    """Set what Ray reads when it starts; call it before ``ray.init``."""
+    """Set the environment variables that Ray reads when it starts; call this before ``ray.init``."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def quiet_ray() -> None:
-    """Leave the console to the jobs: Ray's libraries speak up only when something is wrong.
+    """Have Ray's libraries log only warnings and errors, so that the console has the jobs' own lines.
 
-    Ray Train tells each report by a logger that is named after its file, so no logger above it reaches it.
+    Ray Train logs each report to a logger that is named after its file, so the level of "ray.train" doesn't apply.
     """
     for name in (*_CHATTY_LOGGERS, reporting.__file__):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _ECHOES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    log_once("ray_data_progress_manager_disabled")  # it warns of a setting that we chose, without a form of its own
+    log_once("ray_data_progress_manager_disabled")  # marks as logged a warning about a setting that is ours
 
 
 def hide_chatter_of_workers(log: HiddenLog) -> None:
-    """Judge what workers write before Ray prints it, and leave out which process it was that trains.
+    """Hide libraries' own messages in the workers' output, and print the progress of a training without a prefix.
 
-    Ray has a switch for all of their output or none; errors and the progress of a training are among it.
+    Ray itself can forward only all of the workers' output or none, and errors and progress are part of it.
+
+    Args:
+        log: Log file for the hidden lines.
     """
     judges: dict[object, Judge] = defaultdict(Judge)
 
     def show(data: dict[str, Any]) -> None:
+        if data.get("pid") == _AUTOSCALER:
+            print_to_stdstream(data, ignore_prefix=False)
+            return
         actor, shown = data.get("actor_name") or "", []
         for line in data["lines"]:
             if judges[data.get("pid"), data["is_err"]].is_chatter(line, actor):

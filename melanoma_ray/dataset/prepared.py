@@ -70,11 +70,11 @@ class DatasetInfo:
     num_left_out: dict[str, int]
     """Number of images that were left out because their word for the lesion is none of the diagnoses, by that word."""
     taxonomy: tuple[Diagnosis, ...] = NINE
-    """What an image of the collection may be; older datasets have the nine."""
+    """All classes that an image of the collection may have; in older datasets the nine."""
     passed_over: dict[str, int] = field(default_factory=dict)
-    """Files of the sources that aren't read as images, by the reason."""
+    """Number of files of the sources that aren't read as images, by reason."""
     notes: tuple[str, ...] = ()
-    """How the sources were understood, and what wasn't, a sentence each."""
+    """How the sources were understood, and what in them wasn't, one sentence each."""
 
     def count_by_diagnosis(self) -> dict[str, dict[str, int]]:
         """Return the kept images by diagnosis and split."""

@@ -21,10 +21,10 @@ def map_with_actors(
     batch_size: int,
     use_gpu: bool,
 ) -> pa.Table:
-    """Return what the actors make of the rows, batch by batch, in any order.
+    """Return the rows mapped by actors, batch by batch, in any order.
 
-    The pool begins with one actor and grows as Ray Data finds room: on a cluster that idles without a worker, the
-    nodes come when the first actor waits for them. On one machine its CPUs or GPUs bound it.
+    The pool starts with one actor and grows as far as Ray Data finds room: on a cluster that has scaled down, nodes are
+    started when the first actor waits for them. On one machine it is limited by the number of CPUs or GPUs.
 
     Args:
         rows: Images to score.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from melanoma_ray import storage
 from melanoma_ray.api import Decision
-from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image, resize
@@ -182,6 +182,15 @@ def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001
     return "unassessable" if is_unlike else "routine"
 
 
+def _default_device() -> str:
+    """Return the device that Ray has assigned, or in a script that doesn't use Ray a GPU if there is one."""
+    if "ray" not in sys.modules:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    from melanoma_ray.cluster.resources import assigned_device  # noqa: PLC0415 - a script needs no Ray
+
+    return assigned_device()
+
+
 class Predictor:
     """A checkpoint that is loaded and ready to decide about images."""
 
@@ -209,7 +218,7 @@ class Predictor:
         manifest = read_manifest(uri)
         weights = read_weights(uri, manifest)
         members = weights if member is None else weights[member : member + 1]
-        where = device or assigned_device()
+        where = device or _default_device()
         try:
             scorer = build_scorer(members, manifest.experiment, len(manifest.diagnoses), where)
         except RuntimeError as error:

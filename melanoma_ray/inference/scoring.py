@@ -61,8 +61,9 @@ def score_split(
         batch_size=_BATCH_SIZE,
         use_gpu=use_gpu,
     )
-    table = scored.to_pandas().set_index("path").loc[images["path"]]
-    return images, np.stack(list(table["logits"])).astype(np.float32)
+    place = pd.Series(range(scored.num_rows), index=scored.column("path").to_pylist())[images["path"]]
+    logits = scored.column("logits").take(pa.array(place)).to_pylist()
+    return images, np.asarray(logits, np.float32)
 
 
 def score_folds(

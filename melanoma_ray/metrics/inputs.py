@@ -15,10 +15,10 @@ def require_paired(first: Shaped[np.ndarray, "*first"], second: Shaped[np.ndarra
         MetricError: The shapes differ, the arrays aren't vectors, or there are no images.
     """
     if first.shape != second.shape:
-        msg = f"shapes {first.shape} and {second.shape} differ: expected one entry an image in both"
+        msg = f"shapes {first.shape} and {second.shape} differ: expected one entry for each image in both"
         raise MetricError(msg)
     if first.ndim != 1:
-        msg = f"shape {first.shape}: expected a vector with one entry an image"
+        msg = f"shape {first.shape}: expected a vector with one entry for each image"
         raise MetricError(msg)
     if first.size == 0:
         msg = "the figure is undefined: there are no images"

@@ -182,10 +182,10 @@ class Classifier(nn.Module):
 
 
 def check_network(name: str) -> None:
-    """Refuse a network that nobody knows, and name those that are called alike; nothing is built or loaded.
+    """Refuse a name of a network that doesn't exist; nothing is built or loaded.
 
     Raises:
-        ConfigError: It is neither ``baseline`` nor known to timm.
+        ConfigError: It is neither ``baseline`` nor a network of timm; the message has similar names.
     """
     if name == BASELINE or timm.is_model(name):
         return

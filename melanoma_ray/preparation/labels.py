@@ -17,13 +17,13 @@ from jaxtyping import Int64
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from melanoma_ray.sources.matching import archive_id
+
 DUPLICATE = "copy of another image"
 CONFLICT = "conflicting diagnoses"
 BY_TABLE = "by the table"
 BY_FOLDER = "by the folder's finer word"
 BY_TEST = "by the given test split"
-_ISIC_ID = r"^(ISIC_\d{7})(?:\s*\(\d+\))?$"
-"""The archive's own name of a picture; other names, such as image1, may mean two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class Labels:
 
 def isic_ids(index: pd.DataFrame) -> pd.Series:
     """Return the archive's id of each image, null where its name is none."""
-    return index["image_id"].str.extract(_ISIC_ID, expand=False)
+    return pd.Series([archive_id(name) for name in index["image_id"]], index=index.index, dtype=object)
 
 
 def resolve_labels(

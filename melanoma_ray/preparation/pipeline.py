@@ -109,8 +109,9 @@ def _read_old(uri: str) -> DatasetInfo | None:
 
 
 def _digest(collection: Collection, config: PrepareConfig) -> str:
-    """Return a SHA-256 of everything that decides a prepared dataset."""
-    digest = hashlib.sha256(repr((_RULES, to_dict(config), collection.diagnoses)).encode())
+    """Return a SHA-256 of everything that decides a prepared dataset, or that its audit tells."""
+    told = collection.diagnoses, collection.notes, collection.passed_over, collection.num_left_out
+    digest = hashlib.sha256(repr((_RULES, to_dict(config), *told)).encode())
     rows = pd.util.hash_pandas_object(collection.table.to_pandas().astype(str), index=False)
     digest.update(rows.to_numpy().tobytes())
     return digest.hexdigest()

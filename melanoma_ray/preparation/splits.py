@@ -56,7 +56,8 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
     if config.method == "random":
         side[open_.index] = _draw_images(open_, sides, config.seed)
     else:
-        group_side = _draw_groups(index.assign(side=side)[dropped.isna()], sides, config.seed)
+        is_shared = dropped.isna() & side.map(lambda name: name is None or sides.get(name, 0) > 0)  # not a given split
+        group_side = _draw_groups(index.assign(side=side)[is_shared], sides, config.seed)
         side[open_.index] = open_["group_id"].map(group_side)
         _fill_empty_sides(index[dropped.isna()], side, open_.index, sides)
     return _to_assignment(side, dropped, config)
@@ -92,7 +93,7 @@ def _known_sides(
     if config.method == "grouped":
         strongest = _strongest_sides(index["group_id"], side)
         weaker = side.notna() & (side != index["group_id"].map(strongest))
-        crosses_val = index["group_id"].isin(index["group_id"][is_val]) & ~is_val
+        crosses_val = index["group_id"].isin(index["group_id"][is_val]) & ~is_val & (side != "test")
         crosses = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
         dropped[weaker], dropped[crosses_val], dropped[crosses] = TIED, CROSSES_VAL, CROSSES
         side[weaker | crosses_val | crosses] = None

@@ -28,14 +28,14 @@ from melanoma_ray.settings import experiment_from_dict, to_dict
 _RUN = "run.json"
 _HISTORY = "history.json"
 _NAME_BYTES = 200
-"""Of a name; filesystems allow 255, and Ray appends to it."""
+"""Largest length of a name, bytes: filesystems allow 255, and Ray appends to the name."""
 
 
 def check_name(name: str) -> None:
-    """Refuse a run's or a sweep's name that isn't one: it becomes a directory, and a word on command lines.
+    """Refuse a name of a run or a sweep that can't be a directory and a word on command lines.
 
     Raises:
-        ConfigError: It is empty, too long, has separators or ``..``, or begins with a dot or a dash.
+        ConfigError: It is empty or too long, has separators or ``..``, or starts with a dot or a dash.
     """
     is_word = bool(name) and name == name.strip() and name.isprintable() and len(name.encode()) <= _NAME_BYTES
     if not is_word or name[0] in ".-" or any(part in name for part in ("/", "\\", "..")):

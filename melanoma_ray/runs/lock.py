@@ -1,10 +1,10 @@
-"""One process a run: run.lock in the directory of a run or a sweep says who holds it, and that it still does.
+"""A lock that lets only one process run a run or a sweep: run.lock in its directory names the holder.
 
-What it guarantees. On a disk of this machine the file is made by exclusive creation, under an advisory lock on its
-directory: of two processes, one gets it. In s3:// a process writes its claim, waits a second and reads it back:
-two that begin together are told apart as long as a write takes less than that second (pyarrow writes
-unconditionally). Between machines it rests on clocks that agree within a minute. A holder that slept through
-``STALE_S`` may find its run taken over; it then stops by itself at its next renewal.
+Guarantees. On a local disk the file is made by exclusive creation, under an advisory lock on the directory, so exactly
+one of two processes gets it. In s3:// a process writes its claim, waits a second and reads it back, because pyarrow
+can't write conditionally; of two that start at the same time one gets it, as long as a write takes less than that
+second. Between machines the clocks must agree within a minute. A holder that was suspended for ``STALE_S`` may lose its
+run to another process; it then stops by itself at its next renewal.
 """
 
 from __future__ import annotations
@@ -34,46 +34,49 @@ logger = logging.getLogger(__name__)
 
 LOCK = "run.lock"
 RENEW_EVERY_S = 30.0
-"""Between two signs of life of the holder."""
+"""Time between two renewals of the lock by its holder, seconds."""
 STALE_S = 300.0
-"""Without a sign of life for so long a holder on another machine counts as gone."""
+"""Time without a renewal after which a holder on another machine counts as gone, seconds."""
 _SETTLE_S = 1.0
 _CREDENTIALS = re.compile(r"//[^/@\s]+@")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """run.lock."""
+    """Content of run.lock: the process that holds the lock."""
 
     host: str
     process_id: int
     machine: str
-    """Tells machines of one name apart, one machine from itself before a restart, and containers on it."""
+    """Text that differs for other machines of the same name, before and after a restart, and for each container."""
     process_begun: str
-    """When the process began, in the kernel's own count: another process may get its id later."""
+    """Start of the process in the kernel's own count, because its id may be used again later."""
     user: str
     command: str
     begun_at: float
-    """Seconds since 1970."""
+    """Time at which it got the lock, seconds since 1970."""
     renewed_at: float
-    """Seconds since 1970."""
+    """Time of the last renewal, seconds since 1970."""
     token: str
-    """Of this claim alone."""
+    """Random text that only this claim has."""
 
     def is_alive(self) -> bool:
-        """Tell whether the holder must be supposed to be at work."""
+        """Return whether the holder may still be running."""
         if self.machine == _machine() and self.process_begun != _process_begun(self.process_id):
             return False
         return time.time() - self.renewed_at < STALE_S
 
     def __str__(self) -> str:
-        """Say who it is."""
+        """Return the holder in words."""
         return f"process {self.process_id} of {self.user} on {self.host} ({self.command}), since {_utc(self.begun_at)}"
 
 
 @contextmanager
 def hold(uri: str) -> Iterator[None]:
-    """Hold the directory of a run or a sweep while this lasts, whatever ends it.
+    """Hold the lock of a run or a sweep while the block runs; it is released however the block ends.
+
+    Args:
+        uri: Directory of the run or sweep.
 
     Raises:
         RunHeldError: Another process holds it.
@@ -93,7 +96,7 @@ def hold(uri: str) -> Iterator[None]:
 
 
 def read_holder(uri: str) -> Holder | None:
-    """Return whom run.lock names; none: there is no such file, or its writer died over it."""
+    """Return the holder in run.lock; none: there is no such file, or its writer died while writing it."""
     try:
         return Holder(**storage.read_json(storage.join(uri, LOCK)))
     except (DataError, FileNotFoundError, TypeError):
@@ -120,7 +123,7 @@ def _claim(uri: str) -> Holder:
 
 @contextmanager
 def _alone_on_this_machine(uri: str) -> Iterator[None]:
-    """Keep other processes from looking at the lock of a local directory until it is decided."""
+    """Keep other processes of this machine from claiming the lock of a local directory while the block runs."""
     if not storage.is_local(uri) or sys.platform == "win32":
         yield
         return
@@ -137,10 +140,10 @@ def _alone_on_this_machine(uri: str) -> Iterator[None]:
 
 
 def _write_claim(uri: str, mine: Holder) -> None:
-    """Write run.lock, on a disk only if nobody else has made one since the dead one's was removed.
+    """Write run.lock; on a local disk it replaces that of a dead process, but not one that was made since.
 
     Raises:
-        RunHeldError: Someone has.
+        RunHeldError: Another process has made one.
     """
     name = storage.join(uri, LOCK)
     if not storage.is_local(uri):
@@ -162,7 +165,7 @@ def _refusal(uri: str, holder: Holder) -> RunHeldError:
 
 
 def _renew(uri: str, holder: Holder, is_over: threading.Event) -> None:
-    """Write a sign of life now and then; a store that can't be reached now is asked again later."""
+    """Renew the lock until the event is set; if the store can't be reached, try again the next time."""
     while not is_over.wait(RENEW_EVERY_S):
         try:
             found = read_holder(uri)
@@ -198,7 +201,7 @@ def _user() -> str:
 
 
 def _machine() -> str:
-    """Return what processes share that can see each other's ids."""
+    """Return a text that is equal for processes that can see each other's ids."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
@@ -208,16 +211,16 @@ def _machine() -> str:
 
 
 def _process_begun(process_id: int) -> str:
-    """Return when a process of this machine began, in ticks since the machine's start; empty: there is none."""
+    """Return the start of a process of this machine, in ticks since the machine's start; empty: it doesn't exist."""
     try:
         state, *rest = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return _is_there(process_id)
-    return "" if state in "ZX" else rest[18]  # a process that nobody has buried yet is dead
+    return "" if state in "ZX" else rest[18]  # a zombie is dead
 
 
 def _is_there(process_id: int) -> str:
-    """Return a word for a process of a system without /proc; empty: there is none."""
+    """Return a word for a process that exists, on a system without /proc; empty: it doesn't exist."""
     if Path("/proc/self/stat").exists():
         return ""
     try:

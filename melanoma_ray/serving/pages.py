@@ -42,7 +42,7 @@ def render_docs(openapi: dict[str, Any], address: str) -> str:
 
     Args:
         openapi: The description.
-        address: Where the service was asked for the page, for the examples.
+        address: Address at which the page was requested, for the examples.
     """
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_read("docs.html"))
     operations = [

@@ -19,11 +19,11 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.sources.containers import SEPARATOR, bytes_column, is_hdf5, list_hdf5
 from melanoma_ray.sources.listing import IMAGE_ENDINGS, Listing, is_table, list_source
 from melanoma_ray.sources.matching import split_id
-from melanoma_ray.sources.tables import COLUMNS, Table, read_table_file, table_of_arrow
+from melanoma_ray.sources.tables import COLUMNS, SPLIT_WORDS, Table, read_table_file, table_of_arrow
 
 logger = logging.getLogger(__name__)
 
-_SHARD_SPLIT = re.compile(r"^(train|test|val|valid|validation)(-\d{5}-of-\d{5}.*)?\.parquet$", re.IGNORECASE)
+_SHARD_SPLIT = re.compile(rf"^({'|'.join(SPLIT_WORDS)})(-\d{{5}}-of-\d{{5}}.*)?\.parquet$", re.IGNORECASE)
 """A Parquet file of a Hugging Face data set, named after its split."""
 LEFT_TABLES = "tables that aren't used, since others were given"
 TABLES = "tables"
@@ -45,6 +45,13 @@ class SourceFiles:
     parquet_tables: list[Table]
     """Parquet files without images: tables."""
     passed_over: Counter[str]
+    notes: list[str]
+    """What a person should know of the containers, a sentence each."""
+
+    @property
+    def has_own_columns(self) -> bool:
+        """Tell whether a container brings columns of its own."""
+        return self.own is not None
 
 
 def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> SourceFiles:
@@ -57,9 +64,9 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
     frames, owns = [_frame_of_files(listing, root)], [pd.DataFrame()]
     parquet_tables: list[Table] = []
     names = {parts[-1].lower() for parts in frames[0]["parts"]}
-    passed_over = Counter(listing.passed_over)
+    passed_over, notes = Counter(listing.passed_over), list[str]()
     for info in listing.containers:
-        frame, own = _open_container(info, taxonomy, named)
+        frame, own = _open_container(info, taxonomy, named, notes)
         if frame is None:
             parquet_tables += [own] if own is not None else []
             passed_over[TABLES] += 1
@@ -83,6 +90,7 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
         tables=[info.path for info in listing.tables],
         parquet_tables=parquet_tables,
         passed_over=passed_over,
+        notes=notes,
     )
 
 
@@ -136,7 +144,7 @@ def _frame_of_files(listing: Listing, root: str) -> pd.DataFrame:
 
 
 def _open_container(
-    info: storage.FileInfo, taxonomy: Taxonomy, named: Mapping[str, str]
+    info: storage.FileInfo, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
 ) -> tuple[pd.DataFrame | None, Table | None]:
     """Return the images in an HDF5 or Parquet file and its own columns; without images it is a table.
 
@@ -149,7 +157,7 @@ def _open_container(
             keys = list_hdf5(info.path)
             names = [split_id(key)[-1] for key in keys]
         else:
-            ids, own = _read_parquet_columns(info.path, taxonomy, named)
+            ids, own = _read_parquet_columns(info.path, taxonomy, named, notes)
             if ids is None:
                 return None, own
             names, keys = ids, [str(row) for row in range(len(ids))]
@@ -167,7 +175,9 @@ def _open_container(
     return frame.assign(num_bytes=info.num_bytes, modified_ns=info.modified_ns), own
 
 
-def _read_parquet_columns(path: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> tuple[list[str] | None, Table]:
+def _read_parquet_columns(
+    path: str, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
+) -> tuple[list[str] | None, Table]:
     """Return the image ids of a Parquet file, none if it has no images, and its columns as a table."""
     filesystem, name = storage.resolve(path)
     with filesystem.open_input_file(name) as stream:
@@ -176,7 +186,9 @@ def _read_parquet_columns(path: str, taxonomy: Taxonomy, named: Mapping[str, str
         plain = [one for one in file.schema_arrow.names if one != column]
         raw = file.read(plain).replace_schema_metadata(file.schema_arrow.metadata)
         inner = _inner_names(file, column)
-    table = table_of_arrow(raw, path, taxonomy, named)
+    table, note = table_of_arrow(raw, path, taxonomy, named)
+    if note is not None:
+        notes.append(note)
     if column is None:
         if table.rows["image_id"].isna().all():
             msg = f"{path}: has columns {', '.join(plain) or 'none'}: neither encoded images nor images' ids"
@@ -204,7 +216,7 @@ def _inner_names(file: pq.ParquetFile, column: str | None) -> list[str | None]:
 
 def _split_of_container(path: str | None) -> str | None:
     found = _SHARD_SPLIT.match(path.rsplit("/", 1)[-1]) if path else None
-    return None if found is None else {"valid": "val", "validation": "val"}.get(found[1].lower(), found[1].lower())
+    return None if found is None else SPLIT_WORDS[found[1].lower()]
 
 
 def _describe_nothing(root: str, passed_over: Mapping[str, int], listing: Listing) -> str:

@@ -38,7 +38,7 @@ class Known:
     notes: tuple[str, ...]
 
 
-def join_tables(files: SourceFiles, tables: Sequence[Table]) -> Known:
+def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy) -> Known:
     """Return what the tables, and then a container's own columns, know of a source's images."""
     frame, parts = files.frame, list(files.frame["parts"])
     claims: list[pd.DataFrame] = []
@@ -51,6 +51,7 @@ def join_tables(files: SourceFiles, tables: Sequence[Table]) -> Known:
         has_row |= is_matched
         claims.append(table.rows.iloc[match.row[is_matched]].set_axis(frame.index[is_matched]).reindex(frame.index))
         rows_found[table.name] = len(table.rows), frozenset(match.row[is_matched].tolist())
+        notes += _describe_repeated(table)
         notes += _describe_match(table, int(is_matched.sum()), len(frame), match.ambiguous)
     if files.own is not None:
         claims.append(files.own)
@@ -67,7 +68,7 @@ def join_tables(files: SourceFiles, tables: Sequence[Table]) -> Known:
     all_words = pd.Series(dict(zip(frame.index, words or [()] * len(frame), strict=True)), dtype=object)
     return Known(
         fields={name: _first([claim[name] for claim in claims], frame.index) for name in FIELDS},
-        word=pd.Series([_most_telling(words) for words in all_words], index=frame.index, dtype=object),
+        word=pd.Series([most_telling(words, taxonomy) for words in all_words], index=frame.index, dtype=object),
         words=all_words,
         has_row=has_row,
         rows_found=rows_found,
@@ -75,8 +76,20 @@ def join_tables(files: SourceFiles, tables: Sequence[Table]) -> Known:
     )
 
 
-def _most_telling(words: tuple[str, ...]) -> str | None:
-    return next((word for word in words if not is_coarse(word)), words[0] if words else None)
+def _describe_repeated(table: Table) -> list[str]:
+    """Say which ids of a table stand several times with different diagnoses."""
+    words = table.rows.dropna(subset=["diagnosis"]).groupby("image_id")["diagnosis"].unique()
+    told = [f"{name} ({', '.join(map(str, found))})" for name, found in words.items() if len(found) > 1]
+    if not told:
+        return []
+    name = table.name.rsplit("/", 1)[-1]
+    return [f"{name} has several rows of different diagnoses for {len(told):,} ids, the first counts: {told[0]}"]
+
+
+def most_telling(words: Sequence[str], taxonomy: Taxonomy) -> str | None:
+    """Return the first word that means one of the diagnoses, else the first that isn't coarse, else the first."""
+    fine = (word for word in words if taxonomy.is_fine(word))
+    return next(fine, next((word for word in words if not is_coarse(word)), words[0] if words else None))
 
 
 def _first(columns: Sequence[pd.Series], index: pd.Index) -> pd.Series:
@@ -119,7 +132,7 @@ def _are_same(frame: pd.DataFrame, places: Sequence[int]) -> bool:
 
 def covers_of(words: tuple[str, ...], taxonomy: Taxonomy) -> list[str] | None:
     """Return what the tables' word may mean; none where no table has a word for one of the diagnoses."""
-    word = _most_telling(words)
+    word = most_telling(words, taxonomy)
     return list(taxonomy.covers(word)) or None if word is not None and taxonomy.knows(word) else None
 
 

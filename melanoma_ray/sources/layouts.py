@@ -32,18 +32,13 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SOURCE, SPLITS
 from melanoma_ray.sources.containers import split_address
 from melanoma_ray.sources.files import find_tables, open_source
-from melanoma_ray.sources.joining import FIELDS, contradict, covers_of, join_tables
+from melanoma_ray.sources.joining import FIELDS, contradict, covers_of, join_tables, most_telling
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
-from melanoma_ray.sources.tables import Table, parse_columns, read_table_file
+from melanoma_ray.sources.tables import SPLIT_WORDS, Table, check_named, parse_columns, read_table_file
 
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]*\w*\d+$", re.IGNORECASE)
-_LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]*\w*\d+$", re.IGNORECASE)
+_PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
+_LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 _MOST_UNTOLD = 0.5
 """Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
 
@@ -104,7 +99,9 @@ def read_collection(
     roots = list(dict.fromkeys(storage.absolute(root) for root in _as_list(images)))
     given = [read_table_file(storage.absolute(name), known, named) for name in _as_list(metadata)]
     sources = [_read_source(root, given, known, named, is_one_of_several=len(roots) > 1) for root in roots]
-    frame = pd.concat([source.frame for source in sources], ignore_index=True).sort_values("path", ignore_index=True)
+    frame = (
+        pd.concat([source.frame for source in sources]).drop_duplicates("path").sort_values("path", ignore_index=True)
+    )
     notes = [note for source in sources for note in source.notes]
     if taxonomy is None and (classes := _two_classes(frame, known)) is not None:
         known = two_way(known, classes)
@@ -151,19 +148,21 @@ def _read_source(
     tables = [*given, *found]
     frame = files.frame.copy()
     parts: list[Parts] = list(frame["parts"])
-    known = join_tables(files, tables)
+    if not files.has_own_columns:
+        check_named(tables, named)
+    known = join_tables(files, tables, taxonomy)
     for name in FIELDS:
         frame[name] = known.fields[name]
     frame["table_word"] = known.word
     frame["table_words"] = known.words
-    folder = [_folder_word(one[:-1], taxonomy) for one in parts]
+    whole = (PurePosixPath(root).name,) if is_one_of_several else ()
+    folder = [_folder_word((*whole, *one[:-1]), taxonomy) for one in parts]
     frame["folder_word"] = pd.Series(folder, index=frame.index, dtype=object)
     is_by_table = _is_by_table(frame, taxonomy)
     frame["is_by_table"] = is_by_table
     frame["word"] = frame["folder_word"].where(~is_by_table, frame["table_word"])
-    whole = (PurePosixPath(root).name,) if is_one_of_several else ()
     by_folder = pd.Series([_given_split((*whole, *one[:-1])) for one in parts], index=frame.index, dtype=object)
-    by_column = frame["given_split"].map(lambda word: _SPLIT_WORDS.get(str(word).lower()))
+    by_column = frame["given_split"].map(lambda word: SPLIT_WORDS.get(str(word).lower()))
     frame["given_split"] = by_folder.fillna(by_column).fillna(files.container_split)
     frame["given_split"] = frame["given_split"].astype(object).where(frame["given_split"].notna(), None)
     frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, folder, _PATIENT_FOLDER, frame.index))
@@ -172,20 +171,19 @@ def _read_source(
     for word in frame["word"].dropna().unique():
         taxonomy.parse(word)
     notes = [*notes, *_describe_repeated(frame)]
-    _check_diagnoses(frame, frame[frame["word"].isna() & ~known.has_row], tables, known.notes)
+    untold = frame[frame["word"].isna() & ~known.has_row]
+    _check_diagnoses(frame, untold, tables, [*files.notes, *notes, *known.notes])
     return _Source(
         frame=frame,
         rows_found=known.rows_found,
         passed_over=files.passed_over + passed_over,
-        notes=(*notes, *known.notes, *_describe_untold(frame)),
+        notes=(*files.notes, *notes, *known.notes, *_describe_untold(frame)),
     )
 
 
 def _folder_word(folders: Parts, taxonomy: Taxonomy) -> str | None:
     """Return the innermost folder that is a diagnosis; a fine word before a coarse one."""
-    known = [name for name in reversed(folders) if taxonomy.knows(name)]
-    fine = [name for name in known if not is_coarse(name)]
-    return next(iter([*fine, *known]), None)
+    return most_telling([name for name in reversed(folders) if taxonomy.knows(name)], taxonomy)
 
 
 def _is_by_table(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
@@ -197,7 +195,7 @@ def _is_by_table(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
 
 def _given_split(folders: Parts) -> str | None:
     """Return the split that a folder's name gives, the outermost one if there are several."""
-    return next((_SPLIT_WORDS[name.lower()] for name in folders if name.lower() in _SPLIT_WORDS), None)
+    return next((SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS), None)
 
 
 def _folder_group(
@@ -217,17 +215,17 @@ def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence
         return
     example = untold["path"].iloc[0].rsplit("/", 1)[-1]
     what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
-    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(_SPLIT_WORDS))
+    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(SPLIT_WORDS))
     where = f" (but in {', '.join(folders[:5])})" if folders else ""
     lie = f"lie in no folder named after a diagnosis{where}"
+    why = f"; {'; '.join(notes)}" if notes else ""
     if tables:
         names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
-        why = f"; {'; '.join(notes)}" if notes else ""
         msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
     else:
         msg = (
-            f"{what} {lie}, and there is no table; sort them into such folders, give --metadata with their "
-            "diagnoses, or add the folders' words with --taxonomy"
+            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give "
+            "--metadata with their diagnoses, or add the folders' words with --taxonomy"
         )
     raise DataError(msg)
 
@@ -267,7 +265,7 @@ def _to_collection(
     meaning = frame["word"].map({word: taxonomy.parse(word) for word in frame["word"].dropna().unique()})
     is_left_out = frame["word"].notna() & meaning.isna()
     left_out = Counter(frame.loc[is_left_out, "word"])
-    kept = frame[meaning.notna()].assign(diagnosis=meaning)
+    kept = frame.assign(diagnosis=meaning)[meaning.notna()]
     if kept.empty:
         names = ", ".join(one.name for one in taxonomy.diagnoses)
         words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))

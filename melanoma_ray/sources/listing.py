@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ _SYSTEM_NAMES = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$r
 _MASK_STEM = re.compile(
     r"[_-](segmentation|superpixels?|seg|masks?|attribute_\w+|roi|(r\d+_)?label\d*)$", re.IGNORECASE
 )
-_MASK_FOLDER = re.compile(r"^(masks?|segmentations?|superpixels?|.*_(segmentation|mask|roi))s?$", re.IGNORECASE)
+_MASK_FOLDER = re.compile(r"^(mask|segmentation|superpixel|.*_(segmentation|mask|roi))s?$", re.IGNORECASE)
 _PH2_MASK = re.compile(r"^IMD\d+_lesion$", re.IGNORECASE)
 SYSTEM = "hidden files and files of the operating system"
 MASKS = "masks of images (segmentations, superpixels, attribute maps)"
@@ -72,7 +73,8 @@ def list_source(root: str) -> Listing:
         infos = storage.list_infos(root)
     prefix = len(root.rstrip("/")) + 1
     for info in sorted(infos, key=lambda one: one.path):
-        _classify(info, PurePosixPath(info.path[prefix:] or info.path), listing)
+        inside = info.path[prefix:] or info.path.rsplit("/", 1)[-1]  # the source may be this one file
+        _classify(info, PurePosixPath(inside), listing)
     return listing
 
 
@@ -93,15 +95,24 @@ def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
             passed_over[UNREADABLE_FOLDERS] += 1
             continue
         for entry in entries:
+            mode = _mode(entry)
             if not _is_utf8(entry.name):
                 passed_over[BAD_NAMES] += 1
-            elif entry.is_dir():
+            elif stat.S_ISDIR(mode):
                 waiting.append(entry.path)
-            elif entry.is_file():
+            elif stat.S_ISREG(mode):
                 status = entry.stat()
                 yield storage.FileInfo(path=entry.path, num_bytes=status.st_size, modified_ns=status.st_mtime_ns)
             else:
                 passed_over["broken links and special files"] += 1
+
+
+def _mode(entry: os.DirEntry[str]) -> int:
+    """Return what kind of file it is, links followed; 0 for a link that leads nowhere, or to itself."""
+    try:
+        return entry.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _is_utf8(name: str) -> bool:

@@ -19,8 +19,7 @@ NO_ROW = -1
 _COPY = re.compile(r"\s*\(\d+\)$")
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 """What Roboflow appends to the name of an image that it exports."""
-_ARCHIVE_ID = re.compile(r"^isic_\d{7}$", re.IGNORECASE)
-"""The archive's own name of a picture: the same picture wherever it lies. Any other name may be two pictures."""
+_ARCHIVE_ID = re.compile(r"^(isic_\d{7})(_downsampled)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +30,16 @@ class Match:
     """Place of each image's row in the table, or ``NO_ROW``."""
     ambiguous: tuple[str, ...]
     """Names that several different files bear, and that the table doesn't tell apart: they get no row."""
+
+
+def archive_id(name: str) -> str | None:
+    """Return the archive's own id in an image's name: it means one picture wherever it lies; other names may not.
+
+    >>> archive_id("isic_0000139 (1)"), archive_id("ISIC_0000139_downsampled"), archive_id("image1")
+    ('ISIC_0000139', 'ISIC_0000139', None)
+    """
+    found = _ARCHIVE_ID.match(_ROBOFLOW.sub("", _COPY.sub("", name)))
+    return found[1].upper() if found else None
 
 
 def split_id(image_id: str) -> Parts:
@@ -61,20 +70,25 @@ def match_rows(
     for row, parts in enumerate(split):
         rows_of[parts[-1].lower()].append(row)
     rows_of.pop("", None)
-    found = np.full(len(images), NO_ROW, np.int64)
+    found, depths = np.full(len(images), NO_ROW, np.int64), np.zeros(len(images), np.int64)
     asking = defaultdict(list)
     for place, parts in enumerate(images):
         name = next((one for one in _names(parts[-1]) if one.lower() in rows_of), None)
         if name is None:
             continue
         row, depth = _best_row(parts, name, rows_of[name.lower()], split)
-        found[place] = row
-        if name == parts[-1] and depth == 1:  # a copy's number, or a folder that agrees, tells it apart
+        found[place], depths[place] = row, depth
+        if name == parts[-1]:  # a copy's number tells it apart
             asking[row].append(place)
     ambiguous = []
-    for places in asking.values():
+    for claimants in asking.values():
+        deepest = max(depths[place] for place in claimants)
+        places = [place for place in claimants if depths[place] == deepest]
         name = images[places[0]][-1]
-        if len(places) > 1 and not _ARCHIVE_ID.match(name) and not is_same(places):
+        others = [place for place in claimants if depths[place] < deepest]
+        if others and archive_id(name) is None and not is_same(claimants):
+            found[others] = NO_ROW  # the row's folders are those of another file of this name
+        if len(places) > 1 and archive_id(name) is None and not is_same(places):
             found[places] = NO_ROW
             ambiguous.append(name)
     return Match(row=found, ambiguous=tuple(ambiguous))

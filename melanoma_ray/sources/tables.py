@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from melanoma_ray import storage
-from melanoma_ray.diagnoses import Taxonomy, is_coarse
+from melanoma_ray.diagnoses import Taxonomy, decode_text, is_coarse
 from melanoma_ray.errors import ConfigError, DataError
 
 COLUMNS = {
@@ -85,6 +84,12 @@ _SEXES = {"female": "female", "f": "female", "woman": "female", "w": "female"} |
 _AGE = re.compile(r"^(\d{1,3}(?:\.\d+)?)\s*(?:\+|y|yr|yrs|years?|years old)?\.?$")
 _AGE_RANGE = re.compile(r"^[\[(]?(\d{1,3})\s*(?:-|–|to|,)\s*(\d{1,3})[\])]?$")
 _OLDEST = 120.0
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Words for a split, in small letters: of folders, of a column, of a Parquet file's name."""
 _TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
 
 
@@ -93,6 +98,8 @@ class Table:
     """One table under our column names; all values are texts, ages numbers, and null where nothing is known."""
 
     name: str
+    columns: tuple[str, ...]
+    """The table's own names of its columns, in small letters."""
     rows: pd.DataFrame
     """With all of ``COLUMNS``. ``image_id`` is as the table has it, or null in a table of lesions."""
 
@@ -119,6 +126,19 @@ def parse_columns(given: Sequence[str]) -> dict[str, str]:
             raise ConfigError(msg)
         named[NAMEABLE[ours]] = theirs
     return named
+
+
+def check_named(tables: Sequence[Table], named: Mapping[str, str]) -> None:
+    """Refuse a column named by hand that no table has.
+
+    Raises:
+        DataError: The first that is missing.
+    """
+    for theirs in named.values():
+        if not any(_normalize_name(theirs) in table.columns for table in tables):
+            have = "; ".join(f"{table.name} has {', '.join(table.columns)}" for table in tables) or "there is no table"
+            msg = f"columns: no table has a column {theirs!r} ({have})"
+            raise DataError(msg)
 
 
 def read_table_file(name: str, taxonomy: Taxonomy, named: Mapping[str, str] | None = None) -> Table:
@@ -153,7 +173,7 @@ def normalize_table(
     originals = {_normalize_name(column): str(column).strip() for column in reversed(raw.columns)}
     raw = raw.rename(columns={column: _normalize_name(column) for column in raw.columns})
     raw = raw.loc[:, ~raw.columns.duplicated()]
-    found = _find_columns(raw, name, named or {})
+    found = _find_columns(raw, named or {})
     if needs_id and found["image_id"] is None and found["lesion_id"] is None:
         msg = (
             f"metadata table {name}: has columns {', '.join(map(str, raw.columns)) or 'none'}, none of which holds the "
@@ -161,7 +181,9 @@ def normalize_table(
         )
         raise DataError(msg)
     rows = pd.DataFrame({ours: raw[theirs] if theirs else None for ours, theirs in found.items()}, dtype=object)
-    diagnosis = _diagnosis(raw, rows["diagnosis"], name, taxonomy)
+    diagnosis = rows["diagnosis"]
+    if "diagnosis" not in (named or {}) or found["diagnosis"] != _normalize_name((named or {})["diagnosis"]):
+        diagnosis = _diagnosis(raw, diagnosis, name, taxonomy)
     if found["diagnosis"] is None:
         diagnosis = _each(diagnosis, lambda word: originals.get(word, word))  # one-hot columns, as they are written
     ages = _each(rows["age"], parse_age)
@@ -171,7 +193,7 @@ def normalize_table(
     for level in levels:
         rows["site"] = rows["site"].where(rows["site"].notna(), _each(raw[level], clean))
     rows["sex"] = _each(rows["sex"], lambda word: _SEXES.get(str(word).lower()))
-    return Table(name=name, rows=rows.astype(object).where(rows.notna(), None))
+    return Table(name=name, columns=tuple(map(str, raw.columns)), rows=rows.astype(object).where(rows.notna(), None))
 
 
 def _each(column: pd.Series, function: Callable[[Any], object]) -> pd.Series:
@@ -214,15 +236,12 @@ def _normalize_name(name: object) -> str:
     return re.sub(r"[\s\-]+", "_", str(name).replace("\ufeff", "").strip().strip("\"'").lower())
 
 
-def _find_columns(raw: pd.DataFrame, name: str, named: Mapping[str, str]) -> dict[str, str | None]:
+def _find_columns(raw: pd.DataFrame, named: Mapping[str, str]) -> dict[str, str | None]:
     """Return our columns and the raw table's name of each, or none."""
     found = {ours: next((n for n in theirs if n in raw.columns), None) for ours, theirs in COLUMNS.items()}
     for ours, theirs in named.items():
         if _normalize_name(theirs) in raw.columns:
             found[ours] = _normalize_name(theirs)
-        elif ours in {"image_id", "diagnosis"}:
-            msg = f"metadata table {name}: has no column {theirs!r}, only {', '.join(map(str, raw.columns))}"
-            raise DataError(msg)
     return found
 
 
@@ -240,8 +259,15 @@ def _diagnosis(raw: pd.DataFrame, plain: pd.Series, name: str, taxonomy: Taxonom
         if present:
             plain = _finest(raw[present].apply(_each, function=_clean_diagnosis), taxonomy).fillna(plain)
     words = _each(plain, _clean_diagnosis)
-    is_telling = np.array([word is not None and taxonomy.knows(word) for word in words], bool)
-    return words.where(is_telling | coarse.isna(), coarse)
+    pairs = zip(words, coarse, strict=True)
+    return pd.Series([_prefer(word, other, taxonomy) for word, other in pairs], index=raw.index, dtype=object)
+
+
+def _prefer(word: str | None, coarse: str | None, taxonomy: Taxonomy) -> str | None:
+    """Return a table's word, or in its place what is said of malignancy, where only that means one of the diagnoses."""
+    if coarse is None or (word is not None and taxonomy.knows(word) and taxonomy.parse(word) is not None):
+        return word
+    return coarse if word is None or not taxonomy.knows(word) or taxonomy.parse(coarse) is not None else word
 
 
 def _coarse(raw: pd.DataFrame) -> pd.Series:
@@ -316,16 +342,6 @@ def _read_text_table(name: str, taxonomy: Taxonomy) -> pd.DataFrame:
         raise DataError(msg) from error
 
 
-def decode_text(content: bytes) -> str:
-    """Return a table's text: UTF-8 with or without a byte order mark, UTF-16, or else Latin-1."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
 def _parse(text: str, taxonomy: Taxonomy) -> pd.DataFrame:
     """Return the cells of a text table, as texts, under the names of its first line."""
     if text.lstrip().startswith("||"):
@@ -337,7 +353,8 @@ def _parse(text: str, taxonomy: Taxonomy) -> pd.DataFrame:
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         raw = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
     cells = [cell.strip().strip('"') for cell in first.strip().split(delimiter)]
-    if len(cells) == 2 and taxonomy.knows(cells[1]) and not taxonomy.knows(cells[0]):
+    words = [*cells[1:], *(raw.iloc[0, 1:].map(str) if len(raw) and raw.shape[1] > 1 else [])]
+    if len(cells) == 2 and not taxonomy.knows(cells[0]) and all(taxonomy.knows(word) for word in words):
         # ISIC 2016's truth has no line of names: its first line is an image already.
         return pd.read_csv(
             io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, header=None, names=["image_id", "dx"]
@@ -359,11 +376,12 @@ def _parse_ph2(text: str) -> pd.DataFrame:
     return table
 
 
-def table_of_arrow(raw: pa.Table, name: str, taxonomy: Taxonomy, named: Mapping[str, str] | None = None) -> Table:
+def table_of_arrow(
+    raw: pa.Table, name: str, taxonomy: Taxonomy, named: Mapping[str, str] | None = None
+) -> tuple[Table, str | None]:
     """Return the columns that a container brings for its own rows, class numbers as their names.
 
-    Raises:
-        DataError: Its diagnoses are numbers, and nothing in the file names them.
+    Numbers that nothing in the file names tell no diagnosis; the second value says so.
     """
     frame = raw.to_pandas().astype(object)
     frame = frame.where(frame.notna(), None)
@@ -376,12 +394,10 @@ def table_of_arrow(raw: pa.Table, name: str, taxonomy: Taxonomy, named: Mapping[
     table = normalize_table(frame, name, taxonomy, named, needs_id=False)
     words = table.rows["diagnosis"].dropna().unique()
     if len(words) and all(re.fullmatch(r"\d+(\.0)?", str(word)) for word in words):
-        msg = (
-            f"{name}: its diagnoses are numbers ({', '.join(map(str, words[:5]))}), and the file doesn't name them; "
-            "give a --metadata table with names"
-        )
-        raise DataError(msg)
-    return table
+        table.rows["diagnosis"] = None
+        told = ", ".join(map(str, words[:5]))
+        return table, f"the diagnoses in {name} are numbers ({told}), and the file doesn't name them: they aren't used"
+    return table, None
 
 
 def _is_class(number: object, known: Sequence[str]) -> bool:

@@ -42,7 +42,8 @@ def list_images(images: str, metadata: Sequence[str] = (), columns: Sequence[str
     """
     named, taxonomy = parse_columns(columns), load_taxonomy()
     files = open_source(storage.absolute(images), taxonomy, named)
-    known = join_tables(files, [read_table_file(storage.absolute(name), taxonomy, named) for name in metadata])
+    tables = [read_table_file(storage.absolute(name), taxonomy, named) for name in metadata]
+    known = join_tables(files, tables, taxonomy)
     frame = files.frame[["path", "image_id"]].assign(**{name: known.fields[name] for name in _KNOWN})
     passed_over = dict(files.passed_over)
     if files.tables:

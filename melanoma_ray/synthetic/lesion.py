@@ -67,7 +67,7 @@ def _add_network(tissue: Tissue, strength: float, pitch: float, disorder: float,
         tissue: Skin to add it to.
         strength: Melanin of the lines.
         pitch: Distance of neighbouring holes, percent of the canvas.
-        disorder: In [0, 1]; makes holes irregular, and lines broken and thick.
+        disorder: How irregular the holes, and how broken and thick the lines are, in [0, 1].
         where: Map of the places that have a network.
     """
     mesh = draw_mesh(tissue.rng, tissue.side, pitch, 0.25 + 0.22 * disorder, 0.26 + 0.25 * disorder)

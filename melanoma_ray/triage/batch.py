@@ -21,7 +21,6 @@ from melanoma_ray.patients import encode_metadata
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
 from melanoma_ray.sources.containers import read_encoded
-from melanoma_ray.sources.layouts import image_id_of
 from melanoma_ray.sources.unlabelled import list_images
 
 _IMAGES_PER_BLOCK = 64
@@ -63,7 +62,7 @@ class _PredictingActor:
             metadata[[crop is not None for crop in crops]],
         )
         answers = tabulate_predictions(
-            [image_id_of(path) for path in paths], paths, predictions, self.predictor.manifest.diagnoses, errors
+            batch.column("image_id").to_pylist(), paths, predictions, self.predictor.manifest.diagnoses, errors
         )
         thumbnails = [None if crop is None else thumbnail_data_uri(crop) for crop in crops]
         return answers.append_column("thumbnail", pa.array(thumbnails, pa.string()))
@@ -94,7 +93,15 @@ def triage(
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
     listed = list_images(images, metadata)
-    schema = pa.schema([("path", pa.string()), ("age", pa.float64()), ("sex", pa.string()), ("site", pa.string())])
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("image_id", pa.string()),
+            ("age", pa.float64()),
+            ("sex", pa.string()),
+            ("site", pa.string()),
+        ]
+    )
     asked = pa.Table.from_pandas(listed.images[schema.names], schema, preserve_index=False).combine_chunks()
     blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
     table = map_with_actors(

@@ -1,4 +1,4 @@
-"""How many trials of a sweep run at a time: asked anew for each trial, since a cluster grows while it is asked for."""
+"""How many trials of a sweep run at a time: computed again for each trial, because a cluster grows on demand."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from melanoma_ray.cluster.resources import LOADING_CPUS, is_local, total_cpus, total_gpus
 
 DRIVER_CPUS = 0.1
-"""CPUs of a trial whose workers do the work: it only waits for them."""
+"""CPUs of a trial's own process where workers do the work, for which it only waits."""
 
 
 class RoomLimiter(ConcurrencyLimiter):
-    """Lets a searcher propose as many trials as there is room for, and on a cluster one more.
+    """Limits a searcher's proposals to as many trials as there is room for, and on a cluster one more.
 
-    That one waits, so that a cluster that can grow does; Ray Tune itself would propose all of them at once, and the
-    searcher learn nothing from the first ones.
+    That one waits for resources, so that a cluster that can grow does. Without a limit Ray Tune would propose all
+    trials at once, and the searcher could learn nothing from the first ones.
     """
 
     def __init__(self, searcher: Searcher, takes: dict[str, float]) -> None:
-        """Begin with the room that there is now.
+        """Start with the limit for the resources of this moment.
 
         Args:
-            searcher: Proposes the settings.
-            takes: CPUs and GPUs of a trial, without what loads its images.
+            searcher: Searcher that proposes the settings.
+            takes: CPUs and GPUs of a trial, without those of the tasks that load its images.
         """
         self._takes = takes
         super().__init__(searcher, max_concurrent=num_at_a_time(takes))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the settings of the next trial, if it is its time."""
+        """Return the settings of the next trial; none: it must wait."""
         self.max_concurrent = num_at_a_time(self._takes)
         settings: dict[str, Any] | None = super().suggest(trial_id)
         return settings
 
 
 def takes_of_trial(scaling: ScalingConfig | None) -> dict[str, float]:
-    """Return the CPUs and GPUs of a trial: of its workers and of what waits for them, or of its own process."""
+    """Return the CPUs and GPUs of a trial: those of its workers and of the process that waits for them, or its own."""
     if scaling is None or scaling.max_workers == 0:
         return {"CPU": 1.0} | ({"GPU": 1.0} if scaling and scaling.use_gpu else {})
     takes = dict(scaling.total_resources)
@@ -46,7 +46,7 @@ def takes_of_trial(scaling: ScalingConfig | None) -> dict[str, float]:
 
 
 def num_that_fit(takes: dict[str, float]) -> int:
-    """Return how many trials fit beside each other and leave CPUs to load images with; 1 or more."""
+    """Return how many trials can run at a time and still leave CPUs to load images with; 1 or more."""
     room = total_cpus() / (takes["CPU"] + LOADING_CPUS)
     if takes.get("GPU"):
         room = min(room, total_gpus() / takes["GPU"])
@@ -54,7 +54,10 @@ def num_that_fit(takes: dict[str, float]) -> int:
 
 
 def num_at_a_time(takes: dict[str, float]) -> int:
-    """Return how many trials may be asked for: on a cluster one more than fit, unless it took the loaders' CPUs."""
+    """Return how many trials may be proposed: on a cluster one more than fit.
+
+    It isn't one more if that one could start and leave no CPUs to load images with.
+    """
     fit, cpus = num_that_fit(takes), total_cpus()
     if is_local():
         return fit

@@ -70,12 +70,12 @@ def sweep(
         dataset: Prepared dataset, from ``open_dataset``.
         uri: Directory of the sweep.
         num_trials: Number of trials, 1 or more.
-        scaling: Ray's number of workers, CPUs and GPUs of each trial; none or 0 workers: each trial
-            trains in its own process, on a GPU if asked.
+        scaling: Ray's number of workers, CPUs and GPUs of each trial; none or 0 workers: each trial trains in its own
+            process, on a GPU if the scaling has GPUs.
 
     Raises:
         ConfigError: There are no trials to do, or the directory has another sweep.
-        RunHeldError: Another process is at work on the sweep.
+        RunHeldError: Another process is running the sweep.
         TrainingError: No trial finished an epoch.
     """
     if num_trials < 1:

@@ -178,7 +178,7 @@ def test_a_node_that_is_about_to_go_leads_to_a_checkpoint(
     driver = Driver(cluster, prepared, storage, "preempted", "--checkpoint-every-minutes", "1000", "--num-epochs", "40")
     driver.wait_for_step(1)  # of the first epoch's end
     address, node = cluster.address, next(iter(two_nodes.values()))
-    drain = [Path(sys.executable).parent / "ray", "drain-node", f"--address={address}", f"--node-id={node}"]
+    drain = [str(Path(sys.executable).parent / "ray"), "drain-node", f"--address={address}", f"--node-id={node}"]
     drain += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", "--deadline-remaining-seconds=300"]
     subprocess.run(drain, env=cluster.environment(), check=True, capture_output=True)
     deadline = time.monotonic() + 120
@@ -243,4 +243,4 @@ def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(
         driver.process.wait()
     assert "scoring asks for 1 × 1 CPU; there are 2 CPUs" in log.read_text()
     assert "held by 2 × RayTrainWorker of job " in log.read_text()
-    assert log.read_text().strip().splitlines()[-1] == "interrupted; the same command goes on"
+    assert log.read_text().strip().splitlines()[-1] == "interrupted; run the same command again to continue"

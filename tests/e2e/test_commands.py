@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from melanoma_ray.cluster.silence import Judge
 from tests.checkpoints import build_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,14 @@ def run(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[
 def run_well(*arguments: str) -> str:
     done = run(*arguments)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert useless_lines(done.stdout + done.stderr) == []
     return done.stdout
+
+
+def useless_lines(printed: str) -> list[str]:
+    """Lines of Ray's about itself, its tables, and output of workers that is no progress of a training."""
+    judge, words = Judge(), (" pid=", "╭", "Progress bars", "tensorboard", "Traceback", "graceful_shutdown")
+    return [line for line in printed.splitlines() if judge.is_chatter(line) or any(word in line for word in words)]
 
 
 def assert_refused(*arguments: str, message: str) -> None:
@@ -92,7 +100,7 @@ def test_evaluate_and_predict_write_what_the_readme_says(
     printed = run_well(
         "jobs.predict", "--checkpoint", trained, "--images", collection, "--output", str(tmp_path / "out")
     )
-    assert "3 unreadable" in printed
+    assert "3 Unreadable" in printed
     assert (tmp_path / "out" / "predictions.parquet").exists()
 
 
@@ -124,6 +132,7 @@ def test_deploy_answers_query_until_it_is_ended(trained: str, collection: str) -
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert service.stdout is not None
     try:
         assert any("Ctrl-C" in line for line in service.stdout)
         images = [str(path) for path in sorted(Path(collection, "melanoma").glob("*.jpg"))[:2]]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
+from pillow_heif import register_heif_opener
+
+register_heif_opener()
 
 
 def build_seeds() -> list[bytes]:
-    """Return one file each: JPEG in several flavours, PNG in several depths, WebP, TIFF and BMP."""
+    """Return one file each: JPEG in several flavours, PNG and TIFF in several depths, and every other format."""
     rows, columns = np.mgrid[0:48, 0:64]
     pixels = np.stack([rows * 5, columns * 4, rows + columns], axis=2).astype(np.uint8)
     colour = Image.fromarray(pixels)
@@ -29,8 +33,19 @@ def build_seeds() -> list[bytes]:
         (colour, "TIFF", {}),
         (colour, "TIFF", {"compression": "tiff_lzw"}),
         (colour, "BMP", {}),
+        (colour.convert("P"), "GIF", {"save_all": True, "append_images": [colour.rotate(90)]}),
+        (colour, "JPEG2000", {}),
+        (colour, "AVIF", {"speed": 10}),
+        (colour, "HEIF", {"quality": 50}),
+        (colour, "PPM", {}),
+        (colour, "JPEG", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()}),
+        (colour, "PNG", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}),
+        (colour.convert("F"), "TIFF", {}),
     ]
-    return [_encode(image, kind, options) for image, kind, options in images]
+    deep = pixels.astype(np.uint16) * 16
+    unusual = [cv2.imencode(ending, deep)[1] for ending in (".png", ".jp2", ".tiff")]
+    unusual.append(cv2.imencode(".tiff", pixels / np.float32(255))[1])
+    return [_encode(*image) for image in images] + [one.tobytes() for one in unusual]
 
 
 def _encode(image: Image.Image, kind: str, options: dict[str, object]) -> bytes:

@@ -49,16 +49,10 @@ def sides(index: pd.DataFrame) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (
-            "given_test_smaller_copy",
-            {("test", "test"): 8, ("train", "dropped"): 4, ("train", "train"): 19, ("train", "val"): 1},
-        ),
-        (
-            "given_test_equal_copy_case",
-            {("test", "test"): 2, ("train", "dropped"): 2, ("train", "train"): 9, ("train", "val"): 1},
-        ),
-        ("nested_test", {("test", "test"): 4, ("train", "train"): 7, ("train", "val"): 1}),
-        ("train_valid_test", {("test", "test"): 4, ("val", "val"): 4, ("train", "train"): 4}),
+        ("given_test_smaller_copy", {"test-test": 8, "train-dropped": 4, "train-train": 16, "train-val": 4}),
+        ("given_test_equal_copy_case", {"test-test": 2, "train-dropped": 2, "train-train": 9, "train-val": 1}),
+        ("nested_test", {"test-test": 4, "train-train": 7, "train-val": 1}),
+        ("train_valid_test", {"test-test": 4, "val-val": 4, "train-train": 4}),
     ],
 )
 def test_a_given_split_stays_and_its_copies_elsewhere_go(name: str, expected: dict[str, int], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -161,7 +162,7 @@ def test_a_form_gets_the_same_answer_and_its_files_name(raw: httpx.Client) -> No
     assert from_form == {name: value for name, value in from_body.items() if name != "image_id"}
 
 
-BAD_REQUESTS = {
+BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, int]] = {
     "no image": ({"content": b""}, "empty", 400),
     "text": ({"content": b"hello"}, "not-an-image", 415),
     "a cut image": ({"content": encode_image("JPEG", 400, 400)[:3000]}, "truncated", 422),

@@ -63,8 +63,14 @@ def run_training(
     )
 
 
+def newest_progress(run: RunDirectory) -> Path:
+    progress = run.newest_progress()
+    assert progress is not None
+    return Path(progress)
+
+
 def weights_sha256(run: RunDirectory) -> str:
-    progress = Path(run.newest_progress())
+    progress = newest_progress(run)
     return sha256(
         (progress / "progress.safetensors").read_bytes() + (progress / "model.safetensors").read_bytes()
     ).hexdigest()
@@ -170,7 +176,7 @@ def test_two_workers_see_the_same_batches_and_learn_the_same(
     run = run_training(small_experiment, prepared, storage, "two", num_workers=2)
     ours, theirs = (record.train_loss for record in (run.history()[0], undisturbed.history()[0]))
     assert ours == pytest.approx(theirs, rel=0.05)  # dropout draws differently on each worker
-    one, two = (load_file(Path(r.newest_progress()) / "model.safetensors") for r in (undisturbed, run))
+    one, two = (load_file(newest_progress(r) / "model.safetensors") for r in (undisturbed, run))
     distance = sum(float(np.square(one[name] - two[name]).sum()) for name in one)
     length = sum(float(np.square(one[name]).sum()) for name in one)
     assert distance < 0.2 * length

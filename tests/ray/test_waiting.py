@@ -34,7 +34,7 @@ def held(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[ray.actor
     monkeypatch.setattr(waiting, "_LOOK_EVERY_S", 0.2)
     monkeypatch.setattr(waiting, "_TELL_AFTER_S", 1.0)
     monkeypatch.setattr(waiting, "_alive", lambda: [one for one in _ALIVE() if one.class_name == "Holder"])
-    holder = Holder.remote()
+    holder = Holder.remote()  # type: ignore[attr-defined]
     ray.get(holder.answer.remote())
     yield holder
     ray.kill(holder)

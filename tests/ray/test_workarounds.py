@@ -109,7 +109,6 @@ def test_the_scheduling_loop_begins_without_knowing_its_resources() -> None:
         needed("SchedulerBackPressure (its question)", is_needed=not Turns.knew_its_resources)
 
 
-@ray.remote
 class Occupant:
     """Holds CPUs, as workers of a training do."""
 
@@ -117,9 +116,13 @@ class Occupant:
         return True
 
 
+def start_occupant(num_cpus: float) -> ray.actor.ActorHandle:
+    return ray.remote(num_cpus=num_cpus)(Occupant).remote()
+
+
 @pytest.fixture
 def no_free_cpu() -> Iterator[None]:
-    occupant = Occupant.options(num_cpus=ray.cluster_resources()["CPU"]).remote()
+    occupant = start_occupant(ray.cluster_resources()["CPU"])
     assert ray.get(occupant.is_there.remote())
     yield
     ray.kill(occupant)
@@ -216,7 +219,7 @@ def ask_state_api(actor_id: str, address: str | None) -> str:
 
 
 def test_a_worker_looks_for_the_address_of_its_own_ray() -> None:
-    occupant = Occupant.options(num_cpus=0).remote()
+    occupant = start_occupant(0)
     assert ray.get(occupant.is_there.remote())
     actor_id, address = occupant._actor_id.hex(), ray.get_runtime_context().gcs_address
     error = ray.get(ask_state_api.remote(actor_id, None))
@@ -252,7 +255,7 @@ def test_what_a_controller_starts_is_told_the_address_of_its_own_ray(monkeypatch
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://another:8265")  # as in a shell that submits jobs
     with known_cluster():
         variables = get_env_vars_to_propagate()
-    controller = Controller.options(runtime_env={"env_vars": variables}).remote()
+    controller = Controller.options(runtime_env={"env_vars": variables}).remote()  # type: ignore[attr-defined]
     assert ray.get(controller.told_address.remote()) == ray.get_runtime_context().gcs_address
     assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://another:8265"
 

@@ -21,7 +21,8 @@ SECRET = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN|aws_(secret|access)|password:|
 
 
 def load_cluster() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    return loaded
 
 
 @pytest.fixture
@@ -36,7 +37,8 @@ def workers(cluster: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def head(cluster: dict[str, Any]) -> dict[str, Any]:
-    return cluster["available_node_types"][cluster["head_node_type"]]
+    kinds: dict[str, dict[str, Any]] = cluster["available_node_types"]
+    return kinds[cluster["head_node_type"]]
 
 
 def test_rays_launcher_accepts_the_file(cluster: dict[str, Any]) -> None:

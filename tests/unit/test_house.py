@@ -15,6 +15,7 @@ import melanoma_ray
 ROOT = Path(__file__).parents[2]
 CATCH_EVERYTHING = {
     ("melanoma_ray/imaging/decoding.py", "_decode_any"): "Pillow's plug-ins raise what they like on damaged files",
+    ("melanoma_ray/imaging/decoding.py", "_decode_with_pillow"): "a damaged header makes Pillow raise anything",
     ("melanoma_ray/serving/boundary.py", "RequestBoundary.__call__"): "no caller may see the service's inside",
     ("jobs/console.py", "_run"): "a job's last boundary: what nobody could foresee is raised again",
     ("melanoma_ray/cluster/waiting.py", "_Outcome.take"): "whatever ends the call is raised on the thread that asked",

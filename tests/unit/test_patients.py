@@ -11,7 +11,8 @@ from melanoma_ray.schema import SITES
 
 
 def patient(age: float | None = None, sex: str | None = None, site: str | None = None) -> np.ndarray:
-    return encode_metadata(pd.DataFrame([{"age": age, "sex": sex, "site": site}]))[0]
+    (row,) = encode_metadata(pd.DataFrame([{"age": age, "sex": sex, "site": site}]))
+    return np.asarray(row)
 
 
 def test_what_is_missing_or_unknown_is_zero() -> None:

@@ -78,7 +78,7 @@ def test_a_setting_without_a_range_is_left_alone() -> None:
     assert range_of(field_types(Experiment)["sampling"]) is None
 
 
-def settings_classes() -> Iterator[type[Any]]:
+def settings_classes() -> Iterator[type]:
     for found in vars(config).values():
         if isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == config.__name__:
             yield found

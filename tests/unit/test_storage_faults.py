@@ -59,7 +59,7 @@ def test_a_file_larger_than_allowed_leaves_nothing_behind(tmp_path: Path) -> Non
     target = tmp_path / "large"
     command = [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(target)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said == f"{target}: File too large; this process may write no larger file (ulimit -f)\n"
+    assert said == f"{target}: File too large; this process may not write larger files (ulimit -f)\n"
     assert not list(tmp_path.iterdir())
 
 

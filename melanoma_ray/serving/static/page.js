@@ -183,7 +183,7 @@ async function assess(files) {
   listRows();
   for (const [place, item] of items.entries()) {
     const which = items.length < 2 ? "the image" : `image ${place + 1} of ${items.length}`;
-    say(`The network is looking at ${which} …`, { isBusy: true });
+    say(`Assessing ${which} …`, { isBusy: true });
     try {
       item.answer = await ask(item.file);
     } catch (error) {

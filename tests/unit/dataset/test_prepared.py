@@ -102,7 +102,7 @@ def test_pixels_that_are_not_there_are_refused_with_what_to_do(tmp_path: Path) -
     [
         ({"format_version": 1}, "format version 1, expected 4; prepare again"),
         ({"index": None}, "malformed .*; prepare again"),
-        ({"pixels": "pixels-of-another-version"}, r"its crops are of another version; run the same jobs\.prepare"),
+        ({"pixels": "pixels-of-another-version"}, r"another version.*; run the same jobs\.prepare again"),
     ],
 )
 def test_another_version_s_dataset_is_refused_with_what_to_do(

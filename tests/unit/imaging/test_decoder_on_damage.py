@@ -42,12 +42,11 @@ def damaged_images(draw: st.DrawFn) -> bytes:
 
 
 def check(encoded: bytes) -> None:
+    refused: DecodeError | None = None
     try:
         image = decode_image(encoded, CONFIG)
     except DecodeError as error:
         refused = error
-    else:
-        refused = None
     if refused is not None:
         assert refused.fault in FAULTS
         assert refused.detail

@@ -18,6 +18,9 @@ def test_means_and_corners_are_what_they_are_called() -> None:
 
 def test_lighter_skin_has_the_larger_angle_and_a_black_image_none() -> None:
     light, dark = (np.full((60, 60, 3), colour, np.uint8) for colour in ((235, 200, 180), (110, 75, 55)))
-    assert measure(light).ita_degrees > 40
-    assert measure(dark).ita_degrees < 10
+    light_degrees, dark_degrees = measure(light).ita_degrees, measure(dark).ita_degrees
+    assert light_degrees is not None
+    assert light_degrees > 40
+    assert dark_degrees is not None
+    assert dark_degrees < 10
     assert measure(np.zeros((60, 60, 3), np.uint8)).ita_degrees is None

@@ -28,7 +28,7 @@ plans = st.builds(
 @given(plans, st.sampled_from([1, 2]))
 def test_a_global_batch_holds_the_same_images_for_any_number_of_workers(plan: SamplingPlan, num_workers: int) -> None:
     blocks = plan_blocks(plan, EXPERIMENT, start_batch=0, num_workers=num_workers)
-    images = {batch_index: [] for batch_index in range(plan.num_batches)}
+    images: dict[int, list[int]] = {batch_index: [] for batch_index in range(plan.num_batches)}
     for block in blocks:
         for batch_index, image in zip(block["batch_index"].to_pylist(), block["image"].to_pylist(), strict=True):
             images[batch_index].append(image)

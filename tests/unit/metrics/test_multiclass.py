@@ -83,8 +83,9 @@ def test_ten_copies_of_every_image_do_not_narrow_the_interval_when_they_share_a_
     predicted = np.where(rng.random(60) < 0.7, target, 0)
     lesion = np.arange(60)
     single = estimate_balanced_accuracy(predicted, target, lesion, 3)
-    copied = estimate_balanced_accuracy(*(np.repeat(a, 10) for a in (predicted, target, lesion)), 3)
-    as_if_apart = estimate_balanced_accuracy(np.repeat(predicted, 10), np.repeat(target, 10), np.arange(600), 3)
+    predicted, target = np.repeat(predicted, 10), np.repeat(target, 10)
+    copied = estimate_balanced_accuracy(predicted, target, np.repeat(lesion, 10), 3)
+    as_if_apart = estimate_balanced_accuracy(predicted, target, np.arange(600), 3)
     assert (copied.low, copied.high) == pytest.approx((single.low, single.high))
     assert as_if_apart.high - as_if_apart.low < 0.5 * (single.high - single.low)
 

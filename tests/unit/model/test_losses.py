@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,9 @@ from melanoma_ray.model.losses import class_weights, logit_offsets, weighted_cro
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=9).filter(sum), st.sampled_from(["none", "sqrt", "balanced"]))
-def test_class_weights_have_a_mean_of_one_over_the_images(counts: list[int], weighting: str) -> None:
+def test_class_weights_have_a_mean_of_one_over_the_images(
+    counts: list[int], weighting: Literal["none", "sqrt", "balanced"]
+) -> None:
     weights = class_weights(np.array(counts), LossConfig(class_weighting=weighting))
     assert (weights * counts).sum() == pytest.approx(sum(counts))
     assert all((weight == 0) == (count == 0) for weight, count in zip(weights, counts, strict=True))

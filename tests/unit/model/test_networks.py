@@ -23,13 +23,14 @@ def test_the_baseline_has_the_seed_s_number_of_parameters() -> None:
 def test_lite0_starts_from_imagenet_weights_and_frozen_stages_stay_as_they_are() -> None:
     config = replace(lite0().model, num_frozen_stages=3)
     classifier, other = build_classifier(config, 9), build_classifier(config, 7)
-    first, second = (model.network.conv_stem.weight for model in (classifier, other))
+    first, second = (model.get_parameter("network.conv_stem.weight") for model in (classifier, other))
     assert torch.equal(first, second)
     assert not first.requires_grad
-    assert classifier.network.classifier.weight.requires_grad
-    before = classifier.network.bn1.running_mean.clone()
+    assert classifier.get_parameter("network.classifier.weight").requires_grad
+    mean = classifier.get_buffer("network.bn1.running_mean")
+    before = mean.clone()
     classifier.train()(torch.from_numpy(draw_crops(2, 180)))
-    assert torch.equal(before, classifier.network.bn1.running_mean)
+    assert torch.equal(before, mean)
 
 
 def test_any_network_of_timm_s_is_built_by_name_and_an_unknown_one_is_refused() -> None:

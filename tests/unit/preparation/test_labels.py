@@ -62,7 +62,7 @@ def test_copies_under_several_diagnoses_all_go_where_no_table_knows() -> None:
 
 
 def test_a_table_s_word_resolves_a_conflict_if_it_leaves_one_claim() -> None:
-    table = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
+    table: dict[str, object] = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
     index = build_index([table | {"diagnosis": "actinic keratosis"}, table | {"diagnosis": "nevus"}])
     labels = resolve_labels(index, NO_PAIRS, "drop")
     assert labels.diagnosis.tolist() == ["actinic keratosis"] * 2
@@ -71,7 +71,7 @@ def test_a_table_s_word_resolves_a_conflict_if_it_leaves_one_claim() -> None:
 
 
 def test_a_folder_says_which_meaning_of_another_collection_s_word_is_meant() -> None:
-    table = {"table_diagnosis": AKIEC[0], "table_covers": AKIEC, "image_id": "ISIC_0000001"}
+    table: dict[str, object] = {"table_diagnosis": AKIEC[0], "table_covers": AKIEC, "image_id": "ISIC_0000001"}
     index = build_index([table | {"diagnosis": AKIEC[1]}, table | {"diagnosis": AKIEC[0], "is_by_table": True}])
     labels = resolve_labels(index, NO_PAIRS, "drop")
     assert labels.diagnosis.tolist() == [AKIEC[1]] * 2
@@ -80,13 +80,13 @@ def test_a_folder_says_which_meaning_of_another_collection_s_word_is_meant() -> 
 
 
 def test_a_table_s_word_that_may_mean_both_claims_resolves_nothing() -> None:
-    table = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
+    table: dict[str, object] = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC, "content_sha256": "x"}
     index = build_index([table | {"diagnosis": AKIEC[0]}, table | {"diagnosis": AKIEC[1]}])
     assert resolve_labels(index, NO_PAIRS, "drop").dropped.tolist() == [CONFLICT, CONFLICT]
 
 
 def test_a_folder_within_a_table_s_wider_word_is_no_conflict_and_one_outside_it_is_corrected() -> None:
-    table = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC}
+    table: dict[str, object] = {"table_diagnosis": "actinic keratosis", "table_covers": AKIEC}
     index = build_index([table | {"diagnosis": "squamous cell carcinoma"}, table | {"diagnosis": "nevus"}])
     labels = resolve_labels(index, NO_PAIRS, "drop")
     assert labels.diagnosis.tolist() == ["squamous cell carcinoma", "actinic keratosis"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -25,10 +27,14 @@ def pictures() -> list[np.ndarray]:
     ]
 
 
-COPIES = {
+def compress(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 1))
+
+
+COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half the size": lambda p: cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "larger": lambda p: cv2.resize(p, None, fx=1.5, fy=1.5),
-    "compressed": lambda p: cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 1),
+    "compressed": compress,
     "mirrored": lambda p: np.ascontiguousarray(p[:, ::-1]),
     "turned by 90°": lambda p: np.ascontiguousarray(np.rot90(p)),
 }

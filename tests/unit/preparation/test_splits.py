@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,7 +115,7 @@ def test_random_splits_image_by_image() -> None:
 
 @given(st.integers(0, 10_000), st.sampled_from([0, 4]), st.sampled_from(["grouped", "random"]))
 def test_nobody_moves_when_images_are_added_unless_a_new_image_ties_two_sides(
-    data_seed: int, num_folds: int, method: str
+    data_seed: int, num_folds: int, method: Literal["grouped", "random"]
 ) -> None:
     later = build_index(150, data_seed)
     if method == "random":  # copies may part there, whatever they are called
@@ -135,7 +137,8 @@ def test_nobody_moves_when_images_are_added_unless_a_new_image_ties_two_sides(
 
 
 def test_the_train_side_leaves_when_a_new_image_ties_it_to_the_test_side() -> None:
-    index = build_index(3, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A"], patient_id=[None, "P", "P"])
+    index = build_index(3, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A"])
+    index["patient_id"] = np.array([None, "P", "P"], object)
     index["content_sha256"] = ["a", "b", "new"]
     recorded = pd.DataFrame({"content_sha256": ["a", "b"], "split": ["test", "train"], "fold": None})
     found = assign_splits(grouped(index), SplitConfig(), recorded)

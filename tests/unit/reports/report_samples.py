@@ -8,7 +8,9 @@ from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from melanoma_ray.api import Decision
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.ranking import roc_curve
 from melanoma_ray.reports.audit import AuditImage, AuditPage, AuditTable, Finding, UnreadableImage, render_audit
@@ -110,7 +112,7 @@ def evaluation_page() -> EvaluationPage:
     )
 
 
-def worklist_row(image_id: str, probability: float | None, decision: str | None = None) -> WorklistRow:
+def worklist_row(image_id: str, probability: float | None, decision: Decision | None = None) -> WorklistRow:
     return WorklistRow(
         image_id=image_id,
         path=f"folder/{image_id}.jpg",
@@ -184,8 +186,9 @@ def rows_of(html: str, *names: str) -> list[str]:
     return [header for header in headers if header in names]
 
 
-def all_plots() -> list:
+def all_plots() -> list[Figure]:
     page = evaluation_page()
+    assert page.roc is not None
     return [
         plot_class_counts(COUNTS),
         plot_curves(page.history),

@@ -44,7 +44,9 @@ def test_a_run_is_told_to_mlflow_once_with_its_origin(tmp_path: Path) -> None:
         log_curves(config, Experiment(), STEPS, known)
     end_tracking(config, Experiment(), STEPS, HISTORY)
     client = MlflowClient(tracking_uri=config.mlflow_uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("melanoma_ray").experiment_id])
+    experiment = client.get_experiment_by_name("melanoma_ray")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["model.network"] == "baseline"
     assert run.data.tags["data_fingerprint"] == "f" * 64
@@ -69,7 +71,7 @@ def test_an_mlflow_that_is_not_there_ends_no_training(tmp_path: Path, caplog: py
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
     log_curves(TrackingConfig(run_uri=str(tmp_path), mlflow_uri=nowhere), Experiment(), [], HISTORY)
-    assert f"curves of {tmp_path} aren't told now" in caplog.text
+    assert f"curves of {tmp_path} can't be logged now" in caplog.text
     assert len(list((tmp_path / EVENTS).iterdir())) == len(HISTORY)
 
 

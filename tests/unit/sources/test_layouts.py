@@ -73,7 +73,8 @@ def test_a_table_beside_folders_adds_lesions_and_leaves_diagnoses(tmp_path: Path
 def test_an_unknown_diagnosis_is_refused_and_the_known_ones_listed(tmp_path: Path) -> None:
     touch(tmp_path, "blobs/a.jpg")
     with pytest.raises(
-        DataError, match=r"lie in no folder named after a diagnosis \(but in blobs\), and there is no table"
+        DataError,
+        match=r"no folder named after a diagnosis \(but in blobs\), and there is no table that tells theirs",
     ):
         read_collection(str(tmp_path))
 

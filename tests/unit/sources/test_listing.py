@@ -67,6 +67,7 @@ def test_links_are_followed_and_their_loops_cut(tmp_path: Path) -> None:
     touch(tmp_path, "images/nevus/a.jpg", "elsewhere/b.jpg")
     (tmp_path / "images" / "more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "self").symlink_to(tmp_path / "images" / "self")
     found = list_source(str(tmp_path / "images"))
     assert [info.path.rsplit("/", 1)[-1] for info in found.images] == ["b.jpg", "a.jpg"]
     assert found.passed_over[LOOPS] == 1

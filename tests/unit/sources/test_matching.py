@@ -29,6 +29,10 @@ def test_folders_tell_files_of_one_name_apart() -> None:
     assert match.ambiguous == ()
 
 
+def test_a_row_of_another_folder_isn_t_taken_by_a_file_of_the_same_name() -> None:
+    assert match_rows([("p1", "img1"), ("p2", "img1")], ["p1/img1"]).row.tolist() == [0, NO_ROW]
+
+
 def test_what_a_table_doesn_t_tell_apart_gets_no_row_and_is_named() -> None:
     match = match_rows([("clinicA", "IMG_1"), ("clinicB", "IMG_1"), ("clinicB", "IMG_2")], ["IMG_1", "IMG_2"])
     assert match.row.tolist() == [NO_ROW, NO_ROW, 1]

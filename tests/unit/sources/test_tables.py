@@ -8,7 +8,7 @@ import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import ConfigError, DataError
-from melanoma_ray.sources.tables import Table, clean, parse_age, parse_columns, read_table_file
+from melanoma_ray.sources.tables import Table, check_named, clean, parse_age, parse_columns, read_table_file
 
 TAXONOMY = load_taxonomy()
 
@@ -137,8 +137,17 @@ def test_columns_can_be_named_by_hand(tmp_path: Path) -> None:
     table = read(tmp_path, "picture,what,spot\na,nv,7\n", **named)
     row = table.rows.iloc[0]
     assert (row["image_id"], row["diagnosis"], row["lesion_id"]) == ("a", "nv", "7")
-    with pytest.raises(DataError, match="has no column 'foto', only picture, what, spot"):
-        read(tmp_path, "picture,what,spot\na,nv,7\n", image_id="foto")
+    with pytest.raises(DataError, match=r"no table has a column 'foto' \(.*meta.csv has picture, what, spot\)"):
+        check_named([table], {"image_id": "foto"})
+
+
+def test_a_column_named_by_hand_counts_before_hierarchies_and_flags(tmp_path: Path) -> None:
+    content = "image,melanoma,malignant,diagnosis_1,dx\na,1,1,Benign,nv\n"
+    assert words(read(tmp_path, content, diagnosis="dx")) == ["nv"]
+
+
+def test_two_columns_of_ids_and_flags_have_a_line_of_names(tmp_path: Path) -> None:
+    assert words(read(tmp_path, "isic_id,malignant\na,1\nb,0\n")) == ["malignant", "benign"]
 
 
 @pytest.mark.parametrize("word", ["image", "image=", "picture=x", "=dx"])

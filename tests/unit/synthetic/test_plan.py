@@ -50,7 +50,7 @@ def test_about_a_fifth_of_the_lesions_has_two_or_three_views() -> None:
 
 
 def test_views_of_a_lesion_share_what_is_known_of_it_and_differ_in_pixels() -> None:
-    lesions = {}
+    lesions: dict[str, list[SyntheticImage]] = {}
     for image in PLAN:
         lesions.setdefault(image.lesion_id, []).append(image)
     several = [views for views in lesions.values() if len(views) > 1]
@@ -117,12 +117,13 @@ def test_an_image_turned_by_exif_stands_upright_once_the_tag_is_obeyed() -> None
 
 def test_conflicting_duplicates_repeat_the_bytes_of_a_sound_image_under_the_other_diagnosis() -> None:
     by_id = {image.image_id: image for image in PLAN}
-    copies = [image for image in PLAN if image.fault == "duplicate_conflict"]
-    pairs = {(by_id[copy.copy_of].diagnosis, copy.diagnosis) for copy in copies}
-    assert pairs == {(MELANOMA, "seborrheic keratosis"), ("seborrheic keratosis", MELANOMA)}
-    assert all(by_id[copy.copy_of].fault is None for copy in copies)
-    assert all(encode_image(copy) == encode_image(by_id[copy.copy_of]) for copy in copies[:2])
-    assert all(copy.lesion_id != by_id[copy.copy_of].lesion_id for copy in copies)
+    pairs = [(by_id[copy.copy_of], copy) for copy in PLAN if copy.copy_of is not None]
+    assert {copy.fault for _, copy in pairs} == {"duplicate_conflict"}
+    diagnoses = {(original.diagnosis, copy.diagnosis) for original, copy in pairs}
+    assert diagnoses == {(MELANOMA, "seborrheic keratosis"), ("seborrheic keratosis", MELANOMA)}
+    assert all(original.fault is None for original, _ in pairs)
+    assert all(encode_image(copy) == encode_image(original) for original, copy in pairs[:2])
+    assert all(copy.lesion_id != original.lesion_id for original, copy in pairs)
 
 
 def test_no_two_other_images_have_the_same_bytes() -> None:

@@ -13,9 +13,8 @@ import torch
 
 from melanoma_ray.config import AugmentationConfig, Experiment, ModelConfig, OptimizerConfig
 from melanoma_ray.loading.sampling_plan import SamplingPlan
-from melanoma_ray.loading.stream import load_and_augment, plan_blocks
+from melanoma_ray.loading.stream import Batch, load_and_augment, plan_blocks
 from melanoma_ray.patients import nothing_known
-from melanoma_ray.training.backend import Batch
 from melanoma_ray.training.loop import TrainingJob
 
 SIDE = 32
@@ -41,7 +40,7 @@ class Images:
         self.pixels = (noise + 70 * self.target[:, None, None, None]).astype(np.uint8)
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        return self.pixels[numbers]
+        return np.asarray(self.pixels[numbers])
 
 
 class InterruptionError(Exception):
@@ -81,6 +80,7 @@ class LocalBackend:
         return self.directory if (self.directory / "progress.json").exists() else None
 
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
+        assert progress is not None
         self.reports.append(metrics)
         self.steps_saved.append(json.loads((progress / "progress.json").read_text())["step"])
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -51,6 +51,7 @@ def test_state_survives_its_progress_directory_to_the_bit(tmp_path: Path) -> Non
     state = build_state(experiment, 3, device)
     state.classifier(torch.zeros(2, 64, 64, 3, dtype=torch.uint8)).sum().backward()
     state.optimizer.step()
+    assert state.average is not None
     state.average.update(state.classifier, step=1)
     state.batch_index, state.step = 5, 4
     state.save(tmp_path)

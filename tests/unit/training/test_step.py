@@ -24,11 +24,10 @@ def test_a_gradient_is_shortened_as_torch_does_it(limit: float) -> None:
     experiment = replace(baseline(), model=ModelConfig(image_side=64), optimizer=optimizer, precision="fp32")
     state = advance(build_state(experiment, 9, CPU_BACKEND.device), experiment, 0, 1)
     parameters = list(state.classifier.parameters())
-    for parameter in parameters:
-        parameter.grad = torch.randn_like(parameter)
     expected = [torch.nn.Parameter(parameter.detach().clone()) for parameter in parameters]
     for ours, theirs in zip(parameters, expected, strict=True):
-        theirs.grad = ours.grad.clone()
+        gradient = torch.randn_like(ours)
+        ours.grad, theirs.grad = gradient, gradient.clone()
     torch.nn.utils.clip_grad_norm_(expected, limit)
     Stepper(state, experiment, (4,) * 9, CPU_BACKEND)._clip()
     for ours, theirs in zip(parameters, expected, strict=True):

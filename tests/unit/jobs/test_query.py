@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from melanoma_ray.api import PROBLEM_JSON
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ANSWER = {
     "image_id": None,
     "probabilities": {"nevus": 0.9999, "melanoma": 0.0001},
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(415, PROBLEM, PROBLEM_JSON)
 
-    def answer(self, status: int, content: dict[str, object], kind: str = "application/json") -> None:
+    def answer(self, status: int, content: Mapping[str, object], kind: str = "application/json") -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)

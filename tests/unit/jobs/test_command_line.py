@@ -13,7 +13,7 @@ from jobs.command_line import ExperimentArgument, parse, read_settings
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.recipes import RECIPES
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = Path(__file__).parents[3] / "jobs"
 
 
 @dataclass(frozen=True, kw_only=True)

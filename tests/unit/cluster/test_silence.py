@@ -20,6 +20,7 @@ CHATTER = [
     "2026-11-25 21:53:49,129\tWARNING authentication_token_setup.py:85 -- Token authentication is enabled",
     "INFO 2026-11-25 21:53:49,129 proxy 192.0.2.2 -- Proxy starting on node",
     "I0000 00:00:1732540000.123456    1234 fork_posix.cc:77] Other threads are currently calling into gRPC",
+    "Progress bars disabled. To enable, set `ray.data.DataContext.get_current().enable_progress_bars = True`.",
     "/x/site-packages/torch/nn/modules.py:12: DeprecationWarning: old",
 ]
 TOLD = [
@@ -80,7 +81,7 @@ with quiet_console():
 
 def run_quietly(end: str = "") -> subprocess.CompletedProcess[str]:
     script = SCRIPT.format(chatter=CHATTER[2], end=end)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(root)}
     return subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=environment
