@@ -273,7 +273,7 @@ def _normalize(name: str) -> str:
 def _singulars(normal: str) -> Iterable[str]:
     """Yield the singulars that a plural may have: nevi, keratoses, carcinomas, lesions, naevi."""
     for plural, singular in (("evi", "evus"), ("oses", "osis"), ("omata", "oma"), ("s", "")):
-        if normal.endswith(plural) and len(normal) > len(plural) + 2:
+        if normal.endswith(plural) and len(normal) > len(plural):
             yield normal[: -len(plural)] + singular
 
 

@@ -66,7 +66,7 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
     names = {parts[-1].lower() for parts in frames[0]["parts"]}
     passed_over, notes = Counter(listing.passed_over), list[str]()
     for info in listing.containers:
-        frame, own = _open_container(info, taxonomy, named, notes)
+        frame, own = _open_container(info, root, taxonomy, named, notes)
         if frame is None:
             parquet_tables += [own] if own is not None else []
             passed_over[TABLES] += 1
@@ -144,7 +144,7 @@ def _frame_of_files(listing: Listing, root: str) -> pd.DataFrame:
 
 
 def _open_container(
-    info: storage.FileInfo, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
+    info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
 ) -> tuple[pd.DataFrame | None, Table | None]:
     """Return the images in an HDF5 or Parquet file and its own columns; without images it is a table.
 
@@ -156,19 +156,22 @@ def _open_container(
         if is_hdf5(info.path):
             keys = list_hdf5(info.path)
             names = [split_id(key)[-1] for key in keys]
+            groups = [split_id(key)[:-1] for key in keys]
         else:
             ids, own = _read_parquet_columns(info.path, taxonomy, named, notes)
             if ids is None:
                 return None, own
             names, keys = ids, [str(row) for row in range(len(ids))]
+            groups = [()] * len(ids)
     except (OSError, pa.ArrowInvalid) as error:
         msg = f"{info.path}: can't be opened ({error}); is it complete?"
         raise DataError(msg) from error
+    folders = PurePosixPath(info.path[len(root.rstrip("/")) + 1 :]).parts[:-1]
     frame = pd.DataFrame(
         {
             "path": [f"{info.path}{SEPARATOR}{key}" for key in keys],
             "image_id": names,
-            "parts": [(name,) for name in names],
+            "parts": [(*folders, *group, name) for group, name in zip(groups, names, strict=True)],
             "container": [info.path] * len(keys),
         }
     )

@@ -81,8 +81,8 @@ _DIAGNOSIS_WORDS = frozenset({"unknown", "unk"})
 _SEXES = {"female": "female", "f": "female", "woman": "female", "w": "female"} | dict.fromkeys(
     ("male", "m", "man"), "male"
 )
-_AGE = re.compile(r"^(\d{1,3}(?:\.\d+)?)\s*(?:\+|y|yr|yrs|years?|years old)?\.?$")
-_AGE_RANGE = re.compile(r"^[\[(]?(\d{1,3})\s*(?:-|–|to|,)\s*(\d{1,3})[\])]?$")
+_AGE = re.compile(r"^(\d{1,3}(?:[.,]\d+)?)\s*(?:\+|y|yr|yrs|years?|years old)?\.?$")
+_AGE_RANGE = re.compile(r"^(?:(\d{1,3})\s*(?:-|–|to)\s*(\d{1,3})|[\[(](\d{1,3})\s*[,-]\s*(\d{1,3})[\])])$")
 _OLDEST = 120.0
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -180,7 +180,9 @@ def normalize_table(
             f"images' ids (such as {', '.join(COLUMNS['image_id'][:4])}); name it with --columns image=COLUMN"
         )
         raise DataError(msg)
-    rows = pd.DataFrame({ours: raw[theirs] if theirs else None for ours, theirs in found.items()}, dtype=object)
+    rows = pd.DataFrame(
+        {ours: raw[theirs] if theirs else None for ours, theirs in found.items()}, index=raw.index, dtype=object
+    )
     diagnosis = rows["diagnosis"]
     if "diagnosis" not in (named or {}) or found["diagnosis"] != _normalize_name((named or {})["diagnosis"]):
         diagnosis = _diagnosis(raw, diagnosis, name, taxonomy)
@@ -224,9 +226,9 @@ def parse_age(value: object) -> float | None:
     """
     text = (clean(value) or "").lower()
     if (one := _AGE.match(text)) is not None:
-        years = float(one[1])
+        years = float(one[1].replace(",", "."))
     elif (ends := _AGE_RANGE.match(text)) is not None:
-        years = (float(ends[1]) + float(ends[2])) / 2
+        years = sum(float(end) for end in ends.groups() if end) / 2
     else:
         return None
     return years if 0 < years <= _OLDEST else None

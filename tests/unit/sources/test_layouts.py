@@ -235,3 +235,18 @@ def test_ones_own_taxonomy_adds_words_and_changes_them(tmp_path: Path) -> None:
     found = read_collection(str(tmp_path), taxonomy=taxonomy)
     assert column(found, "diagnosis") == ["nevus", "nevus"]
     assert found.num_left_out == {"warts": 1}
+
+
+def test_containers_in_folders_of_a_split_have_it(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "test")):
+        (tmp_path / split).mkdir()
+        content = {"image": pa.array([b"x", b"y"], pa.binary()), "dx": ["mel", "nv"]}
+        pq.write_table(pa.table(content), tmp_path / split / f"{number}.parquet")
+    assert column(read_collection(str(tmp_path)), "given_split") == ["test", "test", "train", "train"]
+
+
+def test_a_parquet_without_a_known_column_beside_images_is_one_line(tmp_path: Path) -> None:
+    touch(tmp_path, "nevus/a.jpg")
+    pq.write_table(pa.table({"f0": [1.0], "f1": [2.0]}), tmp_path / "features.parquet")
+    with pytest.raises(DataError, match="neither encoded images nor images' ids"):
+        read_collection(str(tmp_path))
