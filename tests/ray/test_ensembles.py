@@ -101,7 +101,7 @@ def test_images_that_an_ensemble_s_networks_learnt_from_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=r"the checkpoint is of 2 seeds, and .* has 2 folds; give the checkpoint"):
         evaluate(seeds.uri, folded.uri, str(tmp_path), split="folds")
-    with pytest.raises(ConfigError, match="all but one of the checkpoint's networks learnt from these images"):
+    with pytest.raises(ConfigError, match="all but one of the checkpoint's networks were trained on it"):
         evaluate(ensemble.uri, folded.uri, str(tmp_path), split="val")
     assert evaluate(seeds.uri, folded.uri, str(tmp_path), split="val")["figures"]["num_images"] == len(
         folded.split("val")
