@@ -155,7 +155,9 @@ def test_bad_input_ends_at_once_with_one_clear_line(data: str, tmp_path: Path) -
     output = ["--output", str(tmp_path / "out")]
     assert_refused("jobs.prepare", "--images", str(tmp_path / "none"), *output, message="not found; give the folder")
     assert_refused("jobs.prepare", "--images", str(tmp_path / "empty"), *output, message="no image in it")
-    assert_refused("jobs.prepare", "--images", str(tmp_path / "warts"), *output, message="(only 1 warts); a --taxonomy may add")
+    assert_refused(
+        "jobs.prepare", "--images", str(tmp_path / "warts"), *output, message="(only 1 warts); a --taxonomy may add"
+    )
     train = ["--data", data, "--storage", str(tmp_path), "--name", "x", "--num-workers", "3"]
     assert_refused(
         "jobs.train", "baseline", *SMALL, *train, message="global_batch_size=16: 3 workers can't share it evenly"
