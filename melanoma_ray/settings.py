@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -38,12 +39,18 @@ def experiment_from_dict(data: dict[str, Any]) -> Experiment:
     """
     _refuse_unknown(data, to_dict(Experiment()), "")
     try:
-        return TypeAdapter(Experiment).validate_python(data)
+        return _reader().validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         msg = f"experiment field {name}={first['input']!r}: {first['msg']}"
         raise ConfigError(msg) from error
+
+
+@functools.cache
+def _reader() -> TypeAdapter[Experiment]:
+    """Return pydantic's reader of experiments, which takes longer to build than to use."""
+    return TypeAdapter(Experiment)
 
 
 def _refuse_unknown(data: dict[str, Any], known: dict[str, Any], prefix: str) -> None:
