@@ -144,7 +144,7 @@ def test_deploy_answers_query_until_it_is_ended(trained: str, collection: str) -
         )
     finally:
         service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=60) == 143
+        assert service.wait(timeout=180) in {0, 143}  # ended by its own handler, or by the signal
     assert_refused("jobs.query", images[0], "--url", f"http://127.0.0.1:{port}", message="is not reachable")
 
 
