@@ -45,9 +45,6 @@ def predictor(small_experiment: Experiment, prepared: str, tmp_path_factory: pyt
     return Predictor.load(run.uri, "cpu")
 
 
-NOT_DEEP_ENOUGH = pytest.mark.xfail(strict=True, reason="the out-of-distribution guard is not yet deep enough")
-
-
 @pytest.mark.parametrize("draw", [white, black, noise, text])
 def test_a_picture_that_is_no_lesion_is_never_routine(
     predictor: Predictor, tmp_path: Path, draw: Callable[[], np.ndarray]
