@@ -15,14 +15,11 @@ from pathlib import PurePosixPath
 
 from melanoma_ray import storage
 from melanoma_ray.errors import DataError
+from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.sources.containers import CONTAINER_ENDINGS
 
-IMAGE_ENDINGS = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
-        *(".avif", ".jp2", ".j2k", ".heic", ".heif"),
-    }
-)
+IMAGE_ENDINGS = READABLE_ENDINGS
+"""File name endings of images: all that the decoder can read."""
 TABLE_ENDINGS = frozenset({".csv", ".tsv", ".tab"})
 _TABLES_BY_NAME = ("ham10000_metadata", "ph2_dataset.txt")
 """Tables that are published under names without one of these endings."""
