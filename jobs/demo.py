@@ -121,11 +121,14 @@ def _describe_trained(run: RunDirectory) -> str:
 
 def _describe_evaluated(report: dict[str, Any]) -> str:
     figures = report["figures"]
-    auroc = figures.get("melanoma_auroc")
-    if auroc is None:
-        return f"{figures['num_images']} test images"
-    interval = f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})"
-    return f"melanoma AUROC {interval} on {figures['num_images']} test images"
+    told = [f"{figures['num_images']} test images"]
+    if auroc := figures.get("melanoma_auroc"):
+        told.append(f"melanoma AUROC {auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})")
+    if caught := figures.get("sensitivity"):
+        told.append(f"{caught['numerator']} of {caught['denominator']} melanomas referred")
+    if spared := figures.get("specificity"):
+        told.append(f"{spared['denominator'] - spared['numerator']} of {spared['denominator']} others")
+    return ", ".join(told)
 
 
 def _describe_predicted(result: TriageResult) -> str:

@@ -21,6 +21,7 @@ CHATTER = [
     "INFO 2026-11-25 21:53:49,129 proxy 192.0.2.2 -- Proxy starting on node",
     "I0000 00:00:1732540000.123456    1234 fork_posix.cc:77] Other threads are currently calling into gRPC",
     "Progress bars disabled. To enable, set `ray.data.DataContext.get_current().enable_progress_bars = True`.",
+    "Task ServeController.graceful_shutdown failed. There are infinite retries remaining, so it will be retried.",
     "/x/site-packages/torch/nn/modules.py:12: DeprecationWarning: old",
 ]
 TOLD = [
@@ -31,6 +32,7 @@ TOLD = [
     "Traceback (most recent call last):",
     "torch.OutOfMemoryError: CUDA out of memory.",
     "epoch 1/8  loss 4.454  accuracy 0.225",
+    "Task _ScoringActor.__init__ failed. There are infinite retries remaining, so it will be retried.",
     "/work/melanoma_ray/config.py:12: DeprecationWarning: ours",
 ]
 
