@@ -36,7 +36,7 @@ _PAUSE_S = 0.02
 """Pause of the scheduling loop between turns, seconds. It delays nothing: a turn takes some 2 ms and starts all tasks
 that there is room for, and a block takes seconds on a CPU."""
 _CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
-_ECHOES = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
+_ECHOES = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state", reporting.__file__)
 """Loggers that print an error with its traceback just before they raise it."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -155,8 +155,13 @@ def quiet_ray() -> None:
     for name in (*_CHATTY_LOGGERS, reporting.__file__):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _ECHOES:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger(name).addFilter(_is_no_echo)
     log_once("ray_data_progress_manager_disabled")  # marks as logged a warning about a setting that is ours
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    """Return whether a record is more than the traceback of an error that is raised as well."""
+    return not (record.exc_info or record.levelno >= logging.ERROR)
 
 
 def hide_chatter_of_workers(log: HiddenLog) -> None:
