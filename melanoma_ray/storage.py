@@ -87,9 +87,9 @@ def check_writable(uri: str) -> None:
     """
     probe = join(absolute(uri), f".writing-{secrets.token_hex(4)}")
     try:
-        write_bytes(probe, b"1")
+        _write(probe, b"1")
         delete_file(probe)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise StorageError(explain(error, uri)) from error
 
 

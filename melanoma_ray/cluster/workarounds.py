@@ -36,8 +36,16 @@ _PAUSE_S = 0.02
 """Pause of the scheduling loop between turns, seconds. It delays nothing: a turn takes some 2 ms and starts all tasks
 that there is room for, and a block takes seconds on a CPU."""
 _CHATTY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "ray.serve", "ray._private.authentication", "httpx", "alembic")
-_ECHOES = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state", reporting.__file__)
-"""Loggers that print an error with its traceback just before they raise it."""
+_ECHOES = (
+    "ray.data.exceptions",
+    "ray.data._internal.execution.streaming_executor_state",
+    "ray.train.v2._internal.util",
+    "ray.tune.execution.experiment_state",
+    "ray.tune.execution.tune_controller",
+    "ray.tune.tune",
+    reporting.__file__,
+)
+"""Loggers that print an error with its traceback before they raise it or, in Ray Tune, keep it with the trial."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "WARNING",

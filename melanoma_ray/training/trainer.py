@@ -22,6 +22,7 @@ from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.cluster.workarounds import known_cluster, patient_start
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.errors import StorageError
 from melanoma_ray.loading.sampling_plan import check_batch_size
 from melanoma_ray.loading.stream import ImageSource, build_plan, build_stream, open_images
 from melanoma_ray.runs.directory import RunDirectory, check_name
@@ -175,6 +176,8 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         cause = find_cause(error)
         if cause is None:
             raise
+        if isinstance(cause, OSError) and not cause.filename and not isinstance(cause, StorageError):
+            cause = StorageError(storage.explain(cause, run_uri))  # Ray's own copying doesn't say of what
         raise cause from error
 
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ray import tune
 from ray.tune.experiment import Trial
@@ -84,12 +85,20 @@ class TrialLines(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
         """Log that the trial failed; sweep.html has the error."""
-        self._tell(trial, "failed")
+        self._tell(trial, f"failed: {_last_line(trial.error_file)}")
 
     def _tell(self, trial: Trial, what: str) -> None:
         self._num_ended += 1
         done = f"{self._num_ended} of {self._num_trials}, best {self._best:.3f}"
         logger.info("trial %s: %s (%s, %.0f s)", trial, what, done, time.monotonic() - self._began_at)
+
+
+def _last_line(error_file: str | None) -> str:
+    """Return the line of a traceback that names the error; a full disk may have kept nothing of it."""
+    try:
+        return Path(error_file or "").read_text().strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return "its error could not be kept"
 
 
 def _plural(number: int, word: str) -> str:

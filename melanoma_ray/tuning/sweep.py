@@ -92,7 +92,11 @@ def _search(
     if storage.exists(storage.join(uri, "best.json")):
         return _reopen(uri, origin)
     tuner = _build_tuner(experiment, dataset, uri, num_trials, scaling)
-    grid = wait_for(tuner.fit, _request(scaling))
+    try:
+        grid = wait_for(tuner.fit, _request(scaling))
+    except EOFError:  # where a disk is full, Ray reads the half of an error that it could write
+        storage.check_writable(uri)
+        raise
     trials = sorted((_describe(result, uri, experiment.num_epochs) for result in grid), key=_badness)
     if not trials[0].progress:
         msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status})"
