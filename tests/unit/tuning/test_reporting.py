@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -41,13 +42,14 @@ def test_a_directory_gives_the_name_back_and_never_is_an_earlier_attempt_s() -> 
     assert name_in_directory(f"s3://bucket/sweep/{directory}/") == one.custom_name
 
 
-def test_a_trial_that_ends_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trial_that_ends_is_one_line(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     lines = TrialLines(num_trials=3, num_epochs=2)
     good, stopped, failed = (trial(identity) for identity in "abc")
     for one, name, epoch, value in ((good, "01-lr-0.001", 2, 0.457), (stopped, "02-lr-0.003", 1, 0.281)):
         one.custom_name, one.last_result = name, {"epoch": epoch}
         one.metric_analysis = {"val_balanced_accuracy": {"max": value}}
-    failed.custom_name = "03-lr-0.01"
+    failed.custom_name, failed.error_file = "03-lr-0.01", str(tmp_path / "error.txt")
+    (tmp_path / "error.txt").write_text("Traceback (most recent call last):\nValueError: no loss\n")
     with caplog.at_level(logging.INFO):
         lines.on_trial_complete(1, [], good)
         lines.on_trial_complete(2, [], stopped)
@@ -56,5 +58,5 @@ def test_a_trial_that_ends_is_one_line(caplog: pytest.LogCaptureFixture) -> None
     assert told == [
         "trial 01-lr-0.001: balanced accuracy 0.457 after 2 epochs (1 of 3, best 0.457",
         "trial 02-lr-0.003: balanced accuracy 0.281 after 1 epoch, stopped early (2 of 3, best 0.457",
-        "trial 03-lr-0.01: failed (3 of 3, best 0.457",
+        "trial 03-lr-0.01: failed: ValueError: no loss (3 of 3, best 0.457",
     ]
