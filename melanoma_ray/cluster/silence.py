@@ -74,9 +74,9 @@ class HiddenLog:
         """Close the file; return a line about it for the user, which is empty if nothing was hidden."""
         self._file.close()
         path = Path(self.path)
-        number = path.read_bytes().count(b"\n")
+        number = path.read_bytes().count(b"\n") if path.exists() else 0  # whoever tidies up /tmp may have taken it
         if not number:
-            path.unlink()
+            path.unlink(missing_ok=True)
             return ""
         return f"{number} {'line' if number == 1 else 'lines'} of Ray's own messages: {path}"
 

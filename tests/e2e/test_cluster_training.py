@@ -225,7 +225,7 @@ def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(
     """And Ctrl-C ends it while it waits."""
     driver = Driver(cluster, prepared, storage, "holding", "--cpus-per-worker", "1", "--num-epochs", "1")
     checkpoint, images = build_checkpoint(str(tmp_path / "checkpoint")), str(tmp_path / "images")
-    write_synthetic_collection(images, num_images=10, seed=1)
+    write_synthetic_collection(images, num_images=60, seed=1)
     environment = cluster.environment() | {"RAY_ADDRESS": cluster.address}
     command = [sys.executable, "-m", "jobs.predict", "--checkpoint", checkpoint, "--images", images]
     log = tmp_path / "predict.log"
