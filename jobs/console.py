@@ -53,15 +53,21 @@ def _run(
     try:
         main(parse(arguments, program))
     except KeyboardInterrupt as interrupt:
-        forward_nothing()
+        _fall_silent()
         return getattr(interrupt, "exit_code", 130), interruption.MESSAGE
     except Exception as error:
         cause = find_cause(error)
         if cause is None:
             raise
-        forward_nothing()
+        _fall_silent()
         return 1, f"error: {describe(cause)}"
     return None
+
+
+def _fall_silent() -> None:
+    """Log and forward nothing more: the reason of the end is known, and threads and workers would tell of their own."""
+    logging.disable(logging.CRITICAL)
+    forward_nothing()
 
 
 def connect(*, wait_minutes: float | None = None) -> None:

@@ -14,7 +14,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-MESSAGE = "interrupted; run the same command again to continue"
+MESSAGE = "interrupted; the same command goes on"
 _GRACE_S = 8.0
 """Longest time to release locks, stop a service and shut down Ray, seconds; then the process is ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -120,7 +120,7 @@ class _Outcome(Generic[ResultT]):
 def is_stuck(request: Request) -> bool:
     """Return whether a request of this job is in Ray's queue while no actor of the job runs with the same resources."""
     return _is_queued(request) and not any(
-        actor.job_id == _job_id() and _is_same(actor.required_resources or {}, request.resources) for actor in _alive()
+        actor.job_id == _job_id() and _is_same(_taken(actor), request.resources) for actor in _alive()
     )
 
 
@@ -154,6 +154,15 @@ def _alive() -> list[Any]:
         return []
 
 
+def _taken(actor: Any) -> dict[str, float]:  # noqa: ANN401 - a row of Ray's state API
+    """Return the CPUs and GPUs of an actor; within a placement group they bear the group's name."""
+    asked: Resources = actor.required_resources or {}
+    return {
+        name: max((value for key, value in asked.items() if key == name or key.startswith(f"{name}_group_")), default=0)
+        for name in ("CPU", "GPU")
+    }
+
+
 def _is_same(found: Resources, asked: Resources) -> bool:
     return all(abs(found.get(name, 0.0) - asked.get(name, 0.0)) < 1e-3 for name in ("CPU", "GPU"))
 
@@ -172,9 +181,7 @@ def describe(request: Request) -> str:
 
 def _holders() -> str:
     holding = Counter(
-        (actor.class_name.removesuffix(".__init__"), actor.job_id)
-        for actor in _alive()
-        if any((actor.required_resources or {}).get(name) for name in ("CPU", "GPU"))
+        (actor.class_name.removesuffix(".__init__"), actor.job_id) for actor in _alive() if any(_taken(actor).values())
     )
     named = [f"{count} × {name} of job {job}" for (name, job), count in holding.most_common(_NAMED_HOLDERS)]
     return f"held by {', '.join(named)}" if named else "no actor holds any"

@@ -243,4 +243,4 @@ def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(
         driver.process.wait()
     assert "scoring asks for 1 × 1 CPU; there are 2 CPUs" in log.read_text()
     assert "held by 2 × RayTrainWorker of job " in log.read_text()
-    assert log.read_text().strip().splitlines()[-1] == "interrupted; run the same command again to continue"
+    assert log.read_text().strip().splitlines()[-1] == "interrupted; the same command goes on"

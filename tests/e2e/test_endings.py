@@ -81,7 +81,7 @@ def running(log: Path, *arguments: str) -> Iterator[Job]:
 def assert_ended_in_one_line(job: Job, code: int) -> None:
     assert job.end() == code
     printed = job.printed[job.num_printed_before :]
-    assert printed.strip().splitlines()[-1] == "interrupted; run the same command again to continue"
+    assert printed.strip().splitlines()[-1] == "interrupted; the same command goes on"
     for dump in ("Traceback", "SIGTERM received", "KeyboardInterrupt", "*** "):
         assert dump not in printed
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from melanoma_ray.cluster import waiting
 from melanoma_ray.cluster.waiting import Request, set_patience, wait_for
@@ -92,3 +93,14 @@ def test_what_is_at_work_already_waits_for_nothing(
 def test_an_error_of_the_call_is_raised_where_it_was_asked_for() -> None:
     with pytest.raises(ZeroDivisionError):
         wait_for(lambda: 1 / 0, ASKED)
+
+
+def test_an_actor_in_a_placement_group_holds_what_it_takes_there(local_ray: None) -> None:
+    """As the workers of Ray Train and the trials of Ray Tune do."""
+    group = ray.util.placement_group([{"CPU": 2.0}])
+    strategy = PlacementGroupSchedulingStrategy(placement_group=group)
+    holder = Holder.options(scheduling_strategy=strategy).remote()
+    assert ray.get(holder.answer.remote()) == 1
+    assert [waiting._taken(actor)["CPU"] for actor in waiting._alive() if actor.class_name == "Holder"] == [2.0]
+    ray.kill(holder)
+    ray.util.remove_placement_group(group)
