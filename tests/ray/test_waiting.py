@@ -99,7 +99,7 @@ def test_an_actor_in_a_placement_group_holds_what_it_takes_there(local_ray: None
     """As the workers of Ray Train and the trials of Ray Tune do."""
     group = ray.util.placement_group([{"CPU": 2.0}])
     strategy = PlacementGroupSchedulingStrategy(placement_group=group)
-    holder = Holder.options(scheduling_strategy=strategy).remote()
+    holder = Holder.options(scheduling_strategy=strategy).remote()  # type: ignore[attr-defined]
     assert ray.get(holder.answer.remote()) == 1
     assert [waiting._taken(actor)["CPU"] for actor in waiting._alive() if actor.class_name == "Holder"] == [2.0]
     ray.kill(holder)
