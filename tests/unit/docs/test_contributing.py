@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import pytest
 import tyro
+from pydantic import TypeAdapter
 
 from melanoma_ray import settings
 from melanoma_ray.config import Experiment, LossConfig
@@ -66,6 +67,7 @@ def test_what_a_recipe_names_is_there(recipe: str) -> None:
 
 def test_a_new_field_is_a_flag_has_its_range_checked_and_survives_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "Experiment", ExperimentWithOneFieldMore)
+    monkeypatch.setattr(settings, "_reader", lambda: TypeAdapter(ExperimentWithOneFieldMore))
     given = tyro.cli(ExperimentWithOneFieldMore, args=["--loss.poly-epsilon", "2"])
     assert given.loss.poly_epsilon == 2
     assert settings.experiment_from_dict(settings.to_dict(given)) == given
@@ -77,6 +79,7 @@ def test_a_new_field_is_a_flag_has_its_range_checked_and_survives_json(monkeypat
 def test_a_run_begun_before_a_field_existed_goes_on_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = settings.to_dict(Experiment())
     monkeypatch.setattr(settings, "Experiment", ExperimentWithOneFieldMore)
+    monkeypatch.setattr(settings, "_reader", lambda: TypeAdapter(ExperimentWithOneFieldMore))
     assert settings.experiment_from_dict(earlier) == ExperimentWithOneFieldMore()
 
 
