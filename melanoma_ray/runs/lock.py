@@ -168,12 +168,14 @@ def _renew(uri: str, holder: Holder, is_over: threading.Event) -> None:
     """Renew the lock until the event is set; if the store can't be reached, try again the next time."""
     while not is_over.wait(RENEW_EVERY_S):
         try:
-            found = read_holder(uri)
-            if found is not None and found.token != holder.token:
-                logger.warning("%s: was taken over by %s; this process stops", uri, found)
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-            storage.write_json(storage.join(uri, LOCK), asdict(replace(holder, renewed_at=time.time())))
+            with _alone_on_this_machine(uri):  # no other process takes it over between reading and writing
+                found = read_holder(uri)
+                if found is None or found.token == holder.token:
+                    storage.write_json(storage.join(uri, LOCK), asdict(replace(holder, renewed_at=time.time())))
+                    continue
+            logger.warning("%s: was taken over by %s; this process stops", uri, found)
+            os.kill(os.getpid(), signal.SIGINT)
+            return
         except (OSError, DataError) as error:
             logger.warning("%s: its lock can't be renewed now: %s", uri, error)
 
