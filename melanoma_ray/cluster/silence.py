@@ -29,6 +29,7 @@ _CHATTER = (
     re.compile(rf"{_TIME}\t(DEBUG|INFO|WARNING) \S+\.py:\d+ -- "),  # Ray's Python
     re.compile(rf"(DEBUG|INFO|WARNING) {_TIME} .*? -- "),  # Ray Serve
     re.compile(r"[IW]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+\.cc:\d+\] |[IW]0000 00:00:[\d.]+ +\d+ \S+\.cc:\d+\] "),  # gRPC
+    re.compile(r"\[[IW]\d{4} \d\d:\d\d:[\d.]+ \S+\.cpp:\d+\] "),  # torch's C++
     re.compile(r"WARNING: All log messages before absl::InitializeLog\(\)"),
     re.compile(r"Progress bars disabled\. To enable, set `ray\.data"),  # Ray Data in its own actors writes no level
     re.compile(r"Task ServeController\.graceful_shutdown failed\. There are infinite retries"),  # it was told to end

@@ -14,6 +14,7 @@ from melanoma_ray.cluster.silence import Judge, pass_on
 
 CPP = "[2026-11-25 21:57:57,393 {} 30266 30266] {}: text"
 CHATTER = [
+    "[W1126 03:03:13.396635050 socket.cpp:207] [c10d] The hostname of the client socket cannot be retrieved. err=-3",
     CPP.format("W", "gcs_client.cc:12"),
     CPP.format("I", "(raylet) node_manager.cc:12"),
     CPP.format("E", "core_worker.cc:2465"),
@@ -25,6 +26,7 @@ CHATTER = [
     "/x/site-packages/torch/nn/modules.py:12: DeprecationWarning: old",
 ]
 TOLD = [
+    "[E1126 03:03:13.396635050 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout",
     CPP.format("E", "(raylet) node_manager.cc:3097"),
     CPP.format("F", "core_worker.cc:1"),
     "2026-11-25 21:53:49,129\tERROR worker.py:85 -- Unhandled error",
