@@ -166,18 +166,25 @@ def _refusal(uri: str, holder: Holder) -> RunHeldError:
 
 def _renew(uri: str, holder: Holder, is_over: threading.Event) -> None:
     """Renew the lock until the event is set; if the store can't be reached, try again the next time."""
-    while not is_over.wait(RENEW_EVERY_S):
+    thief = None
+    while thief is None and not is_over.wait(RENEW_EVERY_S):
         try:
-            with _alone_on_this_machine(uri):  # no other process takes it over between reading and writing
-                found = read_holder(uri)
-                if found is None or found.token == holder.token:
-                    storage.write_json(storage.join(uri, LOCK), asdict(replace(holder, renewed_at=time.time())))
-                    continue
-            logger.warning("%s: was taken over by %s; this process stops", uri, found)
-            os.kill(os.getpid(), signal.SIGINT)
-            return
+            thief = _renew_once(uri, holder)
         except (OSError, DataError) as error:
             logger.warning("%s: its lock can't be renewed now: %s", uri, error)
+    if thief is not None:
+        logger.warning("%s: was taken over by %s; this process stops", uri, thief)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _renew_once(uri: str, holder: Holder) -> Holder | None:
+    """Write the time of this renewal, or return who has taken the lock over."""
+    with _alone_on_this_machine(uri):  # no other process of it takes the lock over between reading and writing
+        found = read_holder(uri)
+        if found is not None and found.token != holder.token:
+            return found
+        storage.write_json(storage.join(uri, LOCK), asdict(replace(holder, renewed_at=time.time())))
+    return None
 
 
 def _this_process() -> Holder:
