@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow as pa
 import torch
 
 from melanoma_ray.config import ImageConfig
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
+from melanoma_ray.model.known import KNOWN
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.recipes import baseline
 
 
-def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 64, uses_metadata: bool = False) -> str:
-    """Write it and return its directory."""
+def build_checkpoint(
+    directory: str,
+    *,
+    network: str = "baseline",
+    side: int = 64,
+    uses_metadata: bool = False,
+    known: pa.Table | None = None,
+) -> str:
+    """Write it, by default without known images, and return its directory."""
     experiment = baseline()
     model = replace(experiment.model, network=network, image_side=side, uses_metadata=uses_metadata)
     experiment = replace(experiment, model=model)
@@ -36,5 +45,6 @@ def build_checkpoint(directory: str, *, network: str = "baseline", side: int = 6
             num_validation_melanomas=20,
         ),
         origin=DataOrigin(fingerprint="0" * 64, is_synthetic=True, diagnoses=DIAGNOSES, image=ImageConfig(side=side)),
+        known_images=KNOWN.empty_table() if known is None else known,
     )
     return directory

@@ -1,4 +1,4 @@
-"""A checkpoint: a directory with one model, in ``model.safetensors`` and ``manifest.json``.
+"""A checkpoint: a directory with one model, in ``model.safetensors``, ``known.parquet`` and ``manifest.json``.
 
 Nothing in it is a pickle. The manifest is written last and has each file's SHA-256, so a directory without a manifest
 isn't a checkpoint, and a damaged file is detected before it is used.
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
@@ -21,12 +22,15 @@ from melanoma_ray import __version__, storage
 from melanoma_ray.config import Experiment, ImageConfig
 from melanoma_ray.diagnoses import NINE, Diagnosis, ReferredFor, referred_diagnoses
 from melanoma_ray.errors import CheckpointError, DataError
+from melanoma_ray.model import known
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.settings import experiment_from_dict, to_dict
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
+KNOWN_IMAGES = "known.parquet"
+"""Images of the training (``model/known.py``); checkpoints from before November 2026 don't have it."""
 BEST = "best"
 """Name of the checkpoint directory inside a run's directory."""
 EnsembleOver = Literal["folds", "seeds"]
@@ -109,6 +113,7 @@ def write_checkpoint(
     experiment: Experiment,
     calibration: Calibration,
     origin: DataOrigin,
+    known_images: pa.Table,
     over: EnsembleOver | None = None,
 ) -> None:
     """Write a checkpoint directory, which replaces an existing one.
@@ -119,6 +124,7 @@ def write_checkpoint(
         experiment: Experiment that the networks were trained by.
         calibration: Temperature and thresholds.
         origin: Facts about the prepared dataset.
+        known_images: Images of the prepared dataset, from ``known.tabulate_known``.
         over: What the networks differ by; none: there is only one network.
     """
     prefixes = [""] if len(members) == 1 else [f"members.{number}." for number in range(len(members))]
@@ -129,7 +135,9 @@ def write_checkpoint(
             for name, tensor in weights.items()
         }
     )
+    known_content = known.to_bytes(known_images)
     storage.write_bytes(storage.join(uri, WEIGHTS), content)
+    storage.write_bytes(storage.join(uri, KNOWN_IMAGES), known_content)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         experiment=experiment,
@@ -141,7 +149,10 @@ def write_checkpoint(
         is_synthetic=origin.is_synthetic,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
-        files={WEIGHTS: hashlib.sha256(content).hexdigest()},
+        files={
+            WEIGHTS: hashlib.sha256(content).hexdigest(),
+            KNOWN_IMAGES: hashlib.sha256(known_content).hexdigest(),
+        },
         num_members=len(members),
         ensemble_over=over,
     )
@@ -213,18 +224,39 @@ def read_weights(uri: str, manifest: Manifest) -> list[dict[str, torch.Tensor]]:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    name = storage.join(uri, WEIGHTS)
-    try:
-        content = storage.read_bytes(name)
-    except FileNotFoundError as error:
-        msg = f"{name}: missing, though the manifest lists it; copy the whole checkpoint directory again"
-        raise CheckpointError(msg) from error
-    found, expected = hashlib.sha256(content).hexdigest(), manifest.files.get(WEIGHTS)
-    if found != expected:
-        msg = f"{name}: corrupted: its sha256 is {found}, the manifest says {expected}; copy it again"
-        raise CheckpointError(msg)
+    content = _read_file(uri, manifest, WEIGHTS)
     tensors = load(content)
     if manifest.num_members == 1:
         return [tensors]
     prefixes = [f"members.{number}." for number in range(manifest.num_members)]
     return [{name.removeprefix(p): t for name, t in tensors.items() if name.startswith(p)} for p in prefixes]
+
+
+def read_known(uri: str, manifest: Manifest) -> pa.Table | None:
+    """Return the images of a checkpoint's training, as in ``known.KNOWN``; none: an older version wrote it without.
+
+    Args:
+        uri: Checkpoint directory.
+        manifest: Its manifest.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    if KNOWN_IMAGES not in manifest.files:
+        return None
+    return known.from_bytes(_read_file(uri, manifest, KNOWN_IMAGES))
+
+
+def _read_file(uri: str, manifest: Manifest, file: str) -> bytes:
+    """Return a file of a checkpoint, after a check against the manifest."""
+    name = storage.join(uri, file)
+    try:
+        content = storage.read_bytes(name)
+    except FileNotFoundError as error:
+        msg = f"{name}: missing, though the manifest lists it; copy the whole checkpoint directory again"
+        raise CheckpointError(msg) from error
+    found, expected = hashlib.sha256(content).hexdigest(), manifest.files.get(file)
+    if found != expected:
+        msg = f"{name}: corrupted: its sha256 is {found}, the manifest says {expected}; copy it again"
+        raise CheckpointError(msg)
+    return content

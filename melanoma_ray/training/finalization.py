@@ -21,6 +21,7 @@ from melanoma_ray.inference.predictor import Scorer, build_scorer
 from melanoma_ray.inference.scoring import score_folds, score_split
 from melanoma_ray.model.calibration import fit_calibration
 from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint
+from melanoma_ray.model.known import tabulate_known
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
@@ -139,7 +140,15 @@ def _write(
         image=info.config.image,
     )
     members = [_read_weights(uri) for uri in progress]
-    write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
+    write_checkpoint(
+        checkpoint,
+        members,
+        experiment=experiment,
+        calibration=calibration,
+        origin=origin,
+        known_images=tabulate_known(dataset.index, over_folds=over == "folds"),
+        over=over,
+    )
 
 
 def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int) -> Scorer:
