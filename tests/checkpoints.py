@@ -44,7 +44,12 @@ def build_checkpoint(
             num_validation_images=100,
             num_validation_melanomas=20,
         ),
-        origin=DataOrigin(fingerprint="0" * 64, is_synthetic=True, diagnoses=DIAGNOSES, image=ImageConfig(side=side)),
-        known_images=KNOWN.empty_table() if known is None else known,
+        origin=DataOrigin(
+            fingerprint="0" * 64,
+            is_synthetic=True,
+            diagnoses=DIAGNOSES,
+            image=ImageConfig(side=side),
+            known_images=KNOWN.empty_table() if known is None else known,
+        ),
     )
     return directory

@@ -83,7 +83,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataOrigin:
-    """Facts about the prepared dataset of a training that the manifest has."""
+    """The prepared dataset of a training, as the checkpoint describes it."""
 
     fingerprint: str
     is_synthetic: bool
@@ -93,6 +93,8 @@ class DataOrigin:
     """All classes of the dataset's taxonomy."""
     image: ImageConfig
     """Settings by which the crops were made."""
+    known_images: pa.Table
+    """The kept images, from ``known.tabulate_known``."""
 
 
 def library_versions() -> dict[str, str]:
@@ -113,7 +115,6 @@ def write_checkpoint(
     experiment: Experiment,
     calibration: Calibration,
     origin: DataOrigin,
-    known_images: pa.Table,
     over: EnsembleOver | None = None,
 ) -> None:
     """Write a checkpoint directory, which replaces an existing one.
@@ -124,7 +125,6 @@ def write_checkpoint(
         experiment: Experiment that the networks were trained by.
         calibration: Temperature and thresholds.
         origin: Facts about the prepared dataset.
-        known_images: Images of the prepared dataset, from ``known.tabulate_known``.
         over: What the networks differ by; none: there is only one network.
     """
     prefixes = [""] if len(members) == 1 else [f"members.{number}." for number in range(len(members))]
@@ -135,7 +135,7 @@ def write_checkpoint(
             for name, tensor in weights.items()
         }
     )
-    known_content = known.to_bytes(known_images)
+    known_content = known.to_bytes(origin.known_images)
     storage.write_bytes(storage.join(uri, WEIGHTS), content)
     storage.write_bytes(storage.join(uri, KNOWN_IMAGES), known_content)
     manifest = Manifest(

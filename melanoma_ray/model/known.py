@@ -48,7 +48,7 @@ def is_unique(name: str) -> bool:
     return _UNIQUE.fullmatch(name.strip()) is not None
 
 
-def hash_names(names: Iterable[str | None]) -> pa.Array:
+def hash_names(names: Iterable[object]) -> pa.Array:
     """Return a 64-bit hash of each id, case and surrounding spaces apart; null for one that is missing."""
     return pa.array([None if pd.isna(name) or name is None else _hash(name) for name in names], pa.uint64())
 

@@ -138,17 +138,10 @@ def _write(
         diagnoses=info.diagnoses,
         taxonomy=info.taxonomy,
         image=info.config.image,
+        known_images=tabulate_known(dataset.index, over_folds=over == "folds"),
     )
     members = [_read_weights(uri) for uri in progress]
-    write_checkpoint(
-        checkpoint,
-        members,
-        experiment=experiment,
-        calibration=calibration,
-        origin=origin,
-        known_images=tabulate_known(dataset.index, over_folds=over == "folds"),
-        over=over,
-    )
+    write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
 
 
 def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int) -> Scorer:

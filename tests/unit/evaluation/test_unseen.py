@@ -61,7 +61,7 @@ def test_a_set_of_train_val_test_and_fresh_images_is_told_exactly() -> None:
 def test_a_smaller_or_turned_copy_in_another_file_is_recognised(turn: int | None) -> None:
     small = cv2.resize(picture(1), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode(".jpg", small if turn is None else cv2.rotate(small, turn), [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
-    found = meet(row("copy", cv2.imdecode(jpeg, cv2.IMREAD_COLOR)))
+    found = meet(row("copy", np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)))
     assert (found.count()["learnt"], found.reason) == (1, ("near copy",))
 
 
@@ -96,7 +96,7 @@ def test_the_gravest_use_counts() -> None:
 
 
 def test_a_fold_s_network_knows_all_folds_but_its_own() -> None:
-    folds = TRAINING.assign(fold=[0, 1, None, 0])
+    folds = TRAINING.assign(fold=pd.Series([0, 1, None, 0], dtype="Int8"))
     known = tabulate_known(folds, over_folds=True)
     images = pd.DataFrame([row(f"x{seed}", picture(seed)) for seed in (1, 2, 3, 4, 5)])
     by_all = recognise(images, known, scored_by=None, ids_are_shared=True)
