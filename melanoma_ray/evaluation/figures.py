@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -12,11 +12,38 @@ from jaxtyping import Int
 from melanoma_ray.diagnoses import MELANOMA, class_numbers
 from melanoma_ray.errors import MetricError
 from melanoma_ray.inference.predictor import Predictions
-from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
-from melanoma_ray.metrics.intervals import Estimate, estimate_share
-from melanoma_ray.metrics.multiclass import confusion_matrix, estimate_balanced_accuracy
+from melanoma_ray.metrics.calibration import (
+    CalibrationLine,
+    ReliabilityBin,
+    brier_score,
+    estimate_brier_score,
+    estimate_calibration_line,
+    reliability_curve,
+)
+from melanoma_ray.metrics.calibration_error import (
+    CalibrationError,
+    estimate_calibration_error,
+    expected_calibration_error,
+)
+from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.multiclass import (
+    DiagnosisFigures,
+    confusion_matrix,
+    estimate_balanced_accuracy,
+    estimate_recalls,
+    measure_diagnoses,
+)
 from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
-from melanoma_ray.metrics.ranking import RocCurve, estimate_auroc, roc_curve
+from melanoma_ray.metrics.ranking import (
+    RocCurve,
+    estimate_auroc,
+    estimate_average_precision,
+    estimate_partial_auroc,
+    roc_curve,
+)
+from melanoma_ray.metrics.tables import NetBenefit, OperatingPoint, decision_curve, measure_point
+
+Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,6 +75,31 @@ class Scored:
         return np.array([decision == "refer" for decision in self.predictions.decision])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Details:
+    """Figures beside the main ones; what isn't defined is none or empty."""
+
+    average_precision: Estimate | None
+    partial_auroc: Estimate | None
+    """Above a sensitivity of 80 %, the score of the ISIC Challenge 2024; at most 0.2."""
+    brier_score: Estimate | None
+    calibration_error: CalibrationError | None
+    calibration_line: CalibrationLine | None
+    reliability: tuple[ReliabilityBin, ...]
+    point: OperatingPoint | None
+    """What follows from the decisions, at the prevalence of these images."""
+    decision_curve: tuple[NetBenefit, ...]
+    by_diagnosis: dict[str, DiagnosisFigures]
+    """Each diagnosis of the model against the rest."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for report.json; keys differ from those of the main figures."""
+        plain = asdict(self)
+        plain["brier_score_interval"] = plain.pop("brier_score")
+        plain["operating_point"] = plain.pop("point")
+        return plain
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Figures:
     """All metrics of an evaluation; one that isn't defined for these images is left out and listed as undefined."""
@@ -64,6 +116,7 @@ class Figures:
     """Number of images by true and predicted diagnosis."""
     roc: RocCurve | None
     """ROC curve of melanoma against the rest; none where it isn't defined."""
+    details: Details
     num_images: int
     num_unknown: int
     """Number of images whose diagnosis the model doesn't have: they count as wrong and aren't in ``confusion``."""
@@ -80,6 +133,7 @@ class Figures:
             "recall": {name: estimate.to_dict() for name, estimate in self.recall.items()},
             "apart": list(self.apart),
             "confusion": self.confusion.tolist(),
+            **self.details.to_dict(),
             "undefined": self.undefined,
         }
 
@@ -94,47 +148,77 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
             images count in all other metrics.
     """
     melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
-    known = scored.target >= 0
+    predicted, target, group = scored.predicted, scored.target, scored.group
+    known = target >= 0
     num_diagnoses = len(scored.diagnoses)
-    confusion = confusion_matrix(scored.predicted[known], scored.target[known], num_diagnoses)
-    num_images = confusion.sum(axis=1)
-    num_groups = np.array([len(np.unique(scored.group[scored.target == i])) for i in range(num_diagnoses)])
-    balanced = known & (num_groups >= min_groups)[scored.target]
-    undefined: dict[str, str] = {}
-
-    def attempt(name: str, compute: Callable[[], Any]) -> dict[str, Any]:
-        try:
-            return {name: compute()}
-        except MetricError as error:
-            undefined[name] = str(error)
-            return {}
-
-    estimates = (
-        attempt("accuracy", lambda: estimate_accuracy(scored.predicted, scored.target))
-        | attempt(
+    confusion = np.zeros((num_diagnoses, num_diagnoses), np.int64)
+    if known.any():
+        confusion = confusion_matrix(predicted[known], target[known], num_diagnoses)
+    num_groups = np.array([len(np.unique(group[target == i])) for i in range(num_diagnoses)])
+    balanced = known & (num_groups >= min_groups)[target]
+    attempts = Attempts()
+    attempt = attempts.attempt
+    estimates = {
+        "accuracy": attempt("accuracy", lambda: estimate_accuracy(predicted, target, group)),
+        "balanced_accuracy": attempt(
             "balanced_accuracy",
-            lambda: estimate_balanced_accuracy(
-                scored.predicted[balanced], scored.target[balanced], scored.group[balanced], num_diagnoses
-            ),
-        )
-        | attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma))
-        | attempt("sensitivity", lambda: estimate_sensitivity(scored.is_referred, melanoma))
-        | attempt("specificity", lambda: estimate_specificity(scored.is_referred, melanoma))
-    )
-    calibration = attempt("brier_score", lambda: brier_score(score, melanoma)) | attempt(
-        "expected_calibration_error", lambda: expected_calibration_error(score, melanoma)
-    )
+            lambda: estimate_balanced_accuracy(predicted[balanced], target[balanced], group[balanced], num_diagnoses),
+        ),
+        "melanoma_auroc": attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma, group)),
+        "sensitivity": attempt("sensitivity", lambda: estimate_sensitivity(scored.is_referred, melanoma, group)),
+        "specificity": attempt("specificity", lambda: estimate_specificity(scored.is_referred, melanoma, group)),
+    }
+    calibration = {
+        "brier_score": attempt("brier_score", lambda: brier_score(score, melanoma)),
+        "expected_calibration_error": attempt(
+            "expected_calibration_error", lambda: expected_calibration_error(score, melanoma)
+        ),
+    }
+    recalls = attempt("recall", lambda: estimate_recalls(predicted, target, group, num_diagnoses)) or {}
     return Figures(
-        estimates=estimates,
-        recall={
-            scored.diagnoses[i]: estimate_share(int(confusion[i, i]), int(num_images[i]))
-            for i in np.flatnonzero(num_images)
-        },
+        estimates={name: estimate for name, estimate in estimates.items() if estimate is not None},
+        recall={scored.diagnoses[number]: estimate for number, estimate in recalls.items()},
         apart=tuple(scored.diagnoses[i] for i in np.flatnonzero((num_groups > 0) & (num_groups < min_groups))),
-        calibration=calibration,
+        calibration={name: value for name, value in calibration.items() if value is not None},
         confusion=confusion,
-        roc=attempt("roc", lambda: roc_curve(score, melanoma)).get("roc"),
-        num_images=len(scored.target),
+        roc=attempt("roc", lambda: roc_curve(score, melanoma)),
+        details=_measure_details(scored, attempts),
+        num_images=len(target),
         num_unknown=int((~known).sum()),
-        undefined=undefined,
+        undefined=attempts.undefined,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Computes what is defined, and remembers why the rest is not."""
+
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Reasons by figure."""
+
+    def attempt(self, name: str, compute: Callable[[], Computed]) -> Computed | None:
+        """Return what is computed, or none if it isn't defined."""
+        try:
+            return compute()
+        except MetricError as error:
+            self.undefined[name] = str(error)
+            return None
+
+
+def _measure_details(scored: Scored, attempts: Attempts) -> Details:
+    melanoma, score, group = scored.is_melanoma, scored.predictions.melanoma_probability, scored.group
+    attempt = attempts.attempt
+    by_diagnosis = attempt(
+        "by_diagnosis", lambda: measure_diagnoses(scored.predictions.probability, scored.target, group)
+    )
+    return Details(
+        average_precision=attempt("average_precision", lambda: estimate_average_precision(score, melanoma, group)),
+        partial_auroc=attempt("partial_auroc", lambda: estimate_partial_auroc(score, melanoma, group)),
+        brier_score=attempt("brier_score", lambda: estimate_brier_score(score, melanoma, group)),
+        calibration_error=attempt("calibration_error", lambda: estimate_calibration_error(score, melanoma, group)),
+        calibration_line=attempt("calibration_line", lambda: estimate_calibration_line(score, melanoma, group)),
+        reliability=attempt("reliability", lambda: reliability_curve(score, melanoma, group)) or (),
+        point=attempt("operating_point", lambda: measure_point(scored.is_referred, melanoma, group)),
+        decision_curve=attempt("decision_curve", lambda: decision_curve(score, melanoma, group)) or (),
+        by_diagnosis=dict(zip(scored.diagnoses, by_diagnosis or (), strict=False)),
     )

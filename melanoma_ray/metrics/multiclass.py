@@ -1,13 +1,42 @@
-"""Metrics over all diagnoses: the confusion matrix, and balanced accuracy, in which each diagnosis counts the same."""
+"""Metrics over all diagnoses: the confusion matrix, balanced accuracy, and each diagnosis against the rest."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float, Int, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int, Int64, Shaped
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.inputs import require_diagnosis, require_paired
-from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.clusters import Clusters
+from melanoma_ray.metrics.inputs import require_diagnosis, require_paired, require_score
+from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate, mover_interval
+from melanoma_ray.metrics.proportions import (
+    Share,
+    estimate_ppv,
+    estimate_sensitivity,
+    estimate_share,
+    estimate_specificity,
+    measure_share,
+)
+from melanoma_ray.metrics.ranking import estimate_auroc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiagnosisFigures:
+    """One diagnosis against the rest, by the most probable diagnosis; what isn't defined is none."""
+
+    sensitivity: Estimate | None
+    """Share of its images that are called it; none: it has no images."""
+    specificity: Estimate | None
+    """Share of the other images that aren't called it; none: there are no others."""
+    ppv: Estimate | None
+    """Share of the images called it that are it; none: no image is called it."""
+    f1: Estimate | None
+    """Harmonic mean of sensitivity and PPV; none: no image is it or is called it."""
+    auroc: Estimate | None
+    """Of its probability; none: it has no images, or there are no others."""
 
 
 def confusion_matrix(
@@ -50,84 +79,156 @@ def balanced_accuracy(
     0.5
     """
     matrix = confusion_matrix(predicted, target, num_diagnoses)
-    return float(_mean_recall(np.diagonal(matrix), matrix.sum(axis=1)))
+    total = matrix.sum(axis=1)
+    return float((np.diagonal(matrix)[total > 0] / total[total > 0]).mean())
 
 
 def estimate_balanced_accuracy(
     predicted: Int[np.ndarray, " image"],
     target: Int[np.ndarray, " image"],
-    group: Shaped[np.ndarray, " image"],
+    group: Shaped[np.ndarray, " image"] | None,
     num_diagnoses: int,
-    seed: int = 0,
-    num_resamples: int = 2000,
 ) -> Estimate:
-    """Return the balanced accuracy with a bootstrapped 95 % interval that resamples whole groups.
+    """Return the balanced accuracy with a 95 % interval from the intervals of the recalls.
 
-    Images of one lesion aren't independent, so lesions are resampled, not images. They are resampled within their
-    diagnosis: otherwise a rare diagnosis would be absent from many resamples, whose value would be the mean of other
-    recalls than the metric itself. The interval shows only the variation among the lesions: if all are predicted
-    correctly, or each is the only one of its diagnosis, it has no width.
+    A resampling of the lesions shows no variation in a diagnosis whose nine images are all right; the recalls' own
+    intervals do. The recalls vary together where a group, such as a patient, has images of several diagnoses.
 
     Args:
         predicted: Predicted class number of each image.
         target: Target of each image.
-        group: Lesion, patient or other unit of each image; strings or numbers.
+        group: Lesion, patient or other unit of each image; strings or numbers; none: each image is its own.
         num_diagnoses: Number of diagnoses.
-        seed: Seed of the resampling.
-        num_resamples: Number of resamples, 1 or more.
 
     Raises:
-        MetricError: As for ``confusion_matrix``, or ``num_resamples`` is not positive.
+        MetricError: As for ``confusion_matrix``.
 
     References:
-        Efron & Tibshirani 1993, doi:10.1201/9780429246593, chapters 13 (percentiles) and 8 (units, strata).
+        As for ``mover_interval``, ``measure_share`` and ``share_interval``.
     """
     value = balanced_accuracy(predicted, target, num_diagnoses)
-    require_paired(group, target)
-    if num_resamples < 1:
-        msg = f"num_resamples={num_resamples}: expected 1 or more"
-        raise MetricError(msg)
-    counts = _count_by_group(predicted, target, group, num_diagnoses)
-    right, total = np.split(_resample(counts, np.random.default_rng(seed), num_resamples), 2, axis=1)
-    low, high = np.quantile(_mean_recall(right, total), [0.025, 0.975])
-    return Estimate(value=value, low=float(low), high=float(high), numerator=None, denominator=target.size)
+    clusters = Clusters.build(group, target)
+    is_right = predicted == target
+    present = [target == diagnosis for diagnosis in np.unique(target)]
+    shares = [measure_share(is_right[chosen], clusters.select(chosen)) for chosen in present]
+    recalls = [share.estimate() for share in shares]
+    low, high = mover_interval(recalls, _correlate(is_right, present, clusters))
+    num_groups = min(share.num_groups for share in shares)
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        numerator=None,
+        denominator=target.size,
+        num_groups=num_groups,
+        is_sparse=_mean_groups(shares) < SPARSE_BELOW,
+    )
 
 
-def _mean_recall(
-    right: Int[np.ndarray, "*resample diagnosis"], total: Int[np.ndarray, "*resample diagnosis"]
-) -> Float[np.ndarray, "*resample"]:
-    is_present = total > 0
-    recall = right / np.maximum(total, 1)
-    return np.asarray(recall.sum(axis=-1) / is_present.sum(axis=-1))
-
-
-def _count_by_group(
+def estimate_recalls(
     predicted: Int[np.ndarray, " image"],
     target: Int[np.ndarray, " image"],
-    group: Shaped[np.ndarray, " image"],
+    group: Shaped[np.ndarray, " image"] | None,
     num_diagnoses: int,
-) -> Int64[np.ndarray, "group right_then_total"]:
-    """Return a row for each group: its correctly predicted images by diagnosis, then all its images by diagnosis."""
-    names, index = np.unique(group, return_inverse=True)
-    counts = np.zeros((names.size, 2 * num_diagnoses), dtype=np.int64)
-    np.add.at(counts, (index, target), predicted == target)
-    np.add.at(counts, (index, num_diagnoses + target), 1)
-    return counts
+) -> dict[int, Estimate]:
+    """Return, by class number, the share of a diagnosis's images that are recognised; only of those with images.
 
+    Args:
+        predicted: Predicted class number of each image.
+        target: Target of each image; others than [0, num_diagnoses) are in no recall.
+        group: Lesion or patient of each image; none: each image is its own.
+        num_diagnoses: Number of diagnoses.
 
-def _resample(
-    counts: Int64[np.ndarray, "group right_then_total"], rng: np.random.Generator, num_resamples: int
-) -> Int64[np.ndarray, "resample right_then_total"]:
-    """Return resamples: the groups of each diagnosis are drawn with replacement, and their counts added up.
-
-    Groups with the same counts are interchangeable, so the draw is a multinomial one over the few distinct rows
-    instead of thousands of groups: the same distribution, in milliseconds.
+    Raises:
+        MetricError: There are no images, or the shapes differ.
     """
-    num_diagnoses = counts.shape[1] // 2
-    stratum = counts[:, num_diagnoses:].argmax(axis=1)
-    drawn = np.zeros((num_resamples, counts.shape[1]), dtype=np.int64)
-    for diagnosis in np.unique(stratum):
-        kinds, multiplicity = np.unique(counts[stratum == diagnosis], axis=0, return_counts=True)
-        num_groups = int(multiplicity.sum())
-        drawn += rng.multinomial(num_groups, multiplicity / num_groups, size=num_resamples) @ kinds
-    return drawn
+    require_paired(predicted, target)
+    clusters = Clusters.build(group, target)
+    found: dict[int, Estimate] = {}
+    for diagnosis in range(num_diagnoses):
+        chosen = target == diagnosis
+        if chosen.any():
+            found[diagnosis] = measure_share(predicted[chosen] == diagnosis, clusters.select(chosen)).estimate()
+    return found
+
+
+def measure_diagnoses(
+    probability: Float[np.ndarray, "image diagnosis"],
+    target: Int[np.ndarray, " image"],
+    group: Shaped[np.ndarray, " image"] | None = None,
+) -> tuple[DiagnosisFigures, ...]:
+    """Return each diagnosis against the rest; an image is called what is most probable (the first of equals).
+
+    Args:
+        probability: Probability of each diagnosis for each image.
+        target: Target of each image; another number than a column's is a diagnosis that the model doesn't know.
+        group: Lesion or patient of each image; none: each image is its own.
+
+    Raises:
+        MetricError: There are no images, the shapes differ, or a probability isn't finite.
+    """
+    if probability.ndim != 2:
+        msg = f"shape {probability.shape}: expected a row for each image and a column for each diagnosis"
+        raise MetricError(msg)
+    require_paired(probability[:, 0], target)
+    require_score(probability)
+    predicted = probability.argmax(axis=1)
+    groups = Clusters.build(group, target).index
+    return tuple(
+        _measure_diagnosis(probability[:, number], predicted == number, target == number, groups)
+        for number in range(probability.shape[1])
+    )
+
+
+def _measure_diagnosis(
+    probability: Float[np.ndarray, " image"],
+    is_called: Bool[np.ndarray, " image"],
+    is_it: Bool[np.ndarray, " image"],
+    group: Int64[np.ndarray, " image"],
+) -> DiagnosisFigures:
+    has_images, has_others = bool(is_it.any()), not bool(is_it.all())
+    return DiagnosisFigures(
+        sensitivity=estimate_sensitivity(is_called, is_it, group) if has_images else None,
+        specificity=estimate_specificity(is_called, is_it, group) if has_others else None,
+        ppv=estimate_ppv(is_called, is_it, group) if is_called.any() else None,
+        f1=_estimate_f1(is_called, is_it, group) if has_images or is_called.any() else None,
+        auroc=estimate_auroc(probability, is_it, group) if has_images and has_others else None,
+    )
+
+
+def _estimate_f1(
+    is_called: Bool[np.ndarray, " image"], is_it: Bool[np.ndarray, " image"], group: Int64[np.ndarray, " image"]
+) -> Estimate:
+    """Return F1 by way of Jaccard's index, a plain share of which it is a rising function: F1 = 2 J / (1 + J)."""
+    counts = is_called | is_it
+    jaccard = estimate_share((is_called & is_it)[counts], group[counts])
+    value, low, high = (2 * end / (1 + end) for end in (jaccard.value, jaccard.low, jaccard.high))
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        numerator=None,
+        denominator=jaccard.denominator,
+        num_groups=jaccard.num_groups,
+        is_sparse=jaccard.is_sparse,
+    )
+
+
+def _mean_groups(shares: list[Share]) -> float:
+    """Return the number of groups over all diagnoses that would do if they were evenly spread (harmonic mean)."""
+    return len(shares) ** 2 / math.fsum(1 / share.num_groups for share in shares)
+
+
+def _correlate(
+    is_right: Bool[np.ndarray, " image"], present: list[np.ndarray], clusters: Clusters
+) -> Float64[np.ndarray, "diagnosis diagnosis"]:
+    """Return how the recalls vary together over groups; 0 where a group never has two diagnoses."""
+    deviations = np.stack(
+        [clusters.add_up(np.where(chosen, is_right - is_right[chosen].mean(), 0.0)) for chosen in present]
+    )
+    covariance = deviations @ deviations.T
+    scale = np.sqrt(np.diagonal(covariance))
+    scale[scale == 0] = np.inf
+    correlation = covariance / np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    return np.asarray(correlation)

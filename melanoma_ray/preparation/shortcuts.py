@@ -99,13 +99,13 @@ def _figures(
 ) -> dict[str, Estimate]:
     predicted = probability.argmax(axis=1)
     figures = {
-        "accuracy": estimate_accuracy(predicted, target),
+        "accuracy": estimate_accuracy(predicted, target, group),
         "balanced_accuracy": estimate_balanced_accuracy(predicted, target, group, len(names)),
     }
     if MELANOMA in names:
         melanoma = names.index(MELANOMA)
         try:
-            figures["melanoma_auroc"] = estimate_auroc(probability[:, melanoma], target == melanoma)
+            figures["melanoma_auroc"] = estimate_auroc(probability[:, melanoma], target == melanoma, group)
         except MetricError:
             return figures  # no melanoma outside the train split, or nothing else
     return figures

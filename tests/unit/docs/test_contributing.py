@@ -85,11 +85,11 @@ def test_a_run_begun_before_a_field_existed_goes_on_with_its_default(monkeypatch
 
 def test_each_metric_has_a_title_a_meaning_and_a_unit_and_is_in_the_report() -> None:
     target = np.array([0, 0, 1, 1])
-    probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]], np.float32)
+    probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.5, 0.5]], np.float32)
     predictions = Predictions(
         probability=probability,
         melanoma_probability=probability[:, 0],
-        decision=("refer", "routine", "routine", "routine"),
+        decision=("refer", "routine", "routine", "refer"),
     )
     figures = measure(
         Scored(predictions=predictions, target=target, group=np.arange(4), diagnoses=("melanoma", "nevus"))

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as npst
 from sklearn.metrics import brier_score_loss
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
+from melanoma_ray.metrics.calibration import brier_score
+from melanoma_ray.metrics.calibration_error import expected_calibration_error
 from tests.unit.metrics.scored_images import bools, scored_images
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.calibration import brier_score, expected_calibration_error
+from melanoma_ray.metrics.calibration import brier_score
+from melanoma_ray.metrics.calibration_error import expected_calibration_error
 from melanoma_ray.metrics.ranking import auroc, estimate_auroc, roc_curve
 from melanoma_ray.metrics.thresholds import threshold_at_sensitivity
 

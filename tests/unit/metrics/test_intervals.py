@@ -46,5 +46,6 @@ def test_wilson_refuses_what_is_no_share(successes: float, total: int) -> None:
 
 def test_an_estimate_becomes_plain_json_values_and_survives_pickling() -> None:
     estimate = Estimate(value=0.5, low=0.2, high=0.8, numerator=5, denominator=10)
-    assert estimate.to_dict() == {"value": 0.5, "low": 0.2, "high": 0.8, "numerator": 5, "denominator": 10}
+    plain = {"value": 0.5, "low": 0.2, "high": 0.8, "numerator": 5, "denominator": 10}
+    assert estimate.to_dict() == plain | {"num_groups": None, "is_sparse": False}
     assert pickle.loads(pickle.dumps(estimate)) == estimate
