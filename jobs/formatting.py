@@ -104,11 +104,15 @@ def describe_triage(result: TriageResult) -> str:
 
 def describe_answer(name: str, answer: Prediction) -> str:
     """Return the service's answer for one image as one line."""
+    mark = " [synthetic model]" if answer.is_synthetic else ""
+    if answer.melanoma_probability is None:
+        return f"{name}: {DECISION_WORDS[answer.decision]}; no answer: {answer.error}{mark}"
     top, share = max(answer.probabilities.items(), key=lambda item: item[1])
     melanoma, threshold = describe_share(answer.melanoma_probability), describe_share(answer.decision_threshold)
-    sure = f"melanoma {melanoma} (threshold {threshold})"
-    mark = " [synthetic model]" if answer.is_synthetic else ""
-    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; most probable: {top} {describe_share(share)}{mark}"
+    sure = f"{answer.referred_for} {melanoma} (threshold {threshold})"
+    predicted = f"; predicted: {answer.diagnosis}" if answer.diagnosis not in {None, top} else ""
+    likely = f"most probable: {top} {describe_share(share)}{predicted}"
+    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; {likely}{mark}"
 
 
 def describe_service(host: str, port: int) -> str:

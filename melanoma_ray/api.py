@@ -60,8 +60,19 @@ class Prediction(Message):
     """Answer of POST /v1/predict for one image."""
 
     image_id: str | None = Field(description="File name without its ending, if a form gave one.")
-    probabilities: dict[str, float] = Field(description="Calibrated probability of each diagnosis; their sum is 1.")
-    melanoma_probability: float = Field(description="Probability that is compared with the threshold, in [0, 1].")
+    probabilities: dict[str, float] = Field(
+        description="Calibrated probability of each diagnosis; their sum is 1. Empty where error isn't null."
+    )
+    melanoma_probability: float | None = Field(
+        description="Probability that is compared with the threshold, in [0, 1]; null where error isn't null."
+    )
+    diagnosis: str | None = Field(
+        default=None,
+        description="Predicted diagnosis. Not always the most probable one: see diagnosis_by in GET /v1/model.",
+    )
+    error: str | None = Field(
+        default=None, description="Reason why there is no answer, so that the decision is unassessable; null: there is."
+    )
     decision: Decision = Field(
         description="refer: show it to a dermatologist first; routine: in its turn; "
         "unassessable: unlike the training images, so a person must look."
@@ -69,7 +80,7 @@ class Prediction(Message):
     decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
     referred_for: Literal["melanoma", "malignancy"] = Field(
         default="melanoma",
-        description="What melanoma_probability is of: malignancy where the model has no class melanoma.",
+        description="What melanoma_probability is of: melanoma, or any malignant diagnosis.",
     )
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
     is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
@@ -84,6 +95,15 @@ class ModelCard(Message):
     diagnoses: list[str] = Field(description="Diagnoses that it can answer, in the order of the network's outputs.")
     image_side_px: int = Field(description="Width and height of the network's input, pixels.")
     temperature: float = Field(description="Number that logits are divided by; fitted on the validation split.")
+    bias: list[float] = Field(
+        default_factory=list,
+        description="Number that is then added to each diagnosis's logit; fitted on the validation split.",
+    )
+    diagnosis_by: Literal["balanced", "calibrated"] = Field(
+        default="balanced",
+        description="How the predicted diagnosis is chosen: balanced, as if all diagnoses were equally frequent; "
+        "or calibrated, the most probable one.",
+    )
     decision_threshold: float = Field(description="Melanoma probability from which an image is referred.")
     target_sensitivity: float = Field(
         description="Smallest share of the validation melanomas that the threshold was chosen to refer."

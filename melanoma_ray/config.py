@@ -215,6 +215,12 @@ class DecisionConfig:
     """Smallest share of the validation melanomas that must be referred, in (0, 1]."""
     assessable_quantile: Annotated[float, Range(above=0.5, below=1)] = 0.995
     """Share of the validation images that must count as assessable, in (0.5, 1)."""
+    refer_for: Literal["melanoma", "malignancy"] = "melanoma"
+    """What the threshold is for: melanoma, or any malignant diagnosis. A model without a class melanoma is for
+    malignancy in either case."""
+    diagnosis_by: Literal["balanced", "calibrated"] = "balanced"
+    """How the predicted diagnosis is chosen: balanced, by the network's own logits, which after a logit-adjusted loss
+    weigh a rare diagnosis like a frequent one; or calibrated, the diagnosis with the highest probability."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -48,7 +48,7 @@ BENIGN_OR_MALIGNANT = (Diagnosis("benign"), Diagnosis("malignant", is_malignant=
 MELANOMA_OR_OTHER = (Diagnosis("other"), Diagnosis(MELANOMA, is_melanoma=True, is_malignant=True))
 
 ReferredFor = Literal["melanoma", "malignancy"]
-"""What is to be referred: melanoma, or any malignancy where no diagnosis of the set is melanoma."""
+"""What is to be referred: melanoma, or any malignancy."""
 
 _TAXONOMY = "taxonomy.csv"
 _COLUMNS = ("name", "diagnosis")
@@ -306,14 +306,20 @@ def sort_diagnoses(names: Iterable[str], order: Sequence[Diagnosis] = NINE) -> t
     return tuple(diagnosis.name for diagnosis in order if diagnosis.name in present)
 
 
-def referred_diagnoses(diagnoses: Sequence[Diagnosis]) -> tuple[ReferredFor, tuple[str, ...]]:
-    """Return what is to be referred among some diagnoses, and which of them: melanomas, or else malignant ones.
+def referred_diagnoses(
+    diagnoses: Sequence[Diagnosis], refer_for: ReferredFor = "melanoma"
+) -> tuple[ReferredFor, tuple[str, ...]]:
+    """Return what is to be referred among some diagnoses, and which of them.
+
+    Args:
+        diagnoses: The diagnoses.
+        refer_for: What is wanted; if none of the diagnoses is melanoma, malignancy is meant in either case.
 
     >>> referred_diagnoses(BENIGN_OR_MALIGNANT)
     ('malignancy', ('malignant',))
     """
     melanomas = tuple(diagnosis.name for diagnosis in diagnoses if diagnosis.is_melanoma)
-    if melanomas:
+    if melanomas and refer_for == "melanoma":
         return "melanoma", melanomas
     malignant = tuple(diagnosis.name for diagnosis in diagnoses if diagnosis.is_malignant)
     return ("malignancy" if malignant else "melanoma"), malignant

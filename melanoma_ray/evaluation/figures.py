@@ -61,8 +61,8 @@ class Scored:
 
     @property
     def predicted(self) -> Int[np.ndarray, " image"]:
-        """Class number of the most probable diagnosis of each image."""
-        return np.asarray(self.predictions.probability.argmax(axis=1))
+        """Class number of the predicted diagnosis of each image; -1: there is no answer."""
+        return self.predictions.diagnosis
 
     @property
     def is_melanoma(self) -> np.ndarray:

@@ -3,8 +3,9 @@
 image_id, path                    which image it is
 probability_<diagnosis> …         calibrated probability of each diagnosis, spaces as underscores; their sum is 1
 melanoma_probability              probability that is compared with the threshold
-decision                          refer, routine or unassessable
-error                             reason why the image couldn't be read, so that all figures are null; null: it was read
+predicted_diagnosis               diagnosis that the model answers
+decision                          refer, routine or unassessable; null: the image couldn't be read
+error                             reason why there is no answer, so that all figures are null; null: there is one
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from melanoma_ray.inference.predictor import Predictions
+from melanoma_ray.inference.predictor import NOT_FINITE, Predictions
 
 PREDICTIONS = "predictions.parquet"
 
@@ -36,6 +37,7 @@ def predictions_schema(diagnoses: Sequence[str]) -> pa.Schema:
             ("path", pa.string()),
             *((column_name(diagnosis), pa.float32()) for diagnosis in diagnoses),
             ("melanoma_probability", pa.float32()),
+            ("predicted_diagnosis", pa.string()),
             ("decision", pa.string()),
             ("error", pa.string()),
         ]
@@ -58,16 +60,22 @@ def tabulate_predictions(
         diagnoses: Diagnoses of the model, in the order of its outputs.
         errors: For each image, the reason why it couldn't be read, or none; none: all images were read.
     """
-    errors = [None] * len(image_ids) if errors is None else errors
-    is_read = np.array([error is None for error in errors], bool)
-    # Row of each image in ``predictions``, null for an unreadable one: ``take`` then returns null as well.
-    row = pa.array(np.where(is_read, np.cumsum(is_read) - 1, 0), mask=~is_read)
+    read_errors = [None] * len(image_ids) if errors is None else errors
+    is_read = np.array([error is None for error in read_errors], bool)
+    # Row of each image in ``predictions``, null for one that has none or no answer: ``take`` then returns null as well.
+    place = np.where(is_read, np.cumsum(is_read) - 1, 0)
+    is_answered = is_read.copy()
+    is_answered[is_read] = predictions.is_answered
+    answered, read = pa.array(place, mask=~is_answered), pa.array(place, mask=~is_read)
     answers = [*predictions.probability.T, predictions.melanoma_probability]
+    names = pa.array([diagnoses[number] if number >= 0 else None for number in predictions.diagnosis], pa.string())
+    reasons = [error or (None if known else NOT_FINITE) for error, known in zip(read_errors, is_answered, strict=True)]
     columns = [
         pa.array(image_ids, pa.string()),
         pa.array(paths, pa.string()),
-        *(pa.array(answer, pa.float32()).take(row) for answer in answers),
-        pa.array(predictions.decision, pa.string()).take(row),
-        pa.array(errors, pa.string()),
+        *(pa.array(answer, pa.float32()).take(answered) for answer in answers),
+        names.take(answered),
+        pa.array(predictions.decision, pa.string()).take(read),
+        pa.array(reasons, pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=predictions_schema(diagnoses))

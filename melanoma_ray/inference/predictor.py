@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32, Num, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Num, UInt8
 from torch import Tensor
 
 from melanoma_ray import storage
@@ -33,28 +33,65 @@ larger passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Predictions:
-    """Probabilities and decisions, one row for each image."""
-
-    probability: Float32[np.ndarray, "image diagnosis"]
-    """Calibrated probability of each diagnosis, in [0, 1]."""
-    melanoma_probability: Float32[np.ndarray, " image"]
-    """Summed probability of the diagnoses that are referred: melanoma, or all malignant ones if none is melanoma."""
-    decision: tuple[Decision, ...]
-
-    def __len__(self) -> int:
-        return len(self.decision)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Assessment:
     """The answer for one image, as plain values."""
 
     probabilities: dict[str, float]
-    """Calibrated probability of each diagnosis, in [0, 1]; their sum is 1."""
-    melanoma_probability: float
-    """Probability that was compared with the decision threshold."""
+    """Calibrated probability of each diagnosis, in [0, 1]; their sum is 1. Empty: there is no answer."""
+    melanoma_probability: float | None
+    """Probability that was compared with the decision threshold; none: there is no answer."""
+    diagnosis: str | None
+    """Predicted diagnosis; none: there is no answer."""
     decision: Decision
+    error: str | None
+    """Reason why there is no answer; none: there is one."""
+
+
+NOT_FINITE = "the network's answer isn't finite (NaN or infinite logits), so a person must look"
+"""Reason why there is no answer for an image that could be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """Probabilities and decisions, one row for each image."""
+
+    probability: Float32[np.ndarray, "image diagnosis"]
+    """Calibrated probability of each diagnosis, in [0, 1]; NaN for an image without an answer."""
+    melanoma_probability: Float32[np.ndarray, " image"]
+    """Summed probability of the diagnoses that are referred: melanoma, or all malignant ones (``referred_for``)."""
+    diagnosis: Int64[np.ndarray, " image"]
+    """Class number of the predicted diagnosis, chosen as ``DecisionConfig.diagnosis_by`` says; -1: no answer."""
+    decision: tuple[Decision, ...]
+
+    @property
+    def is_answered(self) -> Bool[np.ndarray, " image"]:
+        """Whether there is an answer for each image: not if a logit was NaN or infinite."""
+        return np.asarray(self.diagnosis >= 0)
+
+    def __len__(self) -> int:
+        return len(self.decision)
+
+    def assess(self, diagnoses: Sequence[str]) -> list[Assessment]:
+        """Return the answer for each image, as plain values.
+
+        Args:
+            diagnoses: Diagnoses of the model, in the order of its outputs.
+        """
+        rows = zip(self.probability, self.melanoma_probability, self.diagnosis, self.decision, strict=True)
+        return [
+            Assessment(
+                probabilities=dict(zip(diagnoses, map(float, probability), strict=True)),
+                melanoma_probability=float(melanoma),
+                diagnosis=diagnoses[number],
+                decision=decision,
+                error=None,
+            )
+            if number >= 0
+            else Assessment(
+                probabilities={}, melanoma_probability=None, diagnosis=None, decision=decision, error=NOT_FINITE
+            )
+            for probability, melanoma, number, decision in rows
+        ]
 
 
 class Scorer:
@@ -163,16 +200,21 @@ def decide(logits: Float32[np.ndarray, "image diagnosis"], manifest: Manifest) -
 
     Args:
         logits: Logits of the images.
-        manifest: Diagnoses, temperature and thresholds of the model.
+        manifest: Diagnoses, calibration and thresholds of the model.
     """
-    calibration = manifest.calibration
-    probability = calibrated_probability(logits, calibration.temperature)
-    referred = [manifest.diagnoses.index(name) for name in manifest.referred]
-    melanoma = probability[:, referred[0]] if len(referred) == 1 else probability[:, referred].sum(axis=1)
-    is_unlike = energy(logits) > calibration.out_of_distribution_threshold
-    is_referred = melanoma >= calibration.decision_threshold
-    decision = tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, is_unlike, strict=True))
-    return Predictions(probability=probability, melanoma_probability=melanoma, decision=decision)
+    calibration, diagnoses = manifest.calibration, manifest.diagnoses
+    is_finite = np.isfinite(logits).all(axis=1)
+    probability = calibrated_probability(logits, calibration)
+    melanoma = probability[:, [diagnoses.index(name) for name in manifest.referred]].sum(axis=1)
+    is_unlike = ~is_finite | (energy(logits) > calibration.out_of_distribution_threshold)
+    is_referred = melanoma >= calibration.decision_threshold  # not where it is NaN
+    by = probability if manifest.experiment.decision.diagnosis_by == "calibrated" else logits
+    return Predictions(
+        probability=probability,
+        melanoma_probability=melanoma,
+        diagnosis=np.where(is_finite, by.argmax(axis=1), -1),
+        decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, is_unlike, strict=True)),
+    )
 
 
 def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001
@@ -274,11 +316,7 @@ class Predictor:
             raise DataError(msg) from error
         metadata = encode_metadata(pd.DataFrame([{"age": age, "sex": sex, "site": site}]))
         predictions = self.predict(self.decode(encoded)[None], metadata)
-        return Assessment(
-            probabilities=dict(zip(self.manifest.diagnoses, map(float, predictions.probability[0]), strict=True)),
-            melanoma_probability=float(predictions.melanoma_probability[0]),
-            decision=predictions.decision[0],
-        )
+        return predictions.assess(self.manifest.diagnoses)[0]
 
     def describe(self) -> dict[str, object]:
         """Return the facts about the model as plain values, for reports."""

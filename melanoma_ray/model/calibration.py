@@ -1,20 +1,22 @@
-"""Calibration, fitted on the validation split at the end of training: the temperature and the two thresholds."""
+"""Calibration, fitted on the validation split at the end of training: temperature, biases and the two thresholds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 
 from melanoma_ray.config import DecisionConfig
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import DataError, TrainingError
 from melanoma_ray.metrics.thresholds import threshold_at_sensitivity
 
 Logits = Float[np.ndarray, "image diagnosis"]
+_TEMPERATURES = (0.05, 20.0)
+"""Smallest and largest temperature that is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,15 +29,23 @@ class Calibration:
     """Probability of melanoma (or of a malignant diagnosis, if none is melanoma) from which an image is referred."""
     out_of_distribution_threshold: float
     """Energy above which an image is out of distribution (Liu 2020, arXiv:2010.03759)."""
+    bias: tuple[float, ...] = ()
+    """Number that is added to each diagnosis's logit after the division; empty: none, as in older checkpoints."""
     num_validation_images: int
     """Number of images that all of this was fitted on."""
     num_validation_melanomas: int
     """Number of these images that must be referred: melanomas, or malignant ones where no diagnosis is melanoma."""
+    doubts: tuple[str, ...] = ()
+    """What is doubtful about the fit, one sentence each."""
 
 
-def calibrated_probability(logits: Logits, temperature: float) -> Logits:
-    """Return the softmax of the logits divided by the temperature."""
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1), np.float32)
+def calibrated_probability(logits: Logits, calibration: Calibration) -> Logits:
+    """Return the softmax of the logits divided by the temperature and moved by the biases; NaN where not finite."""
+    scaled = logits.astype(np.float64) / calibration.temperature
+    if calibration.bias:
+        scaled += np.array(calibration.bias)
+    scaled[~np.isfinite(scaled).all(axis=1)] = np.nan
+    return np.asarray(softmax(scaled, axis=1), np.float32)
 
 
 def energy(logits: Logits) -> Float[np.ndarray, " image"]:
@@ -43,27 +53,47 @@ def energy(logits: Logits) -> Float[np.ndarray, " image"]:
     return np.asarray(-logsumexp(logits.astype(np.float64), axis=1), np.float32)
 
 
-def fit_temperature(logits: Logits, target: Int[np.ndarray, " image"]) -> float:
-    """Return the temperature in [0.05, 20] that minimises the negative log-likelihood.
+def fit_scaling(logits: Logits, target: Int[np.ndarray, " image"]) -> tuple[float, tuple[float, ...], bool]:
+    """Return the temperature and biases that minimise the negative log-likelihood, and whether it ended at a bound.
+
+    The biases undo what a loss that weighs the diagnoses alike has added to the logits of rare ones: bias-corrected
+    temperature scaling (Alexandari 2020, arXiv:1901.06852). Each has a standard normal prior, which counts as much as
+    about one image, so a diagnosis with few validation images stays near its uncorrected probability.
 
     Args:
-        logits: Logits of the images.
+        logits: Logits of the images, finite.
         target: Target of each image.
     """
-    rows = np.arange(len(target))
+    rows, num_diagnoses = np.arange(len(target)), logits.shape[1]
+    exact = logits.astype(np.float64)
+    truth = np.zeros_like(exact)
+    truth[rows, target] = 1
 
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        return float(-log_softmax(scaled, axis=1)[rows, target].mean())
+    def negative_log_posterior(parameters: Float[np.ndarray, " parameter"]) -> tuple[float, np.ndarray]:
+        sharpness, bias = parameters[0], parameters[1:]  # in which the problem is convex
+        log_probability = log_softmax(sharpness * exact + bias, axis=1)
+        excess = np.exp(log_probability) - truth
+        value = -log_probability[rows, target].sum() + 0.5 * (bias**2).sum()
+        gradient = np.concatenate([[(excess * exact).sum()], excess.sum(axis=0) + bias])
+        return value / len(target), gradient / len(target)
 
-    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return float(np.exp(found.x))
+    least, most = 1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0]
+    found = minimize(
+        negative_log_posterior,
+        np.concatenate([[1.0], np.zeros(num_diagnoses)]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(least, most)] + [(None, None)] * num_diagnoses,
+        options={"maxiter": 1_000, "ftol": 1e-12, "gtol": 1e-8},
+    )
+    sharpness, bias = float(found.x[0]), tuple(float(value) for value in found.x[1:])
+    return 1 / sharpness, bias, bool(np.isclose([least, most], sharpness).any())
 
 
 def fit_calibration(
     logits: Logits, target: Int[np.ndarray, " image"], *, referred: Sequence[int], config: DecisionConfig
 ) -> Calibration:
-    """Fit the temperature, the decision threshold on the probabilities that it gives, and the energy threshold.
+    """Fit temperature and biases, the decision threshold on the probabilities that they give, and the energy threshold.
 
     Args:
         logits: Logits of the validation split.
@@ -73,7 +103,15 @@ def fit_calibration(
 
     Raises:
         DataError: The validation split has no image that must be referred, so no threshold can be chosen.
+        TrainingError: Logits aren't finite.
     """
+    is_finite = np.isfinite(logits).all(axis=1)
+    if not is_finite.all():
+        msg = (
+            f"the logits of {(~is_finite).sum()} of {len(target)} validation images aren't finite: training diverged; "
+            "lower optimizer.learning-rate, or train with --precision fp32"
+        )
+        raise TrainingError(msg)
     is_referred = np.isin(target, np.array(referred, np.int64))
     if not is_referred.any():
         msg = (
@@ -81,14 +119,25 @@ def fit_calibration(
             "add some, or enlarge split.val_fraction"
         )
         raise DataError(msg)
-    temperature = fit_temperature(logits, target)
-    probability = calibrated_probability(logits, temperature)[:, list(referred)].sum(axis=1)
-    return Calibration(
+    temperature, bias, is_at_bound = fit_scaling(logits, target)
+    fitted = Calibration(
         temperature=temperature,
-        decision_threshold=threshold_at_sensitivity(
-            probability, is_referred, target_sensitivity=config.target_sensitivity
-        ),
+        bias=bias,
+        decision_threshold=1.0,
         out_of_distribution_threshold=float(np.quantile(energy(logits), config.assessable_quantile)),
         num_validation_images=len(target),
         num_validation_melanomas=int(is_referred.sum()),
+        doubts=_doubts(temperature, is_at_bound=is_at_bound),
+    )
+    probability = calibrated_probability(logits, fitted)[:, list(referred)].sum(axis=1)
+    threshold = threshold_at_sensitivity(probability, is_referred, target_sensitivity=config.target_sensitivity)
+    return replace(fitted, decision_threshold=threshold)
+
+
+def _doubts(temperature: float, *, is_at_bound: bool) -> tuple[str, ...]:
+    if not is_at_bound:
+        return ()
+    return (
+        f"The fit of the temperature ended at its bound, {temperature:g}: the logits hardly tell the diagnoses apart, "
+        "or tell all of the validation images apart, so the probabilities mean little.",
     )

@@ -68,13 +68,18 @@ class Manifest:
 
     @property
     def referred(self) -> tuple[str, ...]:
-        """Diagnoses that are referred: melanomas, or where none of the model's is one, its malignant diagnoses."""
-        return referred_diagnoses(self._known)[1]
+        """Diagnoses that are referred: melanomas, or all malignant ones."""
+        return referred_diagnoses(self._known, self.experiment.decision.refer_for)[1]
 
     @property
     def referred_for(self) -> ReferredFor:
         """What the threshold is for: melanoma or malignancy."""
-        return referred_diagnoses(self._known)[0]
+        return referred_diagnoses(self._known, self.experiment.decision.refer_for)[0]
+
+    @property
+    def malignant(self) -> tuple[str, ...]:
+        """Diagnoses of the model that are malignant."""
+        return tuple(one.name for one in self._known if one.is_malignant)
 
     @property
     def _known(self) -> list[Diagnosis]:

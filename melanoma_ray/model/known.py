@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import UInt64
 
+from melanoma_ray.schema import Split
+
 Use = Literal["learnt", "calibrated", "held_out"]
 """learnt: trained on. calibrated: chose the best weights, the temperature and the thresholds. held_out: neither."""
 USES: tuple[Use, ...] = ("learnt", "calibrated", "held_out")
@@ -35,6 +37,7 @@ KNOWN = pa.schema(
     ]
 )
 
+_USE_OF_SPLIT: dict[Split, Use] = {"train": "learnt", "val": "calibrated", "test": "held_out"}
 _UNIQUE = re.compile(r"(isic|il|ip|ham|bcn|mskcc|milk)[_-]?\d{5,}", re.IGNORECASE)
 """Ids that mean the same image, lesion or patient wherever they stand, since a public archive gave them out."""
 
@@ -50,7 +53,10 @@ def is_unique(name: str) -> bool:
 
 def hash_names(names: Iterable[object]) -> pa.Array:
     """Return a 64-bit hash of each id, case and surrounding spaces apart; null for one that is missing."""
-    return pa.array([None if pd.isna(name) or name is None else _hash(name) for name in names], pa.uint64())
+    listed = list(names)
+    is_missing = pd.isna(np.array(listed, object))
+    hashes = [None if missing else _hash(str(name)) for name, missing in zip(listed, is_missing, strict=True)]
+    return pa.array(hashes, pa.uint64())
 
 
 def hash_contents(sha256: Iterable[str]) -> UInt64[np.ndarray, " image"]:
@@ -68,10 +74,12 @@ def tabulate_known(index: pd.DataFrame, *, over_folds: bool) -> pa.Table:
         index: Index rows of the kept images; the splits are those of the training.
         over_folds: The checkpoint has one network for each fold, trained on all others and calibrated on all.
     """
-    use = index["split"].map({"train": "learnt", "val": "calibrated", "test": "held_out"})
-    fold = index["fold"] if over_folds else pd.Series(pd.NA, index.index, "Int8")
     if over_folds:
-        use = pd.Series(np.where(fold.notna(), "calibrated", "held_out"), index.index)
+        use = ["held_out" if pd.isna(number) else "calibrated" for number in index["fold"]]
+        fold = [None if pd.isna(number) else int(number) for number in index["fold"]]
+    else:
+        use = [_USE_OF_SPLIT[split] for split in index["split"]]
+        fold = [None] * len(index)
     unique = [name if is_unique(str(name)) else None for name in index["image_id"]]
     columns = [
         pa.array(hash_contents(index["content_sha256"]), pa.uint64()),
@@ -79,8 +87,8 @@ def tabulate_known(index: pd.DataFrame, *, over_folds: bool) -> pa.Table:
         hash_names(index["lesion_id"]),
         hash_names(index["patient_id"]),
         pa.array(list(index["perceptual_hash"]), pa.binary(32)),
-        pa.array(list(use), pa.string()),
-        pa.array([None if pd.isna(number) else int(number) for number in fold], pa.int8()),
+        pa.array(use, pa.string()),
+        pa.array(fold, pa.int8()),
     ]
     return pa.Table.from_arrays(columns, schema=KNOWN).sort_by("content")
 
@@ -102,4 +110,4 @@ def from_bytes(content: bytes) -> pa.Table:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(str(name).strip().lower().encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(name.strip().lower().encode()).digest()[:8], "big")

@@ -18,14 +18,14 @@ class WorklistRow:
     image_id: str
     path: str
     melanoma_probability: float | None
-    """Calibrated probability of melanoma, in [0, 1]; none if the image couldn't be read."""
+    """Calibrated probability of melanoma, in [0, 1]; none if there is no answer."""
     decision: Decision | None
     top_diagnosis: str | None
-    """Most probable diagnosis."""
+    """Predicted diagnosis."""
     thumbnail: str | None
     """Small copy of the image as a ``data:`` URI."""
     error: str | None
-    """Reason why the image couldn't be read; none: it was read."""
+    """Reason why there is no answer for the image; none: there is one."""
 
     def __post_init__(self) -> None:
         """Refuse a row that would be missing from both lists of the page.

@@ -68,6 +68,8 @@ def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
         diagnoses=list(manifest.diagnoses),
         image_side_px=manifest.experiment.model.image_side,
         temperature=calibration.temperature,
+        bias=list(calibration.bias),
+        diagnosis_by=manifest.experiment.decision.diagnosis_by,
         decision_threshold=calibration.decision_threshold,
         target_sensitivity=manifest.experiment.decision.target_sensitivity,
         out_of_distribution_threshold=calibration.out_of_distribution_threshold,
@@ -138,17 +140,13 @@ class Service:
         return [
             Prediction(
                 image_id=None,
-                probabilities=dict(zip(self.card.diagnoses, map(float, probability), strict=True)),
-                melanoma_probability=float(melanoma_probability),
-                decision=decision,
+                **asdict(assessment),
                 decision_threshold=self.card.decision_threshold,
                 referred_for=self._predictor.manifest.referred_for,
                 checkpoint_id=self.card.checkpoint_id,
                 is_synthetic=self.card.is_synthetic,
             )
-            for probability, melanoma_probability, decision in zip(
-                predictions.probability, predictions.melanoma_probability, predictions.decision, strict=True
-            )
+            for assessment in predictions.assess(self.card.diagnoses)
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -25,6 +26,8 @@ from melanoma_ray.model.known import tabulate_known
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 
 def finalize_run(run: RunDirectory, experiment: Experiment, dataset: PreparedDataset, *, use_gpu: bool) -> None:
@@ -129,9 +132,13 @@ def _write(
     images, logits = scored
     target = dataset.target(images)
     known = target >= 0
-    _, names = referred_diagnoses([one for one in info.taxonomy if one.name in info.diagnoses])
+    _, names = referred_diagnoses(
+        [one for one in info.taxonomy if one.name in info.diagnoses], experiment.decision.refer_for
+    )
     referred = [info.diagnoses.index(name) for name in names]
     calibration = fit_calibration(logits[known], target[known], referred=referred, config=experiment.decision)
+    for doubt in calibration.doubts:
+        logger.warning("checkpoint %s: %s", checkpoint, doubt)
     origin = DataOrigin(
         fingerprint=info.fingerprint,
         is_synthetic=info.is_synthetic,

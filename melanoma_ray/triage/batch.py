@@ -14,7 +14,7 @@ from melanoma_ray import storage
 from melanoma_ray.api import Decision
 from melanoma_ray.errors import DecodeError
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.predictions import PREDICTIONS, column_name, tabulate_predictions
+from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.patients import encode_metadata
@@ -114,7 +114,7 @@ def triage(
     target = storage.join(output, PREDICTIONS)
     storage.write_table(target, table.drop_columns(["thumbnail"]))
     page = render_worklist(
-        _worklist_rows(table, predictor),
+        _worklist_rows(table),
         title="Worklist",
         is_synthetic=predictor.manifest.is_synthetic,
         decision_threshold=predictor.manifest.calibration.decision_threshold,
@@ -132,9 +132,8 @@ def triage(
     )
 
 
-def _worklist_rows(table: pa.Table, predictor: Predictor) -> list[WorklistRow]:
+def _worklist_rows(table: pa.Table) -> list[WorklistRow]:
     """Return the rows of the page: unreadable images and the most urgent others."""
-    diagnoses = predictor.manifest.diagnoses
     rows = sorted(table.to_pylist(), key=_urgency)[:_MAX_WORKLIST]
     return [
         WorklistRow(
@@ -142,7 +141,7 @@ def _worklist_rows(table: pa.Table, predictor: Predictor) -> list[WorklistRow]:
             path=row["path"],
             melanoma_probability=row["melanoma_probability"],
             decision=row["decision"],
-            top_diagnosis=None if row["error"] else max(diagnoses, key=lambda name: row[column_name(name)]),
+            top_diagnosis=row["predicted_diagnosis"],
             thumbnail=row["thumbnail"],
             error=row["error"],
         )

@@ -151,7 +151,7 @@ def test_many_at_once_each_get_their_own_answer(client: Client) -> None:
     with ThreadPoolExecutor(len(images)) as pool:
         together = [answer.melanoma_probability for answer in pool.map(client.predict, images)]
     assert len(set(alone)) == len(images)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.array(together, float), np.array(alone, float), atol=1e-5)
 
 
 def test_a_form_gets_the_same_answer_and_its_files_name(raw: httpx.Client) -> None:

@@ -19,6 +19,8 @@ function setPicture(id, blob) {
   at(id).src = addresses.get(id);
 }
 
+const shareOf = ({ melanoma_probability: share }) => (share === null ? "none" : describeShare(share));
+const referredFor = (answer) => (answer.referred_for === "malignancy" ? "Malignancy" : "Melanoma");
 const nameOf = (file) => file.name || "Pasted image";
 
 function say(text, { isBusy = false } = {}) {
@@ -81,16 +83,25 @@ function addBar(list, diagnosis, share) {
   list.append(row);
 }
 
+function predictedOf({ diagnosis }, likeliest) {
+  if (!diagnosis) return "";
+  if (diagnosis === likeliest) return `Predicted: ${diagnosis}.`;
+  return `Predicted: ${diagnosis}, if all diagnoses were equally frequent; the most probable one is ${likeliest}.`;
+}
+
 function showAnswer(answer) {
   const [title, reason] = WORDS[answer.decision];
   const sorted = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  const share = answer.melanoma_probability ?? 0; // with an error there is none
   at("result").className = answer.decision;
   at("decision").textContent = title;
-  at("reason").textContent = reason;
-  at("melanoma").textContent = describeShare(answer.melanoma_probability);
-  at("melanoma-fill").style.width = `${100 * answer.melanoma_probability}%`;
+  at("reason").textContent = answer.error ? `There is no answer: ${answer.error}.` : reason;
+  at("referred-for").textContent = referredFor(answer);
+  at("melanoma").textContent = shareOf(answer);
+  at("melanoma-fill").style.width = `${100 * share}%`;
   at("threshold-mark").style.left = `${100 * answer.decision_threshold}%`;
   at("threshold").textContent = `Referred from ${describeShare(answer.decision_threshold)}`;
+  at("predicted").textContent = predictedOf(answer, sorted[0]?.[0]);
   at("probabilities").replaceChildren();
   for (const [diagnosis, share] of sorted) addBar(at("probabilities"), diagnosis, share);
   at("diagnosis").replaceChildren(...sorted.map(([diagnosis]) => new Option(diagnosis)));
@@ -125,8 +136,8 @@ function fillRow(item) {
   row.className = answer ? answer.decision : error ? "failed" : "waiting";
   verdict.textContent = answer ? WORDS[answer.decision][0] : (error?.message ?? "Waiting");
   if (answer) {
-    number.textContent = describeShare(answer.melanoma_probability);
-    number.setAttribute("aria-label", `melanoma probability ${number.textContent}`);
+    number.textContent = shareOf(answer);
+    number.setAttribute("aria-label", `${referredFor(answer)} probability ${number.textContent}`);
     box.type = "button";
     box.setAttribute("aria-pressed", false);
     box.addEventListener("click", () => {
@@ -160,9 +171,9 @@ async function ask(file) {
 function summarize() {
   if (items.length === 1) {
     const [{ answer }] = items;
-    const share = describeShare(answer.melanoma_probability);
+    const share = shareOf(answer);
     const threshold = describeShare(answer.decision_threshold);
-    return `Done: ${WORDS[answer.decision][0]}. Melanoma probability ${share}, referred from ${threshold}.`;
+    return `Done: ${WORDS[answer.decision][0]}. ${referredFor(answer)} probability ${share}, referred from ${threshold}.`;
   }
   const counts = Object.entries(WORDS).map(([decision, [words]]) => [
     items.filter(({ answer }) => answer?.decision === decision).length,

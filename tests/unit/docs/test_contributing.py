@@ -89,6 +89,7 @@ def test_each_metric_has_a_title_a_meaning_and_a_unit_and_is_in_the_report() -> 
     predictions = Predictions(
         probability=probability,
         melanoma_probability=probability[:, 0],
+        diagnosis=probability.argmax(axis=1),
         decision=("refer", "routine", "routine", "refer"),
     )
     figures = measure(

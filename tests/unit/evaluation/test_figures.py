@@ -16,7 +16,10 @@ def figures_of(
 ) -> Figures:
     probability = np.eye(len(DIAGNOSES), dtype=np.float32)[predicted]
     predictions = Predictions(
-        probability=probability, melanoma_probability=probability[:, 0], decision=tuple("refer" for _ in target)
+        probability=probability,
+        melanoma_probability=probability[:, 0],
+        diagnosis=np.array(predicted),
+        decision=tuple("refer" for _ in target),
     )
     groups = np.arange(len(target)) if group is None else np.array(group)
     return measure(

@@ -19,7 +19,12 @@ ANSWERS = ["probability_basal_cell_carcinoma", "probability_melanoma", "melanoma
 def predict(*melanoma_probability: float, decision: Sequence[Decision] = ()) -> Predictions:
     melanoma = np.array(melanoma_probability, np.float32)
     probability = np.stack([1 - melanoma, melanoma], axis=1)
-    return Predictions(probability=probability, melanoma_probability=melanoma, decision=tuple(decision))
+    return Predictions(
+        probability=probability,
+        melanoma_probability=melanoma,
+        diagnosis=np.where(np.isnan(melanoma), -1, (melanoma > 0.5).astype(int)),
+        decision=tuple(decision),
+    )
 
 
 def tabulate(predictions: Predictions, errors: Sequence[str | None] | None, num_images: int) -> pa.Table:

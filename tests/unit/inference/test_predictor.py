@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from melanoma_ray.inference.predictor import Predictor, views
+from melanoma_ray.inference.predictions import tabulate_predictions
+from melanoma_ray.inference.predictor import NOT_FINITE, Predictor, decide, views
 from tests.checkpoints import build_checkpoint
 from tests.crops import draw_crops
 
@@ -31,6 +34,51 @@ def test_predictions_follow_the_manifest_s_thresholds(tmp_path: Path) -> None:
     threshold = predictor.manifest.calibration.decision_threshold
     for probability, decision in zip(predictions.melanoma_probability, predictions.decision, strict=True):
         assert (probability >= threshold) == (decision == "refer")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_no_answer_and_never_routine(tmp_path: Path, value: float) -> None:
+    predictor = Predictor.load(build_checkpoint(str(tmp_path / "c")))
+    logits = np.zeros((3, 9), np.float32)
+    logits[1, 4] = value
+    predictions = decide(logits, predictor.manifest)
+    assert predictions.decision[1] == "unassessable"
+    assert predictions.is_answered.tolist() == [True, False, True]
+    first, second, _ = predictions.assess(predictor.manifest.diagnoses)
+    assert (second.probabilities, second.melanoma_probability, second.diagnosis) == ({}, None, None)
+    assert second.error is not None
+    assert first.error is None
+    assert first.diagnosis in predictor.manifest.diagnoses
+    table = tabulate_predictions(["a", "b", "c"], ["a", "b", "c"], predictions, predictor.manifest.diagnoses)
+    assert table["decision"].to_pylist()[1] == "unassessable"
+    assert [table[name][1].as_py() for name in ("melanoma_probability", "predicted_diagnosis")] == [None, None]
+    assert table["error"].to_pylist() == [None, NOT_FINITE, None]
+
+
+def test_a_network_with_broken_weights_answers_nothing(tmp_path: Path) -> None:
+    predictor = Predictor.load(build_checkpoint(str(tmp_path / "c")), "cpu")
+    with torch.no_grad():
+        next(iter(predictor.scorer.members[0].parameters())).fill_(float("nan"))
+    assert predictor.predict(draw_crops(3)).decision == ("unassessable",) * 3
+
+
+def test_the_predicted_diagnosis_is_the_balanced_or_the_most_probable_one_as_asked(tmp_path: Path) -> None:
+    manifest = Predictor.load(build_checkpoint(str(tmp_path / "c"))).manifest
+    biased = replace(manifest, calibration=replace(manifest.calibration, bias=(0.0, 5.0) + (0.0,) * 7))
+    logits = np.array([[2.0, 1.0] + [0.0] * 7], np.float32)
+    assert decide(logits, biased).diagnosis.tolist() == [0]
+    decision = replace(manifest.experiment.decision, diagnosis_by="calibrated")
+    by_probability = replace(biased, experiment=replace(manifest.experiment, decision=decision))
+    assert decide(logits, by_probability).diagnosis.tolist() == [1]
+
+
+def test_a_decision_on_malignancy_sums_all_malignant_diagnoses(tmp_path: Path) -> None:
+    manifest = Predictor.load(build_checkpoint(str(tmp_path / "c"))).manifest
+    decision = replace(manifest.experiment.decision, refer_for="malignancy")
+    malignancy = replace(manifest, experiment=replace(manifest.experiment, decision=decision))
+    assert malignancy.referred == ("basal cell carcinoma", "melanoma", "squamous cell carcinoma")
+    found = decide(np.zeros((1, 9), np.float32), malignancy)
+    np.testing.assert_allclose(found.melanoma_probability, 3 / 9, rtol=1e-6)
 
 
 def test_no_images_give_no_predictions(tmp_path: Path) -> None:

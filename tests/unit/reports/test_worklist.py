@@ -18,7 +18,7 @@ from tests.unit.reports.report_samples import (
 )
 
 
-def test_the_worklist_begins_with_what_needs_eyes_and_ends_with_the_unreadable() -> None:
+def test_the_worklist_begins_with_what_needs_eyes_and_ends_with_those_without_an_answer() -> None:
     html = worklist("Worklist", is_synthetic=False)
     assert rows_of(html, *(row.image_id for row in WORKLIST)) == [
         "urgent",
@@ -28,18 +28,18 @@ def test_the_worklist_begins_with_what_needs_eyes_and_ends_with_the_unreadable()
         "calm",
         "broken",
     ]
-    assert html.index("Unreadable images</h2>") < html.index("truncated: half of it is missing")
+    assert html.index("Images without an answer</h2>") < html.index("truncated: half of it is missing")
 
 
 def test_the_worklist_counts_its_decisions() -> None:
     words = Reader(worklist("Worklist", is_synthetic=False)).words()
-    assert "2 Refer to a dermatologist 1 Can't be assessed: have a person look 2 Routine 1 Unreadable" in words
+    assert "2 Refer to a dermatologist 1 Can't be assessed: have a person look 2 Routine 1 Without an answer" in words
 
 
 def test_a_worklist_without_images_says_so() -> None:
     html = render_worklist([], title="Worklist", is_synthetic=False, decision_threshold=0.5)
     assert "No image could be assessed." in html
-    assert "Unreadable images" not in html
+    assert "Images without an answer" not in html
 
 
 def test_a_file_name_with_markup_is_shown_as_text() -> None:
