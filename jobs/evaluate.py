@@ -3,56 +3,105 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
-from melanoma_ray.evaluation.report import evaluate
-from melanoma_ray.model.checkpoint import find_checkpoint
-from melanoma_ray.ranges import check_ranges
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.evaluation.external import prepare_images, taxonomy_of
+from melanoma_ray.evaluation.report import Options, evaluate
+from melanoma_ray.evaluation.subject import KnownImages
+from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
+from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Scope
+from melanoma_ray.sources.layouts import Collection, read_collection
+from melanoma_ray.sources.taxonomies import open_taxonomy
 
 from . import command_line, console, formatting
+from .progress import show_progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateArguments:
-    """Evaluate a checkpoint on images that it wasn't trained on."""
+    """Evaluate a checkpoint on images that it wasn't trained on: a prepared dataset's, or any labelled collection's."""
 
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""
-    data: str
-    """Directory of the prepared dataset."""
     output: str
     """Directory for report.json, report.html and predictions.parquet."""
+    data: str | None = None
+    """Directory of a prepared dataset; or give images."""
     split: Scope = "test"
-    """Images to score. Thresholds were chosen on val, so figures on val are optimistic.
+    """Images of data to score. Thresholds were chosen on val, so figures on val are optimistic.
     folds: all images of cross-validation, each scored by the network that was trained without it."""
+    images: tuple[str, ...] = ()
+    """Folders, HDF5 or Parquet files of any labelled collection, in place of data; all of its images are scored, and
+    prepared into output/prepared."""
+    metadata: tuple[str, ...] = ()
+    """CSV tables with metadata of images; by default those in or next to each folder."""
+    taxonomy: str | None = None
+    """For images: as for jobs.prepare; by default the words mean what they mean to the checkpoint."""
+    columns: tuple[str, ...] = ()
+    """For images: columns of the tables that can't be recognised by their names, as for jobs.prepare."""
+    known_images: KnownImages | None = None
+    """What is done with images that the model learnt from or was calibrated on, recognised one by one.
+    refuse: the job ends with their number (the default for data); leave-out: only the others are scored (the default
+    for images); count: all are scored, and the report says that its figures praise the model."""
+    ids_are_shared: bool = True
+    """Take an equal id of a lesion or patient for the same one as in training. Turn it off for a clinic that numbers
+    its patients by itself; ids of public archives count in either case."""
+    prevalence: Annotated[float | None, Range(above=0, below=1)] = None
+    """Share of melanomas, in (0, 1), where the model shall be used, for PPV, NPV and referrals; by default that of the
+    images."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
     """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that there is one thing to evaluate on."""
         check_ranges(self)
+        if (self.data is None) == (not self.images):
+            msg = "expected either --data (a prepared dataset) or --images (any labelled collection)"
+            raise ConfigError(msg)
+        if self.images and self.split != "test":
+            msg = f"split={self.split!r}: --images have no splits; leave --split out"
+            raise ConfigError(msg)
 
 
 def main(arguments: EvaluateArguments) -> dict[str, Any]:
     """Evaluate and print the figures."""
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
-    find_checkpoint(arguments.checkpoint)
-    dataset = open_dataset(arguments.data)
-    if arguments.split != "folds":
-        dataset.split(arguments.split)
+    checkpoint = find_checkpoint(storage.absolute(arguments.checkpoint))
+    collection = _read_images(arguments, checkpoint)
+    if arguments.data is not None:
+        dataset = open_dataset(arguments.data)
+        if arguments.split != "folds":
+            dataset.split(arguments.split)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
-    report = evaluate(
-        arguments.checkpoint, arguments.data, arguments.output, split=arguments.split, use_gpu=arguments.use_gpu
+    data = arguments.data
+    if collection is not None:
+        data = storage.join(arguments.output, "prepared")
+        prepare_images(collection, data, read_manifest(checkpoint), show_progress=show_progress)
+    options = Options(
+        known_images=arguments.known_images or ("leave-out" if collection is not None else "refuse"),
+        ids_are_shared=arguments.ids_are_shared,
+        prevalence=arguments.prevalence,
+        use_gpu=arguments.use_gpu,
     )
+    report = evaluate(checkpoint, str(data), arguments.output, split=arguments.split, options=options)
     print(formatting.describe_report(report, arguments.output))
     return report
+
+
+def _read_images(arguments: EvaluateArguments, checkpoint: str) -> Collection | None:
+    """Return the collection of --images; none: a prepared dataset is given."""
+    if not arguments.images:
+        return None
+    taxonomy = open_taxonomy(arguments.taxonomy) if arguments.taxonomy else taxonomy_of(read_manifest(checkpoint))
+    return read_collection(arguments.images, arguments.metadata, taxonomy, arguments.columns)
 
 
 if __name__ == "__main__":

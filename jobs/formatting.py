@@ -81,7 +81,7 @@ def describe_sweep(result: SweepResult) -> str:
 def describe_report(report: dict[str, Any], output: str) -> str:
     """Return an evaluation's figures with their 95 % intervals."""
     figures = report["figures"]
-    lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)"]
+    lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)", *_describe_known(report)]
     for name in _ESTIMATES:
         if name in figures:
             e = figures[name]
@@ -91,6 +91,20 @@ def describe_report(report: dict[str, Any], output: str) -> str:
     if report["is_synthetic"]:
         lines.append(SYNTHETIC_NOTICE)
     return "\n".join([*lines, f"report: {storage.join(output, 'report.html')}"])
+
+
+def _describe_known(report: dict[str, Any]) -> list[str]:
+    """Return what the figures are worth, given what the model knows of the images."""
+    known = report["known_images"]
+    left_out = sum(known["left_out"].values())
+    lines = [f"{left_out:,} images that the model knows were left out"] if left_out else []
+    if not known["is_told"]:
+        return [*lines, "the checkpoint has no list of known images, so these weren't compared one by one"]
+    if known["learnt"]:
+        lines.append(f"THE MODEL LEARNT FROM {known['learnt']:,} OF THESE IMAGES: the figures praise it")
+    if known["calibrated"]:
+        lines.append(f"the model was calibrated on {known['calibrated']:,} of these images: the figures are optimistic")
+    return lines
 
 
 def describe_triage(result: TriageResult) -> str:

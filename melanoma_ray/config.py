@@ -48,9 +48,10 @@ class ImageConfig:
 class SplitConfig:
     """How images are assigned to the train, val and test splits."""
 
-    method: Literal["grouped", "random"] = "grouped"
+    method: Literal["grouped", "random", "all-test"] = "grouped"
     """grouped: images of one lesion, patient or content stay together, stratified by diagnosis;
-    random: image by image, as in the notebook that this project began with, for comparison only."""
+    random: image by image, as in the notebook that this project began with, for comparison only;
+    all-test: all images are the test split, whatever split is given: a collection for evaluation alone."""
     val_fraction: Annotated[float, Range(above=0, below=1)] = 0.15
     """Share of the kept images that forms the val split, in (0, 1)."""
     test_fraction: Annotated[float, Range(0, below=1)] = 0.15

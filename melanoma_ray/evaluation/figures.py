@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from melanoma_ray.diagnoses import MELANOMA, class_numbers
-from melanoma_ray.errors import MetricError
-from melanoma_ray.inference.predictor import Predictions
+from melanoma_ray.evaluation.attempts import Attempts
+from melanoma_ray.evaluation.referral import Referral, measure_referral
+from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.metrics.calibration import (
     CalibrationLine,
     ReliabilityBin,
@@ -33,7 +32,7 @@ from melanoma_ray.metrics.multiclass import (
     estimate_recalls,
     measure_diagnoses,
 )
-from melanoma_ray.metrics.proportions import estimate_accuracy, estimate_sensitivity, estimate_specificity
+from melanoma_ray.metrics.proportions import estimate_sensitivity, estimate_share, estimate_specificity
 from melanoma_ray.metrics.ranking import (
     RocCurve,
     estimate_auroc,
@@ -42,37 +41,6 @@ from melanoma_ray.metrics.ranking import (
     roc_curve,
 )
 from melanoma_ray.metrics.tables import NetBenefit, OperatingPoint, decision_curve, measure_point
-
-Computed = TypeVar("Computed")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Scored:
-    """The predictions for a split's images, with their true diagnoses."""
-
-    predictions: Predictions
-    target: Int[np.ndarray, " image"]
-    """Target of each image; -1 for a diagnosis that the model doesn't have."""
-    group: Int[np.ndarray, " image"]
-    """Number of each image's group, because images of one group, such as one lesion, aren't independent."""
-    diagnoses: tuple[str, ...]
-    referred: tuple[str, ...] = (MELANOMA,)
-    """Diagnoses that must be referred: melanomas, or where no class is one, malignant ones."""
-
-    @property
-    def predicted(self) -> Int[np.ndarray, " image"]:
-        """Class number of the predicted diagnosis of each image; -1: there is no answer."""
-        return self.predictions.diagnosis
-
-    @property
-    def is_melanoma(self) -> np.ndarray:
-        """Whether each image is a melanoma in truth."""
-        return np.isin(self.target, class_numbers([n for n in self.referred if n in self.diagnoses], self.diagnoses))
-
-    @property
-    def is_referred(self) -> np.ndarray:
-        """Whether the decision for each image is to refer it."""
-        return np.array([decision == "refer" for decision in self.predictions.decision])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +65,7 @@ class Details:
         plain = asdict(self)
         plain["brier_score_interval"] = plain.pop("brier_score")
         plain["operating_point"] = plain.pop("point")
+        plain["reliability"], plain["decision_curve"] = list(plain["reliability"]), list(plain["decision_curve"])
         return plain
 
 
@@ -117,9 +86,12 @@ class Figures:
     roc: RocCurve | None
     """ROC curve of melanoma against the rest; none where it isn't defined."""
     details: Details
+    referral: Referral
     num_images: int
     num_unknown: int
     """Number of images whose diagnosis the model doesn't have: they count as wrong and aren't in ``confusion``."""
+    num_unanswered: int
+    """Number of images without an answer: wrong, unassessable, and in no figure that needs a probability."""
     undefined: dict[str, str] = field(default_factory=dict)
     """Reasons why metrics aren't defined, by metric."""
 
@@ -128,12 +100,14 @@ class Figures:
         return {
             "num_images": self.num_images,
             "num_unknown": self.num_unknown,
+            "num_unanswered": self.num_unanswered,
             **{name: estimate.to_dict() for name, estimate in self.estimates.items()},
             **self.calibration,
             "recall": {name: estimate.to_dict() for name, estimate in self.recall.items()},
             "apart": list(self.apart),
             "confusion": self.confusion.tolist(),
             **self.details.to_dict(),
+            "referral": self.referral.to_dict(),
             "undefined": self.undefined,
         }
 
@@ -147,9 +121,11 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
             listed separately, because a single image of it would weigh as much as hundreds of another diagnosis. Its
             images count in all other metrics.
     """
-    melanoma, score = scored.is_melanoma, scored.predictions.melanoma_probability
-    predicted, target, group = scored.predicted, scored.target, scored.group
-    known = target >= 0
+    melanoma, target, group = scored.is_melanoma, scored.target, scored.group
+    predicted, is_answered = scored.predicted, scored.predictions.is_answered
+    answered = scored.select(is_answered)
+    score, scored_melanoma = answered.score, answered.is_melanoma
+    known = (target >= 0) & is_answered
     num_diagnoses = len(scored.diagnoses)
     confusion = np.zeros((num_diagnoses, num_diagnoses), np.int64)
     if known.any():
@@ -159,54 +135,40 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
     attempts = Attempts()
     attempt = attempts.attempt
     estimates = {
-        "accuracy": attempt("accuracy", lambda: estimate_accuracy(predicted, target, group)),
+        "accuracy": attempt("accuracy", lambda: estimate_share((predicted == target) & is_answered, group)),
         "balanced_accuracy": attempt(
             "balanced_accuracy",
             lambda: estimate_balanced_accuracy(predicted[balanced], target[balanced], group[balanced], num_diagnoses),
         ),
-        "melanoma_auroc": attempt("melanoma_auroc", lambda: estimate_auroc(score, melanoma, group)),
+        "melanoma_auroc": attempt("melanoma_auroc", lambda: estimate_auroc(score, scored_melanoma, answered.group)),
         "sensitivity": attempt("sensitivity", lambda: estimate_sensitivity(scored.is_referred, melanoma, group)),
         "specificity": attempt("specificity", lambda: estimate_specificity(scored.is_referred, melanoma, group)),
     }
     calibration = {
-        "brier_score": attempt("brier_score", lambda: brier_score(score, melanoma)),
+        "brier_score": attempt("brier_score", lambda: brier_score(score, scored_melanoma)),
         "expected_calibration_error": attempt(
-            "expected_calibration_error", lambda: expected_calibration_error(score, melanoma)
+            "expected_calibration_error", lambda: expected_calibration_error(score, scored_melanoma)
         ),
     }
-    recalls = attempt("recall", lambda: estimate_recalls(predicted, target, group, num_diagnoses)) or {}
+    recalls = attempt("recall", lambda: estimate_recalls(predicted[known], target[known], group[known], num_diagnoses))
     return Figures(
         estimates={name: estimate for name, estimate in estimates.items() if estimate is not None},
-        recall={scored.diagnoses[number]: estimate for number, estimate in recalls.items()},
+        recall={scored.diagnoses[number]: estimate for number, estimate in (recalls or {}).items()},
         apart=tuple(scored.diagnoses[i] for i in np.flatnonzero((num_groups > 0) & (num_groups < min_groups))),
         calibration={name: value for name, value in calibration.items() if value is not None},
         confusion=confusion,
-        roc=attempt("roc", lambda: roc_curve(score, melanoma)),
-        details=_measure_details(scored, attempts),
+        roc=attempt("roc", lambda: roc_curve(score, scored_melanoma)),
+        details=_measure_details(answered, attempts),
+        referral=measure_referral(scored, attempts),
         num_images=len(target),
-        num_unknown=int((~known).sum()),
+        num_unknown=int((target < 0).sum()),
+        num_unanswered=int((~is_answered).sum()),
         undefined=attempts.undefined,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """Computes what is defined, and remembers why the rest is not."""
-
-    undefined: dict[str, str] = field(default_factory=dict)
-    """Reasons by figure."""
-
-    def attempt(self, name: str, compute: Callable[[], Computed]) -> Computed | None:
-        """Return what is computed, or none if it isn't defined."""
-        try:
-            return compute()
-        except MetricError as error:
-            self.undefined[name] = str(error)
-            return None
-
-
 def _measure_details(scored: Scored, attempts: Attempts) -> Details:
-    melanoma, score, group = scored.is_melanoma, scored.predictions.melanoma_probability, scored.group
+    melanoma, score, group = scored.is_melanoma, scored.score, scored.group
     attempt = attempts.attempt
     by_diagnosis = attempt(
         "by_diagnosis", lambda: measure_diagnoses(scored.predictions.probability, scored.target, group)

@@ -71,6 +71,15 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.decision)
 
+    def select(self, rows: Bool[np.ndarray, " image"]) -> Predictions:
+        """Return those for some of the images."""
+        return Predictions(
+            probability=self.probability[rows],
+            melanoma_probability=self.melanoma_probability[rows],
+            diagnosis=self.diagnosis[rows],
+            decision=tuple(decision for decision, is_kept in zip(self.decision, rows, strict=True) if is_kept),
+        )
+
     def assess(self, diagnoses: Sequence[str]) -> list[Assessment]:
         """Return the answer for each image, as plain values.
 

@@ -12,7 +12,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from melanoma_ray.config import DecisionConfig
 from melanoma_ray.errors import DataError, TrainingError
-from melanoma_ray.metrics.thresholds import threshold_at_sensitivity
+from melanoma_ray.metrics.thresholds import FixedThreshold, fix_thresholds, threshold_at_sensitivity
 
 Logits = Float[np.ndarray, "image diagnosis"]
 _TEMPERATURES = (0.05, 20.0)
@@ -35,6 +35,8 @@ class Calibration:
     """Number of images that all of this was fitted on."""
     num_validation_melanomas: int
     """Number of these images that must be referred: melanomas, or malignant ones where no diagnosis is melanoma."""
+    operating_points: tuple[FixedThreshold, ...] = ()
+    """Thresholds for other sensitivities and specificities, chosen on the same images; older checkpoints have none."""
     doubts: tuple[str, ...] = ()
     """What is doubtful about the fit, one sentence each."""
 
@@ -131,7 +133,8 @@ def fit_calibration(
     )
     probability = calibrated_probability(logits, fitted)[:, list(referred)].sum(axis=1)
     threshold = threshold_at_sensitivity(probability, is_referred, target_sensitivity=config.target_sensitivity)
-    return replace(fitted, decision_threshold=threshold)
+    fixed = () if is_referred.all() else fix_thresholds(probability, is_referred)
+    return replace(fitted, decision_threshold=threshold, operating_points=fixed)
 
 
 def _doubts(temperature: float, *, is_at_bound: bool) -> tuple[str, ...]:

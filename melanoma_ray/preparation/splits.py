@@ -49,6 +49,9 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
             groups of several sides, test is stronger than val and val than train, and the weaker side's images
             are dropped.
     """
+    if config.method == "all-test":
+        nothing = pd.Series(None, index.index, object)
+        return _to_assignment(pd.Series("test", index.index, object), nothing, config)
     given = set(index["given_split"].dropna())
     sides = _list_sides(config, has_test="test" in given, has_val="val" in given)
     side, dropped = _known_sides(index, config, recorded)

@@ -1,70 +1,67 @@
-"""report.html: the figures of one checkpoint on images it wasn't trained on, each with its interval."""
+"""report.html: sections of sentences, tables and plots, with the images that were answered wrongly first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from jaxtyping import Int
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from melanoma_ray.api import Decision, describe_share
-from melanoma_ray.metrics.intervals import Estimate
-from melanoma_ray.metrics.ranking import RocCurve
+from melanoma_ray.api import Decision
 from melanoma_ray.reports.page import render_page
-from melanoma_ray.reports.plots import CurvePoint, plot_class_counts, plot_confusion, plot_curves, plot_roc
 from melanoma_ray.reports.svg import figure_to_svg
-from melanoma_ray.schema import SPLITS, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table, with what it means where that isn't plain."""
+
+    text: str
+    meaning: str = ""
+    """Explanation in one sentence; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MetricRow:
-    """One line of the table of figures."""
+class Table:
+    """A table; the first column names the rows, the others have numbers."""
 
-    name: str
-    meaning: str
-    """Explanation in one sentence."""
-    value: float
-    interval: tuple[float, float] | None
-    """Ends of the 95 % interval; none where the figure has no interval."""
-    sample: str
-    """Images that it is computed from, such as ``57 of 62 melanomas``."""
+    caption: str
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[Cell | str, ...]]
+    is_folded: bool = False
+    """Whether it is shown only when its caption is opened."""
 
 
-def build_metric_row(name: str, meaning: str, estimate: Estimate, *, unit: str = "images") -> MetricRow:
-    """Return the row of an estimate.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Plot:
+    """A plot, in words too."""
 
-    Args:
-        name: Name of the figure.
-        meaning: Explanation in one sentence.
-        estimate: Value, interval and counts.
-        unit: Name of what the denominator counts, such as ``melanomas``.
-    """
-    of = "" if estimate.numerator is None else f"{estimate.numerator:,} of "
-    return MetricRow(
-        name=name,
-        meaning=meaning,
-        value=estimate.value,
-        interval=(estimate.low, estimate.high),
-        sample=f"{of}{estimate.denominator:,} {unit}",
-    )
+    figure: Figure
+    alt: str
+    """What it shows, for who can't see it."""
+    caption: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThresholdRow:
-    """One threshold of the checkpoint's manifest."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Section:
+    """A part of the page under one heading."""
 
-    name: str
-    value: float
-    meaning: str
-    """What it separates, and how it was chosen."""
+    anchor: str
+    """Word that identifies it within the page."""
+    title: str
+    warnings: Sequence[str] = ()
+    """Sentences in bold, before the others."""
+    paragraphs: Sequence[str] = ()
+    points: Sequence[str] = ()
+    """Items of a list."""
+    plots: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GalleryImage:
-    """One image with its true diagnosis and the model's prediction."""
+    """One image with its true diagnosis and the model's answer."""
 
     image_id: str
     thumbnail: str
@@ -72,15 +69,24 @@ class GalleryImage:
     diagnosis: str
     """True diagnosis."""
     predicted: str
-    """Most probable diagnosis."""
-    melanoma_probability: float
-    """Calibrated probability of melanoma, in [0, 1]."""
+    """Predicted diagnosis, or why there is none."""
+    probability: float | None
+    """Calibrated probability of what is referred for, in [0, 1]; none: there is no answer."""
     decision: Decision
 
     @property
     def is_right(self) -> bool:
-        """Whether the most probable diagnosis is the true one."""
+        """Whether the predicted diagnosis is the true one."""
         return self.predicted == self.diagnosis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gallery:
+    """Images under one heading."""
+
+    title: str
+    explanation: str
+    images: Sequence[GalleryImage]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,41 +95,16 @@ class EvaluationPage:
 
     title: str
     is_synthetic: bool
-    split: Scope
-    """Split that all figures and images of the page come from."""
-    facts: Mapping[str, str]
-    """Names and values of facts about the model and the data, in order."""
-    metrics: Sequence[MetricRow]
-    undefined: Sequence[str]
-    """One line for each figure that isn't defined, with the reason."""
-    thresholds: Sequence[ThresholdRow]
-    class_counts: Mapping[str, Mapping[str, int]]
-    """Number of images by diagnosis and split."""
-    history: Sequence[CurvePoint]
-    """One record for each epoch of the training; empty if they are unknown."""
-    diagnoses: Sequence[str]
-    confusion: Int[np.ndarray, "target predicted"]
-    """Number of images by true and predicted diagnosis, in the order of ``diagnoses``."""
-    roc: RocCurve | None
-    """ROC curve of melanoma against the rest; none where the split lacks melanomas or other images."""
-    operating_point: tuple[float, float]
-    """(1 - specificity, sensitivity) at the decision threshold; not drawn without ``roc``."""
-    gallery: Sequence[GalleryImage]
+    referred_for: str
+    """Word for what the probability is of, such as ``Melanoma``."""
+    summary: Section
+    sections: Sequence[Section]
+    galleries: Sequence[Gallery] = field(default=())
 
 
 def render_evaluation(page: EvaluationPage) -> str:
     """Return the report as one HTML document."""
-    context = {
-        "page": page,
-        "splits": SPLITS,
-        "counts_plot": _inline(plot_class_counts(page.class_counts)),
-        "curves_plot": _inline(plot_curves(page.history)) if page.history else None,
-        "confusion_plot": _inline(plot_confusion(page.confusion, page.diagnoses)),
-        "confusion_rows": list(zip(page.diagnoses, page.confusion.tolist(), strict=True)),
-        "roc_plot": _inline(plot_roc(page.roc.fpr, page.roc.tpr, page.operating_point)) if page.roc else None,
-        "referred_others": describe_share(page.operating_point[0]),
-        "referred_melanomas": describe_share(page.operating_point[1]),
-    }
+    context = {"page": page, "draw": _inline}
     return render_page("evaluation.html", title=page.title, is_synthetic=page.is_synthetic, context=context)
 
 

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from melanoma_ray.metrics.calibration import ReliabilityBin
+from melanoma_ray.metrics.tables import NetBenefit
 from melanoma_ray.reports.svg import FIRST, INK, MUTED, SECOND, SHADE, THIRD
 from melanoma_ray.schema import SPLITS
 
@@ -159,6 +161,52 @@ def plot_roc(
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _add_legend(axes, location="lower right")
+    return figure
+
+
+def plot_reliability(bins: Sequence[ReliabilityBin]) -> Figure:
+    """Draw the frequency of what is predicted against its probability, with intervals.
+
+    Args:
+        bins: Points of the reliability curve.
+    """
+    figure, axes = _new_figure("reliability", width=4.4, height=4.2)
+    x = [one.mean_probability for one in bins]
+    y = [one.frequency.value for one in bins]
+    below = [one.frequency.value - one.frequency.low for one in bins]
+    above = [one.frequency.high - one.frequency.value for one in bins]
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="perfect")
+    axes.errorbar(x, y, yerr=[below, above], color=FIRST, linewidth=1.4, marker="o", markersize=5, label="this model")
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("frequency")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _add_legend(axes, location="lower right")
+    return figure
+
+
+def plot_net_benefit(points: Sequence[NetBenefit]) -> Figure:
+    """Draw the decision curve: net benefit by the probability from which a referral is worth its cost.
+
+    Args:
+        points: Points of the curve, by rising threshold.
+    """
+    figure, axes = _new_figure("benefit", width=5.6, height=3.6)
+    x = [one.threshold for one in points]
+    axes.fill_between(
+        x, [one.model.low for one in points], [one.model.high for one in points], color=SHADE, alpha=0.5, linewidth=0
+    )
+    axes.plot(x, [one.model.value for one in points], color=FIRST, linewidth=2, label="this model")
+    axes.plot(x, [one.refer_all for one in points], color=SECOND, linewidth=1.4, linestyle="--", label="refer all")
+    axes.axhline(0, color=MUTED, linewidth=1.2, label="refer nobody")
+    best = max(one.model.high for one in points)
+    axes.set_ylim(-0.25 * best, 1.1 * best)
+    axes.set_xlabel("probability from which a referral is worth its cost")
+    axes.set_ylabel("net benefit an image")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _add_legend(axes, location="best")
     return figure
 
 

@@ -132,8 +132,9 @@ def test_out_of_fold_figures_are_of_every_image_of_the_folds_by_the_network_that
     assert report["figures"]["num_images"] == int(folded.index["fold"].notna().sum())
     page = (tmp_path / "report.html").read_text()
     assert "cross-validation" in page
-    assert "on the same predictions that are evaluated here" in page
-    assert "without the folds images" not in page
+    assert "though each network learnt without its own fold" in page
+    assert report["known_images"]["calibrated"] == report["figures"]["num_images"]
+    assert report["known_images"]["learnt"] == 0
 
 
 def test_a_diagnosis_of_a_single_lesion_is_in_one_fold_and_known_to_every_network(

@@ -47,11 +47,17 @@ def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     probability = table[[column_name(name) for name in report["model"]["diagnoses"]]].to_numpy()
     named = np.array(report["model"]["diagnoses"])[probability.argmax(axis=1)]
     assert (named == table["diagnosis"]).sum() == figures["accuracy"]["numerator"]
+    assert list(named) == list(table["predicted_diagnosis"])  # the checkpoint has no biases
+    assert set(table["known"]) == {"new"}
+    flow = report["participants"]
+    assert flow["prepared"] == flow["in_other_splits"] + flow["evaluated"]
+    assert flow["evaluated"] == len(test)
     is_melanoma = table["diagnosis"] == "melanoma"
     assert (table["decision"][is_melanoma] == "refer").sum() == figures["sensitivity"]["numerator"]
     page = (tmp_path / "report.html").read_text()
     assert "not a medical device" in page
-    assert "Chosen on the validation split at the end of training, without the test images." in page
+    assert "Chosen at the end of training on 100 images of its validation split, and nowhere else." in page
+    assert f"The model knows none of these {len(test)} images" in page
     assert "synthetic" in page.lower()
     assert "http://" not in page.replace("http://www.w3.org", "")
 
@@ -72,6 +78,7 @@ def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
         "path",
         *map(column_name, DIAGNOSES),
         "melanoma_probability",
+        "predicted_diagnosis",
         "decision",
         "error",
     ]

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from melanoma_ray import settings
 from melanoma_ray.config import Experiment, LossConfig
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation import report
-from melanoma_ray.evaluation.figures import Scored, measure
+from melanoma_ray.evaluation import sections
+from melanoma_ray.evaluation.figures import measure
+from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.ranges import Range, range_of
 from tests.unit.docs.documents import ROOT, is_path, list_quoted, occurs_in_package, read_document
@@ -84,7 +85,7 @@ def test_a_run_begun_before_a_field_existed_goes_on_with_its_default(monkeypatch
 
 
 def test_each_metric_has_a_title_a_meaning_and_a_unit_and_is_in_the_report() -> None:
-    target = np.array([0, 0, 1, 1])
+    truth = np.array(["melanoma", "melanoma", "nevus", "nevus"])
     probability = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.5, 0.5]], np.float32)
     predictions = Predictions(
         probability=probability,
@@ -92,10 +93,8 @@ def test_each_metric_has_a_title_a_meaning_and_a_unit_and_is_in_the_report() -> 
         diagnosis=probability.argmax(axis=1),
         decision=("refer", "routine", "routine", "refer"),
     )
-    figures = measure(
-        Scored(predictions=predictions, target=target, group=np.arange(4), diagnoses=("melanoma", "nevus"))
-    )
+    figures = measure(Scored(predictions=predictions, truth=truth, group=np.arange(4), diagnoses=("melanoma", "nevus")))
     names = {*figures.estimates, *figures.calibration}
     assert not figures.undefined
-    assert names == set(report._MEANINGS)
+    assert names == set(sections.MEANINGS)
     assert names <= set(figures.to_dict())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from melanoma_ray.evaluation.figures import Figures, Scored, measure
+from melanoma_ray.evaluation.figures import Figures, measure
+from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.inference.predictor import Predictions
 
 DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
@@ -23,7 +24,12 @@ def figures_of(
     )
     groups = np.arange(len(target)) if group is None else np.array(group)
     return measure(
-        Scored(predictions=predictions, target=np.array(target), group=groups, diagnoses=DIAGNOSES),
+        Scored(
+            predictions=predictions,
+            truth=np.array([*DIAGNOSES, "none of them"], object)[target],
+            group=groups,
+            diagnoses=DIAGNOSES,
+        ),
         min_groups=min_groups,
     )
 

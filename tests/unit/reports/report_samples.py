@@ -11,18 +11,29 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from melanoma_ray.api import Decision
+from melanoma_ray.metrics.calibration import ReliabilityBin
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.ranking import roc_curve
+from melanoma_ray.metrics.tables import NetBenefit
 from melanoma_ray.reports.audit import AuditImage, AuditPage, AuditTable, Finding, UnreadableImage, render_audit
 from melanoma_ray.reports.evaluation import (
+    Cell,
     EvaluationPage,
+    Gallery,
     GalleryImage,
-    MetricRow,
-    ThresholdRow,
-    build_metric_row,
+    Plot,
+    Section,
+    Table,
     render_evaluation,
 )
-from melanoma_ray.reports.plots import plot_class_counts, plot_confusion, plot_curves, plot_roc
+from melanoma_ray.reports.plots import (
+    plot_class_counts,
+    plot_confusion,
+    plot_curves,
+    plot_net_benefit,
+    plot_reliability,
+    plot_roc,
+)
 from melanoma_ray.reports.sweep import SweepTrial, render_sweep
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
@@ -66,49 +77,76 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
+HISTORY = [
+    EpochRecord(
+        epoch=epoch,
+        train_loss=1.0 / epoch,
+        val_loss=1.1 / epoch,
+        train_accuracy=0.5,
+        val_accuracy=0.4,
+        val_balanced_accuracy=0.3,
+        step=epoch,
+        images_per_s=1.0,
+        waiting_fraction=0.0,
+        first_batch_s=0.0,
+        ended_at=0.0,
+    )
+    for epoch in (1, 2)
+]
+CONFUSION = np.array([[41, 3], [2, 57]])
+ROC = roc_curve(np.array([0.9, 0.2, 0.4]), np.array([True, False, False]))
+SHARE = Estimate(value=0.75, low=0.6, high=0.85, numerator=30, denominator=40)
+RELIABILITY = [
+    ReliabilityBin(mean_probability=mean, lowest_probability=0.0, highest_probability=1.0, frequency=SHARE)
+    for mean in (0.2, 0.7)
+]
+BENEFIT = [NetBenefit(threshold=threshold, model=SHARE, refer_all=0.1) for threshold in (0.1, 0.2)]
+
+
 def evaluation_page() -> EvaluationPage:
-    estimate = Estimate(value=0.75, low=0.6, high=0.85, numerator=30, denominator=40)
     image = GalleryImage(
         image_id="ISIC_1",
         thumbnail=THUMBNAIL,
         diagnosis="melanoma",
         predicted="melanoma",
-        melanoma_probability=0.9,
+        probability=0.9,
         decision="refer",
     )
+    wrong = replace(image, image_id="ISIC_2", predicted="nevus", decision="unassessable")
+    silent = replace(image, image_id="ISIC_3", predicted="no answer", probability=None, decision="unassessable")
+    roc = Plot(figure=plot_roc(ROC.fpr, ROC.tpr, (0.25, 0.95)), alt="ROC curve in words.", caption="A ROC curve.")
+    counts = Plot(figure=plot_class_counts(COUNTS), alt="Bars in words.", caption="Images by diagnosis.")
     return EvaluationPage(
         title="Evaluation of a model",
         is_synthetic=False,
-        split="test",
-        facts={"Network": "baseline"},
-        metrics=[
-            build_metric_row("Sensitivity", "Melanomas that are referred.", estimate, unit="melanomas"),
-            MetricRow(name="Brier score", meaning="Squared error.", value=0.1, interval=None, sample="40 images"),
-        ],
-        undefined=["specificity is undefined: all 40 images are melanoma"],
-        thresholds=[ThresholdRow(name="Decision threshold", value=0.3125, meaning="From here an image is referred.")],
-        class_counts=COUNTS,
-        history=[
-            EpochRecord(
-                epoch=epoch,
-                train_loss=1.0 / epoch,
-                val_loss=1.1 / epoch,
-                train_accuracy=0.5,
-                val_accuracy=0.4,
-                val_balanced_accuracy=0.3,
-                step=epoch,
-                images_per_s=1.0,
-                waiting_fraction=0.0,
-                first_batch_s=0.0,
-                ended_at=0.0,
+        referred_for="Melanoma",
+        summary=Section(
+            anchor="summary",
+            title="In short",
+            warnings=["The model knows some of the images."],
+            points=["Of melanomas, it refers most."],
+            tables=[Table(caption="What was evaluated", heads=(), rows=[("Network", "baseline")])],
+        ),
+        sections=[
+            Section(
+                anchor="figures",
+                title="Figures",
+                paragraphs=["Over lesions."],
+                plots=[roc, counts],
+                tables=[
+                    Table(
+                        caption="Each figure",
+                        heads=("Figure", "Value"),
+                        rows=[(Cell("Sensitivity", "Melanomas that are referred."), "0.750")],
+                    ),
+                    Table(caption="As a table", heads=("True", "nevus"), rows=[("nevus", "57")], is_folded=True),
+                ],
             )
-            for epoch in (1, 2)
         ],
-        diagnoses=("melanoma", "nevus"),
-        confusion=np.array([[41, 3], [2, 57]]),
-        roc=roc_curve(np.array([0.9, 0.2, 0.4]), np.array([True, False, False])),
-        operating_point=(0.25, 0.95),
-        gallery=[image, replace(image, image_id="ISIC_2", predicted="nevus", decision="unassessable")],
+        galleries=[
+            Gallery(title="Not referred", explanation="The gravest first.", images=[image, wrong, silent]),
+            Gallery(title="Referred without need", explanation="The surest first.", images=[]),
+        ],
     )
 
 
@@ -187,11 +225,11 @@ def rows_of(html: str, *names: str) -> list[str]:
 
 
 def all_plots() -> list[Figure]:
-    page = evaluation_page()
-    assert page.roc is not None
     return [
         plot_class_counts(COUNTS),
-        plot_curves(page.history),
-        plot_confusion(page.confusion, page.diagnoses),
-        plot_roc(page.roc.fpr, page.roc.tpr, page.operating_point),
+        plot_curves(HISTORY),
+        plot_confusion(CONFUSION, ("melanoma", "nevus")),
+        plot_roc(ROC.fpr, ROC.tpr, (0.25, 0.95)),
+        plot_reliability(RELIABILITY),
+        plot_net_benefit(BENEFIT),
     ]

@@ -1,54 +1,50 @@
-"""The report of an evaluation: what it says."""
+"""The page of an evaluation: sections, tables, plots and images, whatever they hold."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from melanoma_ray.metrics.intervals import Estimate
-from melanoma_ray.reports.evaluation import (
-    build_metric_row,
-    render_evaluation,
-)
-from tests.unit.reports.report_samples import (
-    Reader,
-    evaluation_page,
-)
+from melanoma_ray.reports.evaluation import render_evaluation
+from tests.unit.reports.report_samples import HOSTILE, Reader, evaluation_page
 
 
-def test_the_report_gives_each_figure_with_interval_and_images() -> None:
+def test_a_warning_stands_before_everything_else_and_is_bold() -> None:
+    html = render_evaluation(evaluation_page())
+    assert "<strong>The model knows some of the images.</strong>" in html
+    assert html.index("The model knows some") < html.index("Of melanomas, it refers most.") < html.index("Figures</h2>")
+
+
+def test_a_figure_stands_in_its_row_with_what_it_means() -> None:
     words = Reader(render_evaluation(evaluation_page())).words()
-    assert "0.750 0.600 to 0.850 30 of 40 melanomas" in words
-    assert "0.100 none 40 images" in words
-    assert "specificity is undefined: all 40 images are melanoma" in words
-
-
-def test_the_report_says_that_thresholds_come_from_the_validation_split() -> None:
-    words = Reader(render_evaluation(evaluation_page())).words()
-    assert "Chosen on the validation split" in words
-    assert "0.3125" in words
-
-
-def test_the_report_says_in_words_what_the_operating_point_means() -> None:
-    words = Reader(render_evaluation(evaluation_page())).words()
-    assert "95.0 % of the melanomas and 25.0 % of the other images are referred" in words
+    assert "Sensitivity Melanomas that are referred. 0.750" in words
+    assert "Network baseline" in words
 
 
 def test_a_wrong_diagnosis_is_marked_by_text_as_well_as_colour() -> None:
     html = render_evaluation(evaluation_page())
     words = Reader(html).words()
-    assert (words.count("✓ right"), words.count("✗ wrong")) == (1, 1)
-    assert html.count('<li class="wrong">') == 1
+    assert (words.count("✓ right"), words.count("✗ wrong")) == (1, 2)
+    assert html.count('<li class="wrong">') == 2
     assert "Can't be assessed: have a person look" in words
+    assert "Predicted no answer" in words
 
 
-def test_a_report_without_roc_history_and_gallery_says_so() -> None:
-    page = replace(evaluation_page(), roc=None, history=[], gallery=[])
-    reader = Reader(render_evaluation(page))
+def test_errors_stand_before_the_figures_and_a_gallery_without_images_says_so() -> None:
+    html = render_evaluation(evaluation_page())
+    assert html.index("Not referred</h2>") < html.index("Figures</h2>")
+    assert "There are none." in html
+
+
+def test_every_plot_has_words_for_who_can_t_see_it() -> None:
+    reader = Reader(render_evaluation(evaluation_page()))
+    labels = [attributes.get("aria-label") for tag, attributes in reader.elements if attributes.get("role") == "img"]
+    assert labels == ["ROC curve in words.", "Bars in words."]
     assert sum(tag == "svg" for tag, _ in reader.elements) == 2
-    assert "There is no ROC curve" in reader.words()
-    assert "There are no images to show." in reader.words()
 
 
-def test_a_figure_without_numerator_names_its_images_only() -> None:
-    estimate = Estimate(value=0.9, low=0.8, high=0.95, numerator=None, denominator=1234)
-    assert build_metric_row("AUROC", "Ranking.", estimate).sample == "1,234 images"
+def test_what_comes_from_outside_is_escaped() -> None:
+    page = evaluation_page()
+    section = replace(page.summary, points=[HOSTILE], warnings=[HOSTILE])
+    html = render_evaluation(replace(page, summary=section))
+    assert HOSTILE not in html
+    assert html.count("&lt;script&gt;") == 2

@@ -11,7 +11,7 @@ from melanoma_ray.reports.plots import plot_class_counts, plot_confusion, plot_c
 from melanoma_ray.reports.svg import figure_to_svg
 from tests.unit.reports.report_samples import (
     COUNTS,
-    evaluation_page,
+    HISTORY,
 )
 
 
@@ -37,6 +37,6 @@ def test_the_roc_plot_marks_the_operating_point() -> None:
 
 
 def test_curves_of_a_single_epoch_are_visible_as_points() -> None:
-    figure = plot_curves(evaluation_page().history[:1])
+    figure = plot_curves(HISTORY[:1])
     assert {line.get_marker() for axes in figure.axes for line in axes.lines} == {"o"}
     assert [len(axes.lines) for axes in figure.axes] == [2, 3]

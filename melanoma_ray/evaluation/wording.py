@@ -1,0 +1,110 @@
+"""The sentences and cells of the report that are computed from its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from melanoma_ray.diagnoses import ReferredFor
+from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate
+
+TOO_FEW = "too few to say"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the images to be referred are called: melanomas, or malignant lesions."""
+
+    one: str
+    many: str
+    title: str
+    """Beginning of the name of a figure, such as ``Melanoma`` in ``Melanoma AUROC``."""
+
+    @classmethod
+    def of(cls, about: ReferredFor) -> Words:
+        """Return the words for what a report is about."""
+        if about == "melanoma":
+            return cls("melanoma", "melanomas", "Melanoma")
+        return cls("malignant lesion", "malignant lesions", "Malignancy")
+
+
+def value_cells(estimate: Estimate | None, unit: str, digits: int = 3) -> tuple[str, str, str]:
+    """Return value, interval and sample of a figure as texts.
+
+    Args:
+        estimate: The figure; none: it isn't defined.
+        unit: Name of what the denominator counts, such as ``melanomas``.
+        digits: Number of digits after the point.
+    """
+    if estimate is None:
+        return "–", "not defined", ""
+    of = "" if estimate.numerator is None else f"{estimate.numerator:,} of "
+    few = f"; {TOO_FEW}" if estimate.is_sparse else ""
+    return (
+        f"{estimate.value:.{digits}f}",
+        f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}",
+        f"{of}{estimate.denominator:,} {unit}{few}",
+    )
+
+
+def short(estimate: Estimate | None, digits: int = 3) -> str:
+    """Return a figure with its interval as one text; with a mark where there are too few groups to say more."""
+    if estimate is None:
+        return "–"
+    mark = " *" if estimate.is_sparse else ""
+    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f}){mark}"
+
+
+def of_a_hundred(estimate: Estimate) -> str:
+    """Return a share as a number of a hundred, with its interval.
+
+    >>> of_a_hundred(Estimate(value=0.912, low=0.84, high=0.955, numerator=None, denominator=1))
+    '91 of 100 (95 % interval 84 to 96)'
+    """
+    value, low, high = (round(100 * share) for share in (estimate.value, estimate.low, estimate.high))
+    return f"{value} of 100 (95 % interval {low} to {high})"
+
+
+SPARSE_NOTE = (
+    f"* fewer than {SPARSE_BELOW} lesions (or patients) of the rarer kind: {TOO_FEW}; the interval is wide on purpose."
+)
+
+
+def describe_unseen(subject: Subject) -> tuple[str, bool]:
+    """Return whether the model knows the images, in a sentence, and whether the figures are praise because of it."""
+    known, number = subject.acquaintance, len(subject.images)
+    if known is None:
+        same = subject.dataset.info.fingerprint == subject.manifest.data_fingerprint
+        if same and subject.split == "test":
+            return (
+                "The checkpoint is older than the list of known images, so they weren't compared one by one. The "
+                "prepared dataset is that of its training, and the test split took no part in it.",
+                False,
+            )
+        return (
+            "Whether the model knows these images can't be told: its checkpoint is older than the list of known "
+            "images. Train again to know.",
+            True,
+        )
+    counts = known.count()
+    ways = "pixels, near copies, archive ids, lesions and patients"
+    if not subject.ids_are_shared:
+        ways = "pixels, near copies and archive ids; other ids of lesions and patients were said to be another clinic's"
+    if counts["learnt"]:
+        return (
+            f"The model knows {counts['learnt'] + counts['calibrated']:,} of these {number:,} images: it learnt from "
+            f"{counts['learnt']:,} and was calibrated on {counts['calibrated']:,}. These figures praise it and say "
+            "little about new images.",
+            True,
+        )
+    if counts["calibrated"]:
+        by = "each network learnt without its own fold" if subject.split == "folds" else "it didn't learn from them"
+        return (
+            f"The model was calibrated on {counts['calibrated']:,} of these {number:,} images, though {by}: its best "
+            "weights, probabilities and thresholds were chosen on them. So the sensitivity is close to its target by "
+            "construction, and the other figures are optimistic.",
+            True,
+        )
+    own = counts["held_out"]
+    kept = f" {own:,} of them are of the split that was held out when the model was trained." if own else ""
+    return f"The model knows none of these {number:,} images (compared: {ways}).{kept}", False

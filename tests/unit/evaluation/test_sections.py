@@ -1,0 +1,111 @@
+"""The sections of the report say what was computed, and nothing that wasn't."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from melanoma_ray.evaluation import sections
+from melanoma_ray.evaluation.figures import measure
+from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.wording import Words, of_a_hundred, short, value_cells
+from melanoma_ray.inference.predictor import Predictions
+from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.reports.evaluation import Cell, Section
+
+WORDS = Words.of("melanoma")
+SHARE = Estimate(value=0.75, low=0.6, high=0.85, numerator=30, denominator=40)
+
+
+def draw(num_images: int, seed: int = 0) -> Scored:
+    """Return images of a model that tells melanomas, though not surely."""
+    random = np.random.default_rng(seed)
+    truth = random.choice(["melanoma", "nevus", "basal cell carcinoma"], num_images, p=[0.3, 0.5, 0.2])
+    melanoma = np.clip((truth == "melanoma") * 0.4 + random.random(num_images) * 0.6, 0, 1).astype(np.float32)
+    probability = np.stack([(1 - melanoma) / 2, melanoma, (1 - melanoma) / 2], axis=1)
+    return Scored(
+        predictions=Predictions(
+            probability=probability,
+            melanoma_probability=melanoma,
+            diagnosis=probability.argmax(axis=1),
+            decision=tuple("refer" if p >= 0.5 else "routine" for p in melanoma),
+        ),
+        truth=truth.astype(object),
+        group=np.arange(num_images) // 2,
+        diagnoses=("basal cell carcinoma", "melanoma", "nevus"),
+        malignant=("basal cell carcinoma", "melanoma"),
+    )
+
+
+def texts(section: Section) -> str:
+    cells = [value for table in section.tables for row in table.rows for value in row]
+    told = [value if isinstance(value, str) else f"{value.text} {value.meaning}" for value in cells]
+    return " | ".join([*section.warnings, *section.paragraphs, *section.points, *told])
+
+
+def test_a_figure_is_given_with_its_interval_and_its_images() -> None:
+    assert value_cells(SHARE, "melanomas") == ("0.750", "0.600 to 0.850", "30 of 40 melanomas")
+    assert value_cells(None, "melanomas") == ("–", "not defined", "")
+    few = Estimate(value=1.0, low=0.3, high=1.0, numerator=2, denominator=2, is_sparse=True)
+    assert value_cells(few, "melanomas")[2] == "2 of 2 melanomas; too few to say"
+    assert short(few) == "1.000 (0.300–1.000) *"
+    assert of_a_hundred(SHARE) == "75 of 100 (95 % interval 60 to 85)"
+
+
+def test_a_figure_without_numerator_names_its_images_only() -> None:
+    estimate = Estimate(value=0.9, low=0.8, high=0.95, numerator=None, denominator=1234)
+    assert value_cells(estimate, "images")[2] == "1,234 images"
+
+
+def test_every_section_is_made_of_finite_numbers() -> None:
+    scored = draw(400)
+    figures = measure(scored)
+    built = [
+        sections.main_figures(figures, WORDS, measure(draw(50))),
+        sections.decisions(scored, figures, WORDS),
+        sections.ranking(figures, WORDS),
+        sections.calibration(figures, WORDS),
+        sections.net_benefit(figures, WORDS),
+        sections.by_diagnosis(figures),
+        sections.confusion(figures, scored.diagnoses),
+    ]
+    assert all(section is not None for section in built)
+    told = " ".join(texts(section) for section in built if section is not None)
+    assert not re.search(r"\bnan\b|\binf\b|None", told)
+    assert "Sensitivity for any cancer" in told
+    assert "melanoma" in told
+
+
+def test_the_operating_point_is_said_in_words() -> None:
+    scored = draw(400)
+    figures = measure(scored)
+    (plot,) = sections.ranking(figures, WORDS).plots
+    found = 100 * (scored.is_referred & scored.is_melanoma).sum() / scored.is_melanoma.sum()
+    assert plot.caption.startswith(f"At the decision threshold (diamond) {found:.1f} % of the melanomas and ")
+
+
+def test_without_melanomas_the_page_says_so_in_place_of_a_curve() -> None:
+    scored = draw(40)
+    figures = measure(scored.select(~scored.is_melanoma))
+    section = sections.ranking(figures, WORDS)
+    assert not section.plots
+    assert "there are no melanomas or no other images" in section.paragraphs[0]
+    assert sections.net_benefit(figures, WORDS) is None
+    assert "Not defined for these images: melanoma_auroc" in texts(sections.main_figures(figures, WORDS, None))
+
+
+def test_what_refers_for_malignancy_never_says_melanoma() -> None:
+    words = Words.of("malignancy")
+    figures = measure(draw(200))
+    for section in (sections.main_figures(figures, words, None), sections.calibration(figures, words)):
+        assert "elanoma" not in texts(section).replace("melanoma_auroc", "")
+
+
+def test_the_rows_of_decisions_are_every_true_diagnosis_with_cancers_marked() -> None:
+    scored = draw(200)
+    table = sections.decisions(scored, measure(scored), WORDS).tables[0]
+    assert [row[0] for row in table.rows] == ["melanoma (malignant)", "basal cell carcinoma (malignant)", "nevus"]
+    total = sum(int(str(value).replace(",", "")) for row in table.rows for value in row[1:])
+    assert total == 200
+    assert all(isinstance(value, str | Cell) for row in table.rows for value in row)
