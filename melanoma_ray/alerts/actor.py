@@ -1,0 +1,78 @@
+"""On a cluster: the outbox lives with one named Ray actor, on the node that has its disk; it restarts when it dies.
+
+The actor is detached, so it outlives the job, and is bound to the node by a Ray resource (``node_resource``), which the
+node that mounts the disk must offer: a restart on any other node would find no file. Recording is repeated by Ray when
+the actor dies meanwhile, which makes no alert twice. While the node is gone, ``record`` waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from melanoma_ray.alerts.dispatcher import SendingResult, send_forever, summarize
+from melanoma_ray.alerts.outbox import Outbox
+from melanoma_ray.alerts.rules import Alert
+from melanoma_ray.alerts.settings import AlertSettings
+
+NAMESPACE = "melanoma-ray-alerts"
+
+
+class OutboxActor:
+    """Keeps and sends alerts until it is killed."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        """Open the outbox and start sending what is in it."""
+        self._settings = settings
+        self._is_over = threading.Event()
+        self._sender = self._start(settings)
+
+    def record(self, alerts: Sequence[Alert], settings: AlertSettings) -> int:
+        """Keep alerts on the disk and return how many are new; sending goes on by these settings from now on.
+
+        Raises:
+            AlertError: They can't be written, or sending has failed.
+        """
+        with Outbox(settings.outbox) as outbox:
+            num_new = outbox.record(alerts)
+        if settings != self._settings or not self._sender.is_alive():
+            self._is_over.set()
+            self._sender.join()
+            self._settings, self._is_over = settings, threading.Event()
+            self._sender = self._start(settings)
+        return num_new
+
+    def summarize(self) -> SendingResult:
+        """Return where all deliveries stand."""
+        with Outbox(self._settings.outbox) as outbox:
+            return summarize(outbox, self._settings)
+
+    def _start(self, settings: AlertSettings) -> threading.Thread:
+        Outbox(settings.outbox).close()  # raises here what would end the thread
+        thread = threading.Thread(target=send_forever, args=(settings, self._is_over), name="alerts", daemon=True)
+        thread.start()
+        return thread
+
+
+def find_actor(settings: AlertSettings) -> Any:  # noqa: ANN401 - Ray's handles have no type
+    """Return the handle of the actor of an outbox; it is started if it isn't there."""
+    name = hashlib.sha256(settings.outbox.encode()).hexdigest()[:16]
+    resources = {settings.node_resource: 0.001} if settings.node_resource else {}
+    return (
+        ray.remote(OutboxActor)
+        .options(
+            name=name,
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            max_task_retries=-1,
+            num_cpus=0,
+            resources=resources,
+        )
+        .remote(settings)
+    )

@@ -1,0 +1,443 @@
+"""The outbox: alerts, deliveries and messages in one SQLite file, written before anything is sent.
+
+    alerts      what a person must be told; acknowledged or not
+    deliveries  an alert × a sink: who must get it; its message, once there is one
+    messages    what is sent in one piece to one sink, an alert or a digest, under one idempotency key
+
+A message is ``waiting`` until its sink has confirmed it (``delivered``) or it is given up (``dead``). It gets its key
+before the first attempt and keeps it through all others, so whatever arrives twice has the same key. Each change is one
+transaction, on the disk when it returns (WAL, ``synchronous=FULL``).
+
+Where the file may lie: SQLite's WAL needs shared memory and POSIX locks, so a disk of this machine (ext4, xfs, btrfs,
+zfs; also on an attached block device, such as EBS or a ReadWriteOnce volume of Kubernetes). Network file systems are
+refused; a tmpfs or a container's own layer works and is lost with the machine or container.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from melanoma_ray.alerts.disk import check_file_system
+from melanoma_ray.alerts.rules import Alert
+from melanoma_ray.errors import AlertError
+
+State = Literal["waiting", "delivered", "dead"]
+_FORMAT = 1
+_BUSY_S = 30.0
+"""Longest time to wait for another process that is writing, seconds."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS alerts (
+    alert_id TEXT PRIMARY KEY,
+    created_at REAL NOT NULL,
+    is_urgent INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    images TEXT NOT NULL,
+    escalate_to TEXT NOT NULL,
+    escalate_at REAL,
+    acknowledged_at REAL,
+    acknowledged_by TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS messages (
+    key TEXT PRIMARY KEY,
+    sink TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'dead')),
+    num_attempts INTEGER NOT NULL DEFAULT 0,
+    num_refusals INTEGER NOT NULL DEFAULT 0,
+    first_attempt_at REAL,
+    due_at REAL NOT NULL,
+    ended_at REAL,
+    outcome TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS deliveries (
+    alert_id TEXT NOT NULL REFERENCES alerts,
+    sink TEXT NOT NULL,
+    is_escalation INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    is_urgent INTEGER NOT NULL,
+    message_key TEXT REFERENCES messages,
+    PRIMARY KEY (alert_id, sink, is_escalation)
+) STRICT;
+CREATE INDEX IF NOT EXISTS unsent ON deliveries (sink, created_at) WHERE message_key IS NULL;
+CREATE INDEX IF NOT EXISTS by_message ON deliveries (message_key);
+CREATE INDEX IF NOT EXISTS due ON messages (sink, due_at) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS overdue ON alerts (escalate_at) WHERE escalate_at IS NOT NULL;
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """What one sink gets in one piece."""
+
+    key: str
+    """Idempotency key: the same in each attempt."""
+    sink: str
+    alerts: tuple[Mapping[str, Any], ...]
+    """Bodies of its alerts, one or more, each with ``is_escalation``."""
+    num_attempts: int = 0
+    """Attempts made before."""
+    num_refusals: int = 0
+    """How many of them the sink refused."""
+    first_attempt_at: float | None = None
+    """Time of the first attempt, seconds since 1970; none: there was none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryStatus:
+    """Where an alert stands with one sink."""
+
+    sink: str
+    is_escalation: bool
+    state: State
+    num_attempts: int
+    outcome: str | None
+    """What the sink said last; none: nothing was sent yet."""
+    key: str | None
+    """Idempotency key of its message; none: it waits for its digest or the end of the quiet hours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlertStatus:
+    """An alert, where it stands with its sinks, and who has acknowledged it."""
+
+    alert_id: str
+    created_at: float
+    body: Mapping[str, Any]
+    images: tuple[str, ...]
+    """Paths or ids of its images."""
+    acknowledged_at: float | None
+    acknowledged_by: str | None
+    deliveries: tuple[DeliveryStatus, ...]
+
+    @property
+    def is_dead(self) -> bool:
+        """Return whether a sink was given up for it."""
+        return any(one.state == "dead" for one in self.deliveries)
+
+
+class Outbox:
+    """One file with all alerts, open in one thread; any number of processes may have it open."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file, and make it if there is none.
+
+        Raises:
+            AlertError: It can't be used, or lies on a network file system.
+        """
+        self.path = str(Path(path).expanduser().absolute())
+        check_file_system(self.path)
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only its owner reads what it says of patients
+        except OSError as error:
+            msg = f"outbox {self.path}: {error.strerror}; give a file that you may write, on a disk of this machine"
+            raise AlertError(msg) from error
+        with self._explained():
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._prepare()
+
+    def _prepare(self) -> None:
+        (mode,) = self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            msg = f"outbox {self.path}: this disk doesn't allow SQLite's WAL ({mode}); give a file on a local disk"
+            raise AlertError(msg)
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found > _FORMAT:
+            msg = f"outbox {self.path}: has format {found}, newer than {_FORMAT}; use a newer melanoma_ray"
+            raise AlertError(msg)
+        if found < _FORMAT:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            msg = (
+                f"outbox {self.path}: {error}; nothing of it was changed by this; check the disk, or give another file"
+            )
+            raise AlertError(msg) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do all of a block or nothing; on the disk when it ends."""
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def record(self, alerts: Sequence[Alert]) -> int:
+        """Keep alerts and who must get them, all or none; return how many are new.
+
+        An alert that is already there stays as it is, so recording may be repeated.
+
+        Raises:
+            AlertError: They can't be written.
+        """
+        with self._transaction() as db:
+            return sum(self._insert(db, alert) for alert in alerts)
+
+    def _insert(self, db: sqlite3.Connection, alert: Alert) -> bool:
+        done = db.execute(
+            "INSERT INTO alerts (alert_id, created_at, is_urgent, body, images, escalate_to, escalate_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                alert.alert_id,
+                alert.created_at,
+                alert.is_urgent,
+                json.dumps(alert.body, ensure_ascii=False, allow_nan=False),
+                json.dumps(alert.images, ensure_ascii=False),
+                json.dumps(alert.escalate_to),
+                alert.acknowledge_by,
+            ),
+        )
+        if done.rowcount:
+            deliver = [(alert.alert_id, sink, 0, alert.created_at, alert.is_urgent) for sink in alert.sinks]
+            _insert_deliveries(db, deliver)
+        return bool(done.rowcount)
+
+    def escalate(self, now: float) -> list[str]:
+        """Add deliveries for alerts that nobody has acknowledged in time; return the alerts' ids."""
+        with self._explained():
+            overdue = "FROM alerts WHERE escalate_at <= ? AND acknowledged_at IS NULL"
+            if self._db.execute(f"SELECT 1 {overdue}", (now,)).fetchone() is None:
+                return []
+        with self._transaction() as db:
+            rows = db.execute(f"SELECT alert_id, escalate_to {overdue}", (now,)).fetchall()
+            for row in rows:
+                _insert_deliveries(db, [(row["alert_id"], sink, 1, now, 1) for sink in json.loads(row["escalate_to"])])
+                db.execute("UPDATE alerts SET escalate_at = NULL WHERE alert_id = ?", (row["alert_id"],))
+        return [row["alert_id"] for row in rows]
+
+    def pack(self, sink: str, now: float, *, max_alerts: int, older_than: float | None) -> int:
+        """Put deliveries that may leave into messages, each with its key; return the number of messages.
+
+        Args:
+            sink: Name of the sink.
+            now: Time, seconds since 1970.
+            max_alerts: Most alerts of one message.
+            older_than: The digest leaves when its oldest alert is at least as old as this moment; none: quiet hours, so
+                only what is urgent leaves.
+        """
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT alert_id, is_escalation, created_at, is_urgent FROM deliveries"
+                " WHERE sink = ? AND message_key IS NULL ORDER BY created_at, rowid",
+                (sink,),
+            ).fetchall()
+        is_ready = older_than is not None and any(row["created_at"] <= older_than for row in rows)
+        leaving = [row for row in rows if is_ready or row["is_urgent"]]
+        groups = [leaving[start : start + max_alerts] for start in range(0, len(leaving), max_alerts)]
+        if groups:
+            with self._transaction() as db:
+                for group in groups:
+                    self._pack_group(db, sink, now, group)
+        return len(groups)
+
+    def _pack_group(self, db: sqlite3.Connection, sink: str, now: float, group: Sequence[sqlite3.Row]) -> None:
+        key = uuid.uuid4().hex
+        db.execute(
+            "INSERT INTO messages (key, sink, created_at, state, due_at) VALUES (?, ?, ?, 'waiting', ?)",
+            (key, sink, now, now),
+        )
+        changed = db.executemany(
+            "UPDATE deliveries SET message_key = ?"
+            " WHERE alert_id = ? AND sink = ? AND is_escalation = ? AND message_key IS NULL",
+            [(key, row["alert_id"], sink, row["is_escalation"]) for row in group],
+        )
+        if changed.rowcount != len(group):
+            msg = f"outbox {self.path}: another process packs its messages too; only one may send"
+            raise AlertError(msg)
+
+    def next_due(self, sink: str, now: float) -> Message | None:
+        """Return the message that has been due for longest at a sink; none: none is due."""
+        with self._explained():
+            row = self._db.execute(
+                "SELECT * FROM messages WHERE sink = ? AND state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT 1",
+                (sink, now),
+            ).fetchone()
+            if row is None:
+                return None
+            alerts = self._db.execute(
+                "SELECT body, is_escalation FROM deliveries JOIN alerts USING (alert_id) WHERE message_key = ?"
+                " ORDER BY deliveries.created_at, deliveries.rowid",
+                (row["key"],),
+            ).fetchall()
+        return Message(
+            key=row["key"],
+            sink=sink,
+            alerts=tuple(json.loads(one["body"]) | {"is_escalation": bool(one["is_escalation"])} for one in alerts),
+            num_attempts=row["num_attempts"],
+            num_refusals=row["num_refusals"],
+            first_attempt_at=row["first_attempt_at"],
+        )
+
+    def confirm(self, key: str, now: float, outcome: str) -> None:
+        """Note that a sink has confirmed a message: only then is it delivered."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE messages SET state = 'delivered', num_attempts = num_attempts + 1, outcome = ?, ended_at = ?,"
+                " first_attempt_at = coalesce(first_attempt_at, ?) WHERE key = ?",
+                (outcome, now, now, key),
+            )
+
+    def postpone(self, key: str, now: float, outcome: str, *, due_at: float, is_refusal: bool) -> None:
+        """Note that an attempt failed, and when the next one is due."""
+        with self._transaction() as db:
+            self._note_failure(db, key, now, outcome, is_refusal=is_refusal)
+            db.execute("UPDATE messages SET due_at = ? WHERE key = ?", (due_at, key))
+
+    def bury(self, key: str, now: float, outcome: str, *, is_refusal: bool) -> None:
+        """Note that a message is given up; those of its alerts that escalate do so at once."""
+        with self._transaction() as db:
+            self._note_failure(db, key, now, outcome, is_refusal=is_refusal)
+            db.execute("UPDATE messages SET state = 'dead', ended_at = ? WHERE key = ?", (now, key))
+            db.execute(
+                "UPDATE alerts SET escalate_at = min(escalate_at, ?) WHERE escalate_at IS NOT NULL AND alert_id IN"
+                " (SELECT alert_id FROM deliveries WHERE message_key = ?)",
+                (now, key),
+            )
+
+    def _note_failure(self, db: sqlite3.Connection, key: str, now: float, outcome: str, *, is_refusal: bool) -> None:
+        db.execute(
+            "UPDATE messages SET num_attempts = num_attempts + 1, num_refusals = num_refusals + ?, outcome = ?,"
+            " first_attempt_at = coalesce(first_attempt_at, ?) WHERE key = ?",
+            (int(is_refusal), outcome, now, key),
+        )
+
+    def resend(self, alert_ids: Sequence[str], now: float) -> int:
+        """Send the messages of some alerts again, under the keys they had; return the number of messages."""
+        with self._transaction() as db:
+            return sum(
+                db.execute(
+                    "UPDATE messages SET state = 'waiting', due_at = ?, num_attempts = 0, num_refusals = 0,"
+                    " first_attempt_at = NULL, ended_at = NULL"
+                    " WHERE key IN (SELECT message_key FROM deliveries WHERE alert_id = ?) AND state != 'waiting'",
+                    (now, alert_id),
+                ).rowcount
+                for alert_id in alert_ids
+            )
+
+    def acknowledge(self, alert_ids: Sequence[str], by: str, now: float) -> int:
+        """Note who has seen alerts, which ends their escalation; return how many weren't acknowledged before."""
+        with self._transaction() as db:
+            return sum(
+                db.execute(
+                    "UPDATE alerts SET acknowledged_at = ?, acknowledged_by = ?, escalate_at = NULL"
+                    " WHERE alert_id = ? AND acknowledged_at IS NULL",
+                    (now, by, alert_id),
+                ).rowcount
+                for alert_id in alert_ids
+            )
+
+    def find(self, beginning: str) -> str:
+        """Return the id of the alert whose id begins like this.
+
+        Raises:
+            AlertError: No alert's does, or several do.
+        """
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT alert_id FROM alerts WHERE substr(alert_id, 1, ?) = ? LIMIT 2", (len(beginning), beginning)
+            ).fetchall()
+        if len(rows) != 1 or not beginning:
+            what = "several alerts begin" if rows else "no alert begins"
+            msg = f"alert {beginning!r}: {what} like this; the list has their ids"
+            raise AlertError(msg)
+        return str(rows[0]["alert_id"])
+
+    def statuses(self, alert_ids: Sequence[str] | None = None) -> list[AlertStatus]:
+        """Return alerts and where they stand, newest first.
+
+        Args:
+            alert_ids: The alerts; none: all.
+        """
+        with self._explained():
+            self._db.execute("BEGIN")  # one moment for both tables
+            try:
+                alerts = self._db.execute("SELECT * FROM alerts ORDER BY created_at DESC, alert_id").fetchall()
+                rows = self._db.execute(
+                    "SELECT d.*, m.state, m.num_attempts, m.outcome FROM deliveries d"
+                    " LEFT JOIN messages m ON m.key = d.message_key ORDER BY d.is_escalation, d.sink"
+                ).fetchall()
+            finally:
+                self._db.execute("COMMIT")
+        deliveries: dict[str, list[DeliveryStatus]] = {}
+        for row in rows:
+            deliveries.setdefault(row["alert_id"], []).append(_delivery_of(row))
+        return [
+            _status_of(row, deliveries.get(row["alert_id"], []))
+            for row in alerts
+            if alert_ids is None or row["alert_id"] in alert_ids
+        ]
+
+    def has_messages(self, sinks: Sequence[str]) -> bool:
+        """Return whether a message waits for one of these sinks to take it."""
+        with self._explained():
+            rows = self._db.execute("SELECT DISTINCT sink FROM messages WHERE state = 'waiting'").fetchall()
+        return any(row["sink"] in sinks for row in rows)
+
+    def count_deliveries(self) -> dict[tuple[str, State], int]:
+        """Return the number of deliveries by sink and state."""
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT d.sink, coalesce(m.state, 'waiting') AS state, count(*) AS number FROM deliveries d"
+                " LEFT JOIN messages m ON m.key = d.message_key GROUP BY 1, 2"
+            ).fetchall()
+        return {(row["sink"], row["state"]): row["number"] for row in rows}
+
+
+def _insert_deliveries(db: sqlite3.Connection, rows: Sequence[tuple[str, str, int, float, int]]) -> None:
+    db.executemany(
+        "INSERT INTO deliveries (alert_id, sink, is_escalation, created_at, is_urgent) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        rows,
+    )
+
+
+def _delivery_of(row: sqlite3.Row) -> DeliveryStatus:
+    return DeliveryStatus(
+        sink=row["sink"],
+        is_escalation=bool(row["is_escalation"]),
+        state=row["state"] or "waiting",
+        num_attempts=row["num_attempts"] or 0,
+        outcome=row["outcome"],
+        key=row["message_key"],
+    )
+
+
+def _status_of(row: sqlite3.Row, deliveries: Sequence[DeliveryStatus]) -> AlertStatus:
+    return AlertStatus(
+        alert_id=row["alert_id"],
+        created_at=row["created_at"],
+        body=json.loads(row["body"]),
+        images=tuple(json.loads(row["images"])),
+        acknowledged_at=row["acknowledged_at"],
+        acknowledged_by=row["acknowledged_by"],
+        deliveries=tuple(deliveries),
+    )
