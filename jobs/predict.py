@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from melanoma_ray import storage
+from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.ranges import check_ranges
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
-from . import command_line, console, formatting
+from . import alert_lines, command_line, console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class PredictArguments:
     """Directory for predictions.parquet and worklist.html."""
     metadata: tuple[str, ...] = ()
     """CSV tables with age, sex and site by image, for a model that uses them; by default they count as unknown."""
+    alerts: str | None = None
+    """File with the settings of alerts, .toml or .json, as in docs/alerts.md; by default nobody is alerted."""
     use_gpu: bool = False
     """Predict on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
@@ -42,6 +45,7 @@ def main(arguments: PredictArguments) -> TriageResult:
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images, arguments.metadata)
     storage.check_writable(arguments.output)
+    alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     console.connect(wait_minutes=arguments.wait_minutes)
     result = triage(
         arguments.checkpoint,
@@ -49,8 +53,11 @@ def main(arguments: PredictArguments) -> TriageResult:
         arguments.output,
         metadata=arguments.metadata,
         use_gpu=arguments.use_gpu,
+        alerts=alerts,
     )
     print(formatting.describe_triage(result))
+    if result.alerts is not None:
+        print(alert_lines.describe_sending(result.alerts, str(arguments.alerts)))
     return result
 
 

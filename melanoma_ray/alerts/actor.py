@@ -8,7 +8,9 @@ the actor dies meanwhile, which makes no alert twice. While the node is gone, ``
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.alerts.settings import AlertSettings
 
+_LOOK_EVERY_S = 1.0
 NAMESPACE = "melanoma-ray-alerts"
 
 
@@ -45,6 +48,10 @@ class OutboxActor:
             self._settings, self._is_over = settings, threading.Event()
             self._sender = self._start(settings)
         return num_new
+
+    def process_id(self) -> int:
+        """Return the id of the actor's process on its node."""
+        return os.getpid()
 
     def summarize(self) -> SendingResult:
         """Return where all deliveries stand."""
@@ -76,3 +83,24 @@ def find_actor(settings: AlertSettings) -> Any:  # noqa: ANN401 - Ray's handles 
         )
         .remote(settings)
     )
+
+
+def keep_on_cluster(settings: AlertSettings, alerts: Sequence[Alert], *, timeout_s: float) -> SendingResult:
+    """Give alerts to the actor of their outbox, and wait until nothing waits or the time is over.
+
+    Args:
+        settings: Settings of the alerts.
+        alerts: The alerts.
+        timeout_s: Longest time to wait for sinks, seconds; for the actor's node it is waited without end.
+
+    Raises:
+        AlertError: The alerts can't be written.
+    """
+    actor = find_actor(settings)
+    ray.get(actor.record.remote(alerts, settings))
+    deadline = time.monotonic() + timeout_s
+    while True:
+        result: SendingResult = ray.get(actor.summarize.remote())
+        if not result.num_sendable or time.monotonic() >= deadline:
+            return result
+        time.sleep(_LOOK_EVERY_S)

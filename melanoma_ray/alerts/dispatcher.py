@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import random
 import threading
@@ -181,7 +182,8 @@ class SinkWorker:
 def pack(outbox: Outbox, sink: AnySink, now: float) -> None:
     """Put what may leave for a sink into messages: all, or in quiet hours what is urgent."""
     quiet = is_quiet(now, sink.quiet_from, sink.quiet_until, sink.time_zone)
-    older_than = None if quiet else now - 60 * sink.batch_minutes
+    wait_s = 60 * sink.batch_minutes
+    older_than = None if quiet else now - wait_s if wait_s else math.inf  # inf: a clock that was put back holds nothing
     outbox.pack(sink.name, now, max_alerts=sink.max_alerts, older_than=older_than)
 
 
@@ -192,6 +194,8 @@ class SendingResult:
     num_delivered: int
     num_waiting: int
     num_dead: int
+    num_sendable: int
+    """Waiting deliveries that no digest and no quiet hours hold back."""
     without_sink: tuple[str, ...]
     """Sinks with waiting deliveries that the settings don't have."""
     is_sent_elsewhere: bool = False
@@ -219,7 +223,7 @@ def send_pending(settings: AlertSettings, *, timeout_s: float) -> SendingResult:
         names = [sink.name for sink in settings.sinks]
         deadline = time.monotonic() + timeout_s
         try:
-            while outbox.has_messages(names) and time.monotonic() < deadline and dispatcher.failure is None:
+            while outbox.count_sendable(names) and time.monotonic() < deadline and dispatcher.failure is None:
                 time.sleep(_LOOK_EVERY_S)
         finally:
             dispatcher.stop()
@@ -262,6 +266,7 @@ def summarize(outbox: Outbox, settings: AlertSettings, *, is_sent_elsewhere: boo
         num_delivered=total("delivered"),
         num_waiting=total("waiting"),
         num_dead=total("dead"),
+        num_sendable=outbox.count_sendable([sink.name for sink in settings.sinks]),
         without_sink=tuple(sorted({sink for sink, state in counts if state == "waiting" and sink not in known})),
         is_sent_elsewhere=is_sent_elsewhere,
     )

@@ -34,9 +34,7 @@ class FhirServer:
         """Post a transaction; it is confirmed when each entry was created, or was there."""
         url = self._settings.url.rstrip("/")
         bundle = build_bundle(message.alerts, self._settings.patient_system)
-        headers = {"content-type": f"{_FHIR_JSON}; fhirVersion=4.0", "accept": _FHIR_JSON}
-        if (token := self._token()) is not None:
-            headers["authorization"] = f"Bearer {token}"
+        headers = self._headers() | {"content-type": f"{_FHIR_JSON}; fhirVersion=4.0"}
         status, body = self._http.post(url, json.dumps(bundle, ensure_ascii=False, allow_nan=False).encode(), headers)
         statuses = _read_statuses(url, body)
         if len(statuses) != len(bundle["entry"]) or not all(one.startswith("2") for one in statuses):
@@ -44,9 +42,30 @@ class FhirServer:
             raise SinkError(msg, is_refusal=True)
         return f"{url}: answered {status}, {len(statuses)} of {len(statuses)} resources are there"
 
+    def probe(self) -> str:
+        """Ask what the server can do, which makes nothing in it; return what it answered.
+
+        Raises:
+            SinkError: It doesn't answer with FHIR R4.
+        """
+        url = f"{self._settings.url.rstrip('/')}/metadata"
+        status, body = self._http.get(url, self._headers())
+        try:
+            version = str(json.loads(body)["fhirVersion"])
+        except (ValueError, TypeError, KeyError):
+            version = "nothing that FHIR servers say"
+        if not version.startswith("4.0"):
+            msg = f"{url}: answered {status} and says {version}; expected FHIR 4.0"
+            raise SinkError(msg, is_refusal=True)
+        return f"{url}: answered {status}, FHIR {version}; nothing was made in it"
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
+
+    def _headers(self) -> dict[str, str]:
+        token = self._token()
+        return {"accept": _FHIR_JSON} | ({} if token is None else {"authorization": f"Bearer {token}"})
 
     def _token(self) -> str | None:
         return read_secret(self._settings.name, "token", self._settings.token_file, self._settings.token_env)

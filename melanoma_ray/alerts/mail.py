@@ -94,7 +94,7 @@ class MailServer:
             msg = f"{self._address}: answered {error.smtp_code} {_in_one_line(error.smtp_error)}"
             raise SinkError(msg, is_refusal=error.smtp_code >= _REFUSED_FROM) from error
         except smtplib.SMTPNotSupportedError as error:
-            msg = f"{self._address}: {error}; nothing was sent"
+            msg = f"{self._address}: {str(error).rstrip('.')}; nothing was sent"
             raise SinkError(msg, is_refusal=True) from error
         except (OSError, smtplib.SMTPException) as error:
             msg = f"{self._address}: can't be reached ({error or type(error).__name__})"

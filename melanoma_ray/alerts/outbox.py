@@ -396,11 +396,14 @@ class Outbox:
             if alert_ids is None or row["alert_id"] in alert_ids
         ]
 
-    def has_messages(self, sinks: Sequence[str]) -> bool:
-        """Return whether a message waits for one of these sinks to take it."""
+    def count_sendable(self, sinks: Sequence[str]) -> int:
+        """Return the number of deliveries to these sinks that are in a message which waits."""
         with self._explained():
-            rows = self._db.execute("SELECT DISTINCT sink FROM messages WHERE state = 'waiting'").fetchall()
-        return any(row["sink"] in sinks for row in rows)
+            rows = self._db.execute(
+                "SELECT d.sink, count(*) AS number FROM deliveries d JOIN messages m ON m.key = d.message_key"
+                " WHERE m.state = 'waiting' GROUP BY 1"
+            ).fetchall()
+        return sum(row["number"] for row in rows if row["sink"] in sinks)
 
     def count_deliveries(self) -> dict[tuple[str, State], int]:
         """Return the number of deliveries by sink and state."""

@@ -47,9 +47,9 @@ class Rule:
     """Answers that meet the rule; refer: the probability reaches the checkpoint's threshold."""
     top_patients: Annotated[int, Range(0)] = 0
     """Patients with the highest probabilities of a batch who meet the rule too, whatever the decision; 0: none."""
-    min_age: Annotated[float, Range(0)] | None = None
+    min_age: Annotated[float | None, Range(0)] = None
     """Youngest age that the rule is for, years; none: any."""
-    max_age: Annotated[float, Range(0)] | None = None
+    max_age: Annotated[float | None, Range(0)] = None
     """Oldest age that the rule is for, years; none: any."""
     sites: tuple[Site, ...] = ()
     """Sites of the body that the rule is for; empty: any."""
@@ -59,7 +59,7 @@ class Rule:
     """patient: one alert for all images of a patient in one batch, where patients are known; image: one for each."""
     urgent: bool = False
     """Send at once: neither quiet hours nor a digest hold it back."""
-    acknowledge_within_minutes: Annotated[float, Range(above=0)] | None = None
+    acknowledge_within_minutes: Annotated[float | None, Range(above=0)] = None
     """Time in which somebody must acknowledge the alert, minutes; none: nobody must."""
     escalate_to: tuple[str, ...] = ()
     """Names of the sinks that get it when nobody has acknowledged it in time."""

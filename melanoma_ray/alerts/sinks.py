@@ -7,8 +7,8 @@ from typing import Protocol
 from melanoma_ray.alerts.fhir_server import FhirServer
 from melanoma_ray.alerts.lines import LineFile
 from melanoma_ray.alerts.mail import MailServer
-from melanoma_ray.alerts.outbox import Message
-from melanoma_ray.alerts.settings import AlertSettings, AnySink, FhirSink, FileSink, MailSink
+from melanoma_ray.alerts.outbox import Message, Outbox
+from melanoma_ray.alerts.settings import AlertSettings, AnySink, FhirSink, FileSink, MailSink, read_settings
 from melanoma_ray.alerts.webhook import Webhook
 
 
@@ -42,6 +42,20 @@ def build_sink(settings: AnySink) -> Sink:
     if isinstance(settings, FhirSink):
         return FhirServer(settings)
     return Webhook(settings)
+
+
+def read_checked_settings(path: str) -> AlertSettings:
+    """Return the settings in a file, when everything that they name can be used; nothing is sent.
+
+    Raises:
+        ConfigError: A setting, a secret or a certificate can't be used.
+        AlertError: The outbox can't be used.
+    """
+    settings = read_settings(path)
+    check_sinks(settings)
+    if settings.node_resource is None:  # else it is another machine's disk
+        Outbox(settings.outbox).close()
+    return settings
 
 
 def check_sinks(settings: AlertSettings) -> None:

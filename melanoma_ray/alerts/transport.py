@@ -79,13 +79,24 @@ class HttpSender:
         self._http.close()
 
     def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Return status and body of a success, 2xx.
+        """Post and return status and body of a success, 2xx.
 
         Raises:
             SinkError: There was no answer, or another one.
         """
+        return self._exchange("POST", url, content, headers)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Get and return status and body of a success, 2xx.
+
+        Raises:
+            SinkError: There was no answer, or another one.
+        """
+        return self._exchange("GET", url, None, headers)
+
+    def _exchange(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         with self._explained(url):
-            request = self._http.build_request("POST", url, content=content, headers=dict(headers))
+            request = self._http.build_request(method, url, content=content, headers=dict(headers))
             response = self._http.send(request, stream=True)
             try:
                 _refuse_failure(url, response)

@@ -1,0 +1,85 @@
+"""Alerts of a real batch, and the outbox that lives with a Ray actor which is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+
+from melanoma_ray.alerts.actor import find_actor, keep_on_cluster
+from melanoma_ray.alerts.outbox import Outbox
+from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.triage.batch import triage
+from tests.checkpoints import build_checkpoint
+from tests.conftest import SIDE
+from tests.unit.alerts.samples import build_alerts, build_webhook
+from tests.unit.alerts.servers import serve_http
+
+HEAD = "node:__internal_head__"
+"""Resource that Ray gives the head: here the node with the outbox's disk."""
+
+
+def build_settings(folder: Path, **changes: object) -> AlertSettings:
+    log = FileSink(name="log", kind="file", path=str(folder / "log.jsonl"))
+    values: dict[str, object] = {
+        "outbox": str(folder / "outbox.db"),
+        "rules": (Rule(name="melanoma", sinks=("log",)),),
+        "sinks": (log,),
+    }
+    return AlertSettings(**values | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("node_resource", [None, HEAD])
+def test_a_batch_alerts_about_all_but_its_routine_images_and_once(
+    collection: str, tmp_path: Path, node_resource: str | None
+) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"), side=SIDE)
+    settings = build_settings(tmp_path, node_resource=node_resource)
+    for _ in range(2):
+        result = triage(checkpoint, collection, str(tmp_path / "output"), alerts=settings)
+    table = pd.read_parquet(result.predictions)
+    urgent = table[table["decision"] != "routine"]
+    assert 0 < len(urgent)
+    with Outbox(settings.outbox) as outbox:
+        alerts = outbox.statuses()
+        assert {path for one in alerts for path in one.images} == set(urgent["path"])
+    assert result.alerts is not None
+    assert (result.alerts.num_delivered, result.alerts.num_waiting) == (len(alerts), 0)
+
+
+def test_the_outbox_s_actor_is_killed_and_its_next_life_delivers_what_waits(local_ray: None, tmp_path: Path) -> None:
+    with serve_http() as receiver:
+        receiver.otherwise = 503
+        hook = build_webhook(tmp_path, receiver.url)
+        rules = (Rule(name="melanoma", sinks=("hook",)),)
+        settings = build_settings(tmp_path, sinks=(hook,), rules=rules, node_resource=HEAD)
+        assert keep_on_cluster(settings, build_alerts(settings, 20), timeout_s=1).num_waiting == 20
+        actor = find_actor(settings)
+        first = ray.get(actor.process_id.remote())
+        os.kill(first, signal.SIGKILL)
+        receiver.otherwise = 200
+        result = keep_on_cluster(settings, build_alerts(settings, 25), timeout_s=60)
+        assert ray.get(actor.process_id.remote()) != first
+        ray.kill(actor, no_restart=True)
+    assert (result.num_delivered, result.num_waiting) == (25, 0)
+    confirmed = {headers["webhook-id"] for headers, _ in receiver.requests}
+    assert len(confirmed) == 25
+
+
+def test_settings_that_have_changed_are_followed_by_the_actor_that_is_there(local_ray: None, tmp_path: Path) -> None:
+    settings = build_settings(tmp_path, node_resource=HEAD)
+    keep_on_cluster(settings, build_alerts(settings, 1), timeout_s=60)
+    other = FileSink(name="log", kind="file", path=str(tmp_path / "other.jsonl"))
+    changed = build_settings(tmp_path, sinks=(other,), node_resource=HEAD)
+    keep_on_cluster(changed, build_alerts(changed, 2), timeout_s=60)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "other.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+    ray.kill(find_actor(changed), no_restart=True)
