@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from melanoma_ray.alerts.dispatcher import SendingResult, send_forever, summarize
+from melanoma_ray.alerts.dispatcher import SendingResult, pack_all, send_forever, summarize
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.alerts.settings import AlertSettings
@@ -42,6 +42,7 @@ class OutboxActor:
         """
         with Outbox(settings.outbox) as outbox:
             num_new = outbox.record(alerts)
+            pack_all(outbox, settings)
         if settings != self._settings or not self._sender.is_alive():
             self._is_over.set()
             self._sender.join()

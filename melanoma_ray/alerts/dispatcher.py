@@ -24,7 +24,7 @@ from melanoma_ray.alerts.outbox import Message, Outbox
 from melanoma_ray.alerts.schedule import is_quiet, pause_s
 from melanoma_ray.alerts.settings import AlertSettings, AnySink
 from melanoma_ray.alerts.sinks import Sink, build_sink
-from melanoma_ray.errors import AlertError, ConfigError, SinkError
+from melanoma_ray.errors import ConfigError, SinkError
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Dispatcher:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (AlertError, ConfigError) as error:
+        except BaseException as error:  # noqa: BLE001 - whatever ends one thread ends all, and is raised where they began
             self.failure = error
             self._is_over.set()
             logger.error("alerts: sending stopped: %s", error)  # noqa: TRY400 - one line, no traceback
@@ -187,6 +187,12 @@ def pack(outbox: Outbox, sink: AnySink, now: float) -> None:
     outbox.pack(sink.name, now, max_alerts=sink.max_alerts, older_than=older_than)
 
 
+def pack_all(outbox: Outbox, settings: AlertSettings) -> None:
+    """Put what may leave for each sink into messages; any number of processes may do so."""
+    for sink in settings.sinks:
+        pack(outbox, sink, time.time())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SendingResult:
     """Where all deliveries of an outbox stand."""
@@ -216,9 +222,8 @@ def send_pending(settings: AlertSettings, *, timeout_s: float) -> SendingResult:
     """
     with Outbox(settings.outbox) as outbox, hold_sending(settings.outbox) as is_ours:
         dispatcher = Dispatcher(settings)
+        pack_all(outbox, settings)
         if is_ours:
-            for sink in settings.sinks:
-                pack(outbox, sink, time.time())
             dispatcher.start()
         names = [sink.name for sink in settings.sinks]
         deadline = time.monotonic() + timeout_s

@@ -245,34 +245,32 @@ class Outbox:
                 only what is urgent leaves.
         """
         with self._explained():
-            rows = self._db.execute(
-                "SELECT alert_id, is_escalation, created_at, is_urgent FROM deliveries"
-                " WHERE sink = ? AND message_key IS NULL ORDER BY created_at, rowid",
-                (sink,),
-            ).fetchall()
-        is_ready = older_than is not None and any(row["created_at"] <= older_than for row in rows)
-        leaving = [row for row in rows if is_ready or row["is_urgent"]]
-        groups = [leaving[start : start + max_alerts] for start in range(0, len(leaving), max_alerts)]
-        if groups:
-            with self._transaction() as db:
-                for group in groups:
-                    self._pack_group(db, sink, now, group)
+            if not self._leaving(sink, older_than):  # the usual case, which waits for no other process
+                return 0
+        with self._transaction() as db:
+            leaving = self._leaving(sink, older_than)
+            groups = [leaving[start : start + max_alerts] for start in range(0, len(leaving), max_alerts)]
+            for group in groups:
+                key = uuid.uuid4().hex
+                db.execute(
+                    "INSERT INTO messages (key, sink, created_at, state, due_at) VALUES (?, ?, ?, 'waiting', ?)",
+                    (key, sink, now, now),
+                )
+                db.executemany(
+                    "UPDATE deliveries SET message_key = ? WHERE alert_id = ? AND sink = ? AND is_escalation = ?",
+                    [(key, row["alert_id"], sink, row["is_escalation"]) for row in group],
+                )
         return len(groups)
 
-    def _pack_group(self, db: sqlite3.Connection, sink: str, now: float, group: Sequence[sqlite3.Row]) -> None:
-        key = uuid.uuid4().hex
-        db.execute(
-            "INSERT INTO messages (key, sink, created_at, state, due_at) VALUES (?, ?, ?, 'waiting', ?)",
-            (key, sink, now, now),
-        )
-        changed = db.executemany(
-            "UPDATE deliveries SET message_key = ?"
-            " WHERE alert_id = ? AND sink = ? AND is_escalation = ? AND message_key IS NULL",
-            [(key, row["alert_id"], sink, row["is_escalation"]) for row in group],
-        )
-        if changed.rowcount != len(group):
-            msg = f"outbox {self.path}: another process packs its messages too; only one may send"
-            raise AlertError(msg)
+    def _leaving(self, sink: str, older_than: float | None) -> list[sqlite3.Row]:
+        """Return the deliveries to a sink that have no message and needn't wait, oldest first."""
+        rows = self._db.execute(
+            "SELECT alert_id, is_escalation, created_at, is_urgent FROM deliveries"
+            " WHERE sink = ? AND message_key IS NULL ORDER BY created_at, rowid",
+            (sink,),
+        ).fetchall()
+        is_ready = older_than is not None and any(row["created_at"] <= older_than for row in rows)
+        return [row for row in rows if is_ready or row["is_urgent"]]
 
     def next_due(self, sink: str, now: float) -> Message | None:
         """Return the message that has been due for longest at a sink; none: none is due."""

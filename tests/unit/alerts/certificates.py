@@ -41,6 +41,10 @@ class Authority:
 
     def server_context(self, *names: str) -> ssl.SSLContext:
         """Return TLS settings of a server whose certificate is for these names or addresses."""
+        return load_server_context(self.write_server_certificate(*names))
+
+    def write_server_certificate(self, *names: str) -> str:
+        """Write key and certificate for these names or addresses, and return the file."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
@@ -54,14 +58,18 @@ class Authority:
             key.private_bytes(serialization.Encoding.PEM, pkcs8, no_encryption)
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return str(file)
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
         return builder.not_valid_before(_BEGIN).not_valid_after(_END)
+
+
+def load_server_context(file: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
 
 
 def _general(name: str) -> x509.GeneralName:

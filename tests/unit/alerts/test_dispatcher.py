@@ -13,6 +13,7 @@ import pytest
 from melanoma_ray.alerts.dispatcher import SinkWorker, hold_sending, send_forever, send_pending
 from melanoma_ray.alerts.outbox import Message, Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.errors import AlertError
 from tests.unit.alerts.samples import NOW, build_alerts, build_settings, build_webhook
 from tests.unit.alerts.servers import serve_http
 
@@ -177,7 +178,7 @@ def test_an_outbox_that_is_damaged_while_sending_stops_it_with_one_line(
     def run() -> None:
         try:
             send_forever(settings, is_over)
-        except Exception as error:
+        except AlertError as error:
             errors.append(str(error))
 
     sender = threading.Thread(target=run)

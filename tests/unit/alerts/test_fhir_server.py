@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from melanoma_ray.alerts.dispatcher import send_pending
+from melanoma_ray.alerts.fhir_server import FhirServer
 from melanoma_ray.alerts.outbox import DeliveryStatus, Outbox
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.alerts.settings import AlertSettings, FhirSink
@@ -136,8 +137,6 @@ def test_a_2xx_that_is_no_answer_to_a_transaction_confirms_nothing(tmp_path: Pat
 
 
 def test_a_server_of_another_version_is_told_before_it_gets_anything(store: FhirStore, tmp_path: Path) -> None:
-    from melanoma_ray.alerts.fhir_server import FhirServer
-
     (sink,) = build(tmp_path, store.url).sinks
     assert isinstance(sink, FhirSink)
     server = FhirServer(sink)

@@ -17,6 +17,7 @@ import pytest
 
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import read_settings
+from tests.unit.alerts.certificates import Authority
 from tests.unit.alerts.samples import SECRET, build_alerts
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +25,7 @@ SETTINGS = """
 outbox = "{folder}/outbox.db"
 [[rules]]
 name = "melanoma"
-sinks = ["hook", "log"]
+sinks = ["hook", "log", "mail"]
 [[sinks]]
 name = "hook"
 kind = "webhook"
@@ -38,6 +39,18 @@ max_alerts = 2
 name = "log"
 kind = "file"
 path = "{folder}/log.jsonl"
+[[sinks]]
+name = "mail"
+kind = "mail"
+host = "127.0.0.1"
+port = {mail_port}
+sender = "alerts@clinic.example"
+recipients = ["team@clinic.example"]
+ca_file = "{authority}"
+retry_first_s = 0.05
+retry_longest_s = 0.3
+timeout_s = 1.0
+max_alerts = 5
 """
 
 
@@ -49,14 +62,19 @@ class Killer:
     """Starts sender and receiver again and again, and kills either of them by SIGKILL at a random moment."""
 
     def __init__(self, folder: Path, number: int, seed: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", 0))
+            port, mail_port = one.getsockname()[1], other.getsockname()[1]
+        authority = Authority(folder)
+        certificate = authority.write_server_certificate("127.0.0.1")
         (folder / "secret").write_text(SECRET)
         self.settings = folder / "alerts.toml"
-        self.settings.write_text(SETTINGS.format(folder=folder, port=port))
+        self.settings.write_text(
+            SETTINGS.format(folder=folder, port=port, mail_port=mail_port, authority=authority.file)
+        )
         self.received = folder / "received.jsonl"
-        self._receiver = ("receiver", str(port), str(self.received))
+        self._receiver = ("receiver", str(port), str(self.received), str(mail_port), certificate)
         self._sender = ("sender", str(self.settings), str(number))
         self._chance = random.Random(seed)
         self.num_kills = {"sender": 0, "receiver": 0}
@@ -95,6 +113,18 @@ def read_whole_lines(file: Path) -> list[dict[str, object]]:
     return found
 
 
+def keys_by_alert(received: Path, sink: str) -> dict[str, set[object]]:
+    """Return the keys under which each alert has come to a sink."""
+    keys: dict[str, set[object]] = defaultdict(set)
+    for line in read_whole_lines(received):
+        if line["sink"] == sink:
+            alerts = line["alerts"]
+            assert isinstance(alerts, list)
+            for alert_id in alerts:
+                keys[alert_id].add(line["key"])
+    return keys
+
+
 @pytest.mark.parametrize(
     ("number", "num_kills"), [(120, 6), pytest.param(1000, 60, marks=pytest.mark.slow)], ids=["120", "1000"]
 )
@@ -105,17 +135,13 @@ def test_no_alert_is_lost_and_duplicates_have_one_key(tmp_path: Path, number: in
     assert min(killer.num_kills.values()) > 0
     settings = read_settings(str(killer.settings))
     expected = {one.alert_id for one in build_alerts(settings, number)}
-    keys = defaultdict(set)
-    for line in read_whole_lines(killer.received):
-        alerts = line["alerts"]
-        assert isinstance(alerts, list)
-        for alert_id in alerts:
-            keys[alert_id].add(line["key"])
-    assert keys.keys() == expected, "lost on the way to the webhook"
-    assert {len(one) for one in keys.values()} == {1}, "an alert came under two keys"
+    for sink, length in (("hook", None), ("mail", 12)):
+        keys = keys_by_alert(killer.received, sink)
+        assert keys.keys() == {one[:length] for one in expected}, f"lost on the way to {sink}"
+        assert {len(one) for one in keys.values()} == {1}, "an alert came under two keys"
     lines = [line["data"] for line in read_whole_lines(tmp_path / "log.jsonl")]
     logged = {(alert["alert_id"], data["idempotency_key"]) for data in lines for alert in data["alerts"]}  # type: ignore[index]
     assert {alert_id for alert_id, _ in logged} == expected, "lost on the way to the file"
     assert len(logged) == number
     with Outbox(settings.outbox) as outbox:
-        assert outbox.count_deliveries() == {("hook", "delivered"): number, ("log", "delivered"): number}
+        assert outbox.count_deliveries() == {(sink, "delivered"): number for sink in ("hook", "log", "mail")}

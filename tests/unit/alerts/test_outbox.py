@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def pack(outbox: Outbox, sink: str = "log", now: float = NOW, max_alerts: int = 
     message = outbox.next_due(sink, now)
     assert message is not None
     return message
+
+
+def test_a_new_outbox_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    settings = build_settings(tmp_path, LOG)
+
+    def work(number: int) -> int:
+        with Outbox(settings.outbox) as one:
+            return one.record(build_alerts(settings, number))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(work, range(16))) == 15
 
 
 def test_recorded_twice_an_alert_is_one(outbox: Outbox, settings: AlertSettings) -> None:
@@ -72,6 +85,22 @@ def test_a_digest_has_at_most_so_many_alerts(outbox: Outbox, settings: AlertSett
         outbox.confirm(message.key, NOW, "ok")
     assert sorted(sizes) == [1, 3, 3]
     assert outbox.count_deliveries() == {("log", "delivered"): 7}
+
+
+def test_processes_that_pack_at_the_same_time_put_each_delivery_into_one_message(settings: AlertSettings) -> None:
+    with Outbox(settings.outbox) as outbox:
+        outbox.record(build_alerts(settings, 200))
+
+    def work(max_alerts: int) -> int:
+        with Outbox(settings.outbox) as one:
+            return one.pack("log", NOW, max_alerts=max_alerts, older_than=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        num_messages = sum(pool.map(work, range(1, 9)))
+    with Outbox(settings.outbox) as outbox:
+        keys = Counter(delivery.key for one in outbox.statuses() for delivery in one.deliveries)
+    assert None not in keys
+    assert (len(keys), sum(keys.values())) == (num_messages, 200)
 
 
 def test_a_digest_waits_until_its_oldest_alert_is_old_enough(outbox: Outbox, settings: AlertSettings) -> None:
@@ -193,7 +222,11 @@ def test_the_file_system_of_a_file_is_known(path: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "is_refused"), [("/data/shared/x", True), ("/bucket/x", True), ("/data/x", False)])
-def test_a_network_file_system_is_refused(path: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_is_refused(
+    path: str,
+    is_refused: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("melanoma_ray.alerts.disk._read_mounts", lambda: MOUNTS)
     if not is_refused:
         check_file_system(path)

@@ -93,7 +93,10 @@ def test_only_a_routine_answer_in_0_to_1_makes_no_alert(
     ],
 )
 def test_a_rule_may_be_for_some_ages_and_sites(
-    condition: dict[str, object], age: float | None, site: str | None, is_met: bool
+    condition: dict[str, object],
+    age: float | None,
+    site: str | None,
+    is_met: bool,  # noqa: FBT001
 ) -> None:
     assert len(alerts_of(rule_with(**condition), answer("a", age=age, site=site))) == is_met
 

@@ -18,7 +18,7 @@ NOON = 1_782_907_200.0
     ("hour", "zone", "expected"),
     [(8, "UTC", True), (10, "UTC", False), (10, "America/New_York", True), (8, "Asia/Tokyo", False)],
 )
-def test_quiet_hours_are_those_of_the_time_zone(hour: int, zone: str, expected: bool) -> None:
+def test_quiet_hours_are_those_of_the_time_zone(hour: int, zone: str, expected: bool) -> None:  # noqa: FBT001
     assert is_quiet(NOON + 3600 * (hour - 12), "22:00", "09:00", zone) == expected
 
 

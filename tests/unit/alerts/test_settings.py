@@ -131,11 +131,11 @@ def test_secrets_that_can_t_be_read_are_found_before_anything_starts(
         check_sinks(settings)
     text = HOOK.replace("secret_env", "secret_file").replace("SECRET", str(tmp_path / "none"))
     settings = read(tmp_path, OUTBOX + RULE + FILE_SINK + text + 'url = "https://c.example/"\n')
-    with pytest.raises(ConfigError, match="sink 'hook': secret_file: .*No such file"):
+    with pytest.raises(ConfigError, match=r"sink 'hook': secret_file: .*No such file"):
         check_sinks(settings)
     text = HOOK.replace("secret_env", "secret_file").replace("SECRET", str(tmp_path / "alerts.toml"))
     ca = f'url = "https://c.example/"\nca_file = "{tmp_path}/alerts.toml"\n'
     settings = read(tmp_path, OUTBOX + RULE + FILE_SINK + HOOK + ca)
     monkeypatch.setenv("SECRET", "whsec_" + "YWFh" * 10)
-    with pytest.raises(ConfigError, match="ca_file=.*: no PEM file of certificates"):
+    with pytest.raises(ConfigError, match=r"ca_file=.*: no PEM file of certificates"):
         check_sinks(settings)
