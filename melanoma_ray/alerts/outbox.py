@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,7 +147,7 @@ class Outbox:
             self._prepare()
 
     def _prepare(self) -> None:
-        (mode,) = self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+        mode = self._switch_to_wal()
         if mode != "wal":
             msg = f"outbox {self.path}: this disk doesn't allow SQLite's WAL ({mode}); give a file on a local disk"
             raise AlertError(msg)
@@ -158,6 +159,17 @@ class Outbox:
             raise AlertError(msg)
         if found < _FORMAT:
             self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
+
+    def _switch_to_wal(self) -> str:
+        """Return the journal's mode; the one switch that SQLite's own timeout doesn't wait for is waited for here."""
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                return str(self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
 
     def close(self) -> None:
         """Close the file."""

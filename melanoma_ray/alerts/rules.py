@@ -34,8 +34,9 @@ class Answer:
     """Path of the image; none: it came in a request."""
     melanoma_probability: float | None
     decision: str | None
+    """Refer, routine or unassessable; none: the image couldn't be read."""
     error: str | None = None
-    """Reason why the image couldn't be read; none: it was read."""
+    """Reason why there is no answer; none: there is one."""
     patient_id: str | None = None
     lesion_id: str | None = None
     age: float | None = None
@@ -53,9 +54,9 @@ class Answer:
     @property
     def reason(self) -> Reason | None:
         """Return what is to be told about it; none: it is routine."""
-        if self.error is not None:
+        if self.error is not None and self.decision is None:
             return "unreadable"
-        if not self.is_usable:
+        if self.error is not None or not self.is_usable:
             return "unusable"
         return None if self.decision == "routine" else self.decision  # type: ignore[return-value]  # a decision is one
 

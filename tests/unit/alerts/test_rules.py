@@ -64,6 +64,12 @@ def test_an_answer_without_a_decision_meets_every_rule() -> None:
     assert reasons(alerts_of(rule_with(), answer("a", 0.1, None), answer("b", 0.1, "maybe"))) == ["unusable"]
 
 
+def test_an_image_that_was_read_and_has_no_answer_meets_every_rule() -> None:
+    rule = rule_with(when=("refer",), min_age=99, unknown="differs")
+    no_answer = answer("a", None, "unassessable", error="the network's answer isn't finite")
+    assert reasons(alerts_of(rule, no_answer, answer("b", None, None, error="truncated"))) == ["unusable"]
+
+
 @given(st.floats() | st.none(), st.sampled_from([*DECISIONS, None, "other"]), st.none() | st.text())
 def test_only_a_routine_answer_in_0_to_1_makes_no_alert(
     probability: float | None, decision: str | None, error: str | None
