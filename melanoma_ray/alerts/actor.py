@@ -20,6 +20,7 @@ from melanoma_ray.alerts.dispatcher import SendingResult, pack_all, send_forever
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.alerts.settings import AlertSettings
+from melanoma_ray.errors import ConfigError
 
 _LOOK_EVERY_S = 1.0
 NAMESPACE = "melanoma-ray-alerts"
@@ -67,7 +68,18 @@ class OutboxActor:
 
 
 def find_actor(settings: AlertSettings) -> Any:  # noqa: ANN401 - Ray's handles have no type
-    """Return the handle of the actor of an outbox; it is started if it isn't there."""
+    """Return the handle of the actor of an outbox; it is started if it isn't there.
+
+    Raises:
+        ConfigError: The cluster has several nodes, and the settings don't say which has the outbox's disk.
+    """
+    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    if settings.node_resource is None and num_nodes > 1:
+        msg = (
+            f"node_resource: needed on a cluster of {num_nodes} nodes, to say which of them has the disk with"
+            f" {settings.outbox}; docs/alerts.md tells how"
+        )
+        raise ConfigError(msg)
     name = hashlib.sha256(settings.outbox.encode()).hexdigest()[:16]
     resources = {settings.node_resource: 0.001} if settings.node_resource else {}
     return (

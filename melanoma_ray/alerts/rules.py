@@ -122,7 +122,8 @@ def make_alerts(
     maker = _Maker(settings=settings, origin=origin, now=now, fingerprint=fingerprint)
     alerts: list[Alert] = []
     for rule in settings.rules:
-        ranks = _rank_patients(answers) if rule.top_patients else {}
+        has_ranks = rule.top_patients and origin.source == "batch"  # a single request has no ranks
+        ranks = _rank_patients(answers) if has_ranks else {}
         met = [(one, reason) for one in answers if (reason := _reason_to_tell(rule, one, ranks)) is not None]
         alerts += [maker.make(rule, one, ranks.get(_patient_of(one[0][0]))) for one in _group(rule, met)]
     return alerts

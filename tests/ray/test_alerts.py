@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import ray
 
 from melanoma_ray.alerts.actor import find_actor, keep_on_cluster
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.triage.batch import triage
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
+from tests.ray.test_service import IMAGE, free_port
 from tests.unit.alerts.samples import build_alerts, build_webhook
 from tests.unit.alerts.servers import serve_http
 
@@ -74,3 +79,28 @@ def test_settings_that_have_changed_are_followed_by_the_actor_that_is_there(loca
     keep_on_cluster(changed, build_alerts(changed, 2), timeout_s=60)
     assert [len((tmp_path / name).read_text().splitlines()) for name in ("log.jsonl", "other.jsonl")] == [1, 1]
     ray.kill(find_actor(changed), no_restart=True)
+
+
+def test_an_answer_of_the_service_is_given_only_when_its_alert_is_kept(local_ray: None, tmp_path: Path) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"), side=SIDE)
+    settings = build_settings(tmp_path)
+    file, port = tmp_path / "alerts.json", free_port()
+    file.write_text(json.dumps(asdict(settings)))
+    url = f"http://127.0.0.1:{port}/v1/predict"
+    start_service(checkpoint, port=port, alerts=str(file))
+    try:
+        answers = [httpx.post(url, content=IMAGE, timeout=60) for _ in range(2)]
+        assert {answer.json()["decision"] for answer in answers} <= {"refer", "unassessable"}
+        with Outbox(settings.outbox) as outbox:
+            (alert,) = outbox.statuses()
+        assert alert.body["source"] == "service"
+        assert keep_on_cluster(settings, [], timeout_s=60).num_delivered == 1
+        for broken in tmp_path.glob("outbox.db*"):
+            broken.unlink()
+        Path(settings.outbox).mkdir()
+        refused = httpx.post(url, content=IMAGE, timeout=60)
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:melanoma-ray:problem:alert-not-kept"
+    finally:
+        stop_service()
+        ray.kill(find_actor(settings), no_restart=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,13 @@ def test_the_highest_patients_of_a_batch_are_told_whatever_the_decision() -> Non
     assert [(one.body["patient_rank"], one.body["melanoma_probability"]) for one in found] == [(1, 0.15), (2, 0.12)]
     assert reasons(found) == ["top_patient", "top_patient"]
     assert found[0].images == ("a2", "a1")
+
+
+def test_a_single_request_has_no_ranks() -> None:
+    settings = build_settings(Path("/none"), LOG, rules=(rule_with(top_patients=3),))
+    origin = replace(ORIGIN, source="service")
+    routine = answer("a", 0.1, "routine")
+    assert make_alerts(settings, [routine], origin, now=NOW, fingerprint=str) == []
 
 
 def test_patients_of_equal_probability_share_a_rank_and_none_is_left_out() -> None:
