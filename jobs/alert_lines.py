@@ -10,14 +10,15 @@ from melanoma_ray.alerts.dispatcher import SendingResult
 from melanoma_ray.alerts.outbox import AlertStatus, DeliveryStatus
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.api import describe_share
+from melanoma_ray.errors import AlertError
 
 ID_LENGTH = 12
 """First characters of an alert's id that lists show; show, resend and acknowledge take them."""
 
 
 def describe_list(alerts: Sequence[AlertStatus], settings: AlertSettings, *, with_closed: bool) -> str:
-    """Return one line for each alert, newest first: all, or those not acknowledged or not delivered."""
-    open_ones = [one for one in alerts if _is_open(one)]
+    """Return one line for each alert, newest first: all, or those that nobody has acknowledged."""
+    open_ones = [one for one in alerts if one.acknowledged_at is None]
     shown = alerts if with_closed else open_ones
     lines = [_in_one_line(one) for one in shown]
     counts = f"{len(open_ones)} open alerts of {len(alerts)} in {settings.outbox}"
@@ -47,23 +48,31 @@ def describe_alert(alert: AlertStatus) -> str:
     return "\n".join([*lines, f"  {_acknowledgement(alert)}"])
 
 
+def refuse_dead(result: SendingResult, file: str) -> None:
+    """Have the job end with an error while a delivery is given up and nobody has acknowledged its alert.
+
+    Raises:
+        AlertError: One is.
+    """
+    if result.num_dead:
+        msg = (
+            f"{result.num_dead} deliveries of alerts were given up and nobody has acknowledged these alerts: "
+            f"melanoma alerts dead --alerts {file}"
+        )
+        raise AlertError(msg)
+
+
 def describe_sending(result: SendingResult, file: str) -> str:
-    """Return how many deliveries the sinks have confirmed, and what becomes of the others."""
+    """Return how many deliveries the sinks have confirmed, and what becomes of those that wait."""
     lines = [f"{result.num_delivered:6} deliveries confirmed by their sinks"]
     if result.num_waiting:
         lines.append(
             f"{result.num_waiting:6} wait in the outbox; melanoma alerts watch --alerts {file} goes on sending them"
         )
-    if result.num_dead:
-        lines.append(f"{result.num_dead:6} given up; the reasons: melanoma alerts dead --alerts {file}")
     if result.is_sent_elsewhere:
         lines.append("another process sends from this outbox")
     lines += [f"nothing can be sent to {name}: {file} has no such sink" for name in result.without_sink]
     return "\n".join(lines)
-
-
-def _is_open(alert: AlertStatus) -> bool:
-    return alert.acknowledged_at is None or any(one.state != "delivered" for one in alert.deliveries)
 
 
 def _in_one_line(alert: AlertStatus) -> str:

@@ -103,13 +103,10 @@ def _acknowledge(settings: AlertSettings, arguments: AlertArguments) -> None:
 
 
 def _send(settings: AlertSettings, arguments: AlertArguments) -> None:
-    """Raises AlertError if something waits or was given up, so that whoever called it sees it in the exit code."""
     check_sinks(settings)
     result = send_pending(settings, timeout_s=60 * arguments.minutes)
     print(alert_lines.describe_sending(result, arguments.alerts))
-    if result.num_dead:
-        msg = f"{result.num_dead} deliveries are dead letters: melanoma alerts dead --alerts {arguments.alerts}"
-        raise AlertError(msg)
+    alert_lines.refuse_dead(result, arguments.alerts)
 
 
 def _watch(settings: AlertSettings, _: AlertArguments) -> None:

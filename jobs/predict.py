@@ -40,12 +40,16 @@ class PredictArguments:
 
 
 def main(arguments: PredictArguments) -> TriageResult:
-    """Predict and print how many images got each decision."""
+    """Predict and print how many images got each decision, and whom that was told.
+
+    Raises:
+        AlertError: A sink was given up, so that a person isn't told.
+    """
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
+    alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images, arguments.metadata)
     storage.check_writable(arguments.output)
-    alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     console.connect(wait_minutes=arguments.wait_minutes)
     result = triage(
         arguments.checkpoint,
@@ -58,6 +62,7 @@ def main(arguments: PredictArguments) -> TriageResult:
     print(formatting.describe_triage(result))
     if result.alerts is not None:
         print(alert_lines.describe_sending(result.alerts, str(arguments.alerts)))
+        alert_lines.refuse_dead(result.alerts, str(arguments.alerts))
     return result
 
 

@@ -142,6 +142,8 @@ class SinkWorker:
         except SinkError as error:
             self._settle_failure(message, error, time.time())
         else:
+            if self._num_failures:
+                logger.warning("alerts: sink %s takes messages again", self._settings.name)
             self._num_failures = 0
             self._outbox.confirm(message.key, time.time(), outcome)
 
@@ -175,8 +177,8 @@ class SinkWorker:
             self._num_failures += 1
             pause = pause_s(self._num_failures, one.retry_first_s, one.retry_longest_s, self._chance)
             self._paused_until = now + max(pause, error.retry_after_s or 0.0)
-        if message.num_attempts == 0:
-            logger.warning("alerts: sink %s: %s; it is tried again", one.name, text)
+            if self._num_failures == 1:  # one line for all messages and attempts until it takes one again
+                logger.warning("alerts: sink %s: %s; it is tried again", one.name, text)
 
 
 def pack(outbox: Outbox, sink: AnySink, now: float) -> None:
@@ -200,6 +202,7 @@ class SendingResult:
     num_delivered: int
     num_waiting: int
     num_dead: int
+    """Deliveries that were given up, of alerts that nobody has acknowledged."""
     num_sendable: int
     """Waiting deliveries that no digest and no quiet hours hold back."""
     without_sink: tuple[str, ...]
@@ -270,7 +273,7 @@ def summarize(outbox: Outbox, settings: AlertSettings, *, is_sent_elsewhere: boo
     return SendingResult(
         num_delivered=total("delivered"),
         num_waiting=total("waiting"),
-        num_dead=total("dead"),
+        num_dead=outbox.count_given_up(),
         num_sendable=outbox.count_sendable([sink.name for sink in settings.sinks]),
         without_sink=tuple(sorted({sink for sink, state in counts if state == "waiting" and sink not in known})),
         is_sent_elsewhere=is_sent_elsewhere,

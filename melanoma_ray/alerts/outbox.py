@@ -16,62 +16,17 @@ refused; a tmpfs or a container's own layer works and is lost with the machine o
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from melanoma_ray.alerts.disk import check_file_system
+from melanoma_ray.alerts.database import OutboxFile
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.errors import AlertError
 
 State = Literal["waiting", "delivered", "dead"]
-_FORMAT = 1
-_BUSY_S = 30.0
-"""Longest time to wait for another process that is writing, seconds."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS alerts (
-    alert_id TEXT PRIMARY KEY,
-    created_at REAL NOT NULL,
-    is_urgent INTEGER NOT NULL,
-    body TEXT NOT NULL,
-    images TEXT NOT NULL,
-    escalate_to TEXT NOT NULL,
-    escalate_at REAL,
-    acknowledged_at REAL,
-    acknowledged_by TEXT
-) STRICT;
-CREATE TABLE IF NOT EXISTS messages (
-    key TEXT PRIMARY KEY,
-    sink TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'delivered', 'dead')),
-    num_attempts INTEGER NOT NULL DEFAULT 0,
-    num_refusals INTEGER NOT NULL DEFAULT 0,
-    first_attempt_at REAL,
-    due_at REAL NOT NULL,
-    ended_at REAL,
-    outcome TEXT
-) STRICT;
-CREATE TABLE IF NOT EXISTS deliveries (
-    alert_id TEXT NOT NULL REFERENCES alerts,
-    sink TEXT NOT NULL,
-    is_escalation INTEGER NOT NULL,
-    created_at REAL NOT NULL,
-    is_urgent INTEGER NOT NULL,
-    message_key TEXT REFERENCES messages,
-    PRIMARY KEY (alert_id, sink, is_escalation)
-) STRICT;
-CREATE INDEX IF NOT EXISTS unsent ON deliveries (sink, created_at) WHERE message_key IS NULL;
-CREATE INDEX IF NOT EXISTS by_message ON deliveries (message_key);
-CREATE INDEX IF NOT EXISTS due ON messages (sink, due_at) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS overdue ON alerts (escalate_at) WHERE escalate_at IS NOT NULL;
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,84 +79,8 @@ class AlertStatus:
         return any(one.state == "dead" for one in self.deliveries)
 
 
-class Outbox:
-    """One file with all alerts, open in one thread; any number of processes may have it open."""
-
-    def __init__(self, path: str) -> None:
-        """Open the file, and make it if there is none.
-
-        Raises:
-            AlertError: It can't be used, or lies on a network file system.
-        """
-        self.path = str(Path(path).expanduser().absolute())
-        check_file_system(self.path)
-        try:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only its owner reads what it says of patients
-        except OSError as error:
-            msg = f"outbox {self.path}: {error.strerror}; give a file that you may write, on a disk of this machine"
-            raise AlertError(msg) from error
-        with self._explained():
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._prepare()
-
-    def _prepare(self) -> None:
-        mode = self._switch_to_wal()
-        if mode != "wal":
-            msg = f"outbox {self.path}: this disk doesn't allow SQLite's WAL ({mode}); give a file on a local disk"
-            raise AlertError(msg)
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found > _FORMAT:
-            msg = f"outbox {self.path}: has format {found}, newer than {_FORMAT}; use a newer melanoma_ray"
-            raise AlertError(msg)
-        if found < _FORMAT:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
-
-    def _switch_to_wal(self) -> str:
-        """Return the journal's mode; the one switch that SQLite's own timeout doesn't wait for is waited for here."""
-        deadline = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                return str(self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0])
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.02)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def __enter__(self) -> Outbox:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            msg = (
-                f"outbox {self.path}: {error}; nothing of it was changed by this; check the disk, or give another file"
-            )
-            raise AlertError(msg) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Do all of a block or nothing; on the disk when it ends."""
-        with self._explained():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+class Outbox(OutboxFile):
+    """The alerts in one file, open in one thread; any number of processes may have it open."""
 
     def record(self, alerts: Sequence[Alert]) -> int:
         """Keep alerts and who must get them, all or none; return how many are new.
@@ -414,6 +293,16 @@ class Outbox:
                 " WHERE m.state = 'waiting' GROUP BY 1"
             ).fetchall()
         return sum(row["number"] for row in rows if row["sink"] in sinks)
+
+    def count_given_up(self) -> int:
+        """Return the number of deliveries in dead letters, of alerts that nobody has acknowledged."""
+        with self._explained():
+            (number,) = self._db.execute(
+                "SELECT count(*) FROM deliveries d"
+                " JOIN messages m ON m.key = d.message_key JOIN alerts USING (alert_id) WHERE m.state = 'dead'"
+                " AND acknowledged_at IS NULL"
+            ).fetchone()
+        return int(number)
 
     def count_deliveries(self) -> dict[tuple[str, State], int]:
         """Return the number of deliveries by sink and state."""

@@ -136,7 +136,9 @@ def test_a_sink_that_is_down_for_longer_than_the_limit_is_given_up(tmp_path: Pat
         assert "can't be reached" in (delivery.outcome or "")
 
 
-def test_while_a_sink_is_down_its_other_messages_aren_t_tried(tmp_path: Path) -> None:
+def test_while_a_sink_is_down_its_other_messages_aren_t_tried_and_that_is_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sink = build_webhook(tmp_path, "http://127.0.0.1:9/", retry_first_s=1000, retry_longest_s=1000)
     settings = build_settings(tmp_path, sink)
     with Outbox(settings.outbox) as outbox:
@@ -144,6 +146,8 @@ def test_while_a_sink_is_down_its_other_messages_aren_t_tried(tmp_path: Path) ->
         worker = SinkWorker(sink, outbox)
         assert [worker.step(time.time()) for _ in range(3)] == [True, False, False]
         assert worker.step(time.time() + 1001)
+    (line,) = [one.message for one in caplog.records]
+    assert line.startswith("alerts: sink hook: http://127.0.0.1:9/: can't be reached")
 
 
 def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path: Path) -> None:

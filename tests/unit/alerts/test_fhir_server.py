@@ -13,7 +13,7 @@ from melanoma_ray.alerts.dispatcher import send_pending
 from melanoma_ray.alerts.fhir_server import FhirServer
 from melanoma_ray.alerts.outbox import DeliveryStatus, Outbox
 from melanoma_ray.alerts.rules import Alert
-from melanoma_ray.alerts.settings import AlertSettings, FhirSink
+from melanoma_ray.alerts.settings import AlertSettings, FhirSink, Rule
 from melanoma_ray.errors import SinkError
 from tests.unit.alerts.samples import FAST, build_alerts, build_settings
 from tests.unit.alerts.servers import FhirStore, serve_fhir, serve_http
@@ -85,6 +85,19 @@ def test_sent_twice_nothing_is_there_twice(store: FhirStore, tmp_path: Path) -> 
     assert store.resources.keys() == before.keys()
     assert len(store.of_kind("Device")) == 1, "one checkpoint is one Device"
     assert {one.state for one in deliveries} == {"delivered"}
+
+
+def test_an_escalation_is_a_second_communication_about_the_same_report(store: FhirStore, tmp_path: Path) -> None:
+    rule = Rule(name="melanoma", sinks=("record",), acknowledge_within_minutes=1, escalate_to=("record",))
+    settings = build(tmp_path, store.url, rules=(rule,))
+    send(settings, build_alerts(settings, now=time.time()))
+    with Outbox(settings.outbox) as outbox:
+        outbox.escalate(time.time() + 61)
+    send(settings, [])
+    assert [len(store.of_kind(kind)) for kind in KINDS] == [1, 1, 1, 2, 1]
+    first, second = store.of_kind("Communication")
+    assert first["about"] == second["about"]
+    assert (first["priority"], second["priority"]) == ("routine", "urgent")
 
 
 def test_nothing_is_said_of_the_patient_unless_it_is_asked_for(store: FhirStore, tmp_path: Path) -> None:

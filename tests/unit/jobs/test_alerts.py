@@ -82,11 +82,15 @@ def test_dead_letters_have_their_reason_and_are_resent(
         message = outbox.next_due("log", time.time())
         assert message is not None
         outbox.bury(message.key, time.time(), "answered 404 Not Found", is_refusal=True)
-    with pytest.raises(AlertError, match="2 deliveries are dead letters: melanoma alerts dead"):
+    with pytest.raises(
+        AlertError, match="2 deliveries of alerts were given up and nobody has acknowledged these alerts: melanoma"
+    ):
         run(file, monkeypatch, "send")
     run(file, monkeypatch, "dead")
     printed = capsys.readouterr().out
     assert printed.count("log, 1 attempts: answered 404 Not Found") == 2
+    run(file, monkeypatch, "acknowledge", "--every")
+    run(file, monkeypatch, "send")  # a person knows: no longer an error
     run(file, monkeypatch, "resend", "--every")
     assert "2 deliveries confirmed by their sinks" in capsys.readouterr().out
     assert (tmp_path / "log.jsonl").read_text().count(message.key) == 1
