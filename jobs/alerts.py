@@ -1,4 +1,4 @@
-"""Alerts: python -m jobs.alerts list|show|dead|send|watch|resend|acknowledge|check|test [ID...] --alerts FILE."""
+"""Alerts: python -m jobs.alerts list|show|dead|send|watch|resend|acknowledge|forget|check|test --alerts FILE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from melanoma_ray.ranges import Range, check_ranges
 
 from . import alert_lines, console
 
-Action = Literal["list", "show", "dead", "send", "watch", "resend", "acknowledge", "check", "test"]
+Action = Literal["list", "show", "dead", "send", "watch", "resend", "acknowledge", "forget", "check", "test"]
 _NEED_IDS = ("show", "resend", "acknowledge")
 
 
@@ -29,9 +29,10 @@ _NEED_IDS = ("show", "resend", "acknowledge")
 class AlertArguments:
     """Look at alerts, send them, acknowledge them.
 
-    list: what is open; show: all of one; dead: what was given up, and why; send: what waits, until it is sent or the
-    time is over; watch: the same until Ctrl-C; resend: again, under the same key; acknowledge: somebody has seen it;
-    check: read settings, secrets and certificates; test: send one alert, marked as a test, to every sink.
+    list: what nobody has acknowledged; show: all of one; dead: what was given up, and why; send: what waits, until it
+    is sent or the time is over; watch: the same until Ctrl-C; resend: again, under the same key; acknowledge: somebody
+    has seen it; forget: delete what was acknowledged long ago; check: read settings, secrets and certificates; test:
+    send one alert, marked as a test, to every sink.
     """
 
     action: tyro.conf.Positional[Action]
@@ -44,6 +45,8 @@ class AlertArguments:
     """Who acknowledges; by default the user of this machine."""
     every: bool = False
     """list: closed alerts too; resend: all dead letters; acknowledge: all open alerts."""
+    days: Annotated[float | None, Range(0)] = None
+    """forget: alerts that were acknowledged at least so many days ago, 0 or more."""
     minutes: Annotated[float, Range(above=0)] = 2.0
     """send: longest time, minutes, more than 0."""
 
@@ -56,6 +59,9 @@ class AlertArguments:
         check_ranges(self)
         if self.ids and self.action not in _NEED_IDS:
             msg = f"{self.action} takes no ids"
+            raise ConfigError(msg)
+        if (self.action == "forget") != (self.days is not None):
+            msg = "forget needs --days, and nothing else takes it"
             raise ConfigError(msg)
         if self.action in _NEED_IDS and not self.ids and (self.action == "show" or not self.every):
             hint = "" if self.action == "show" else ", or --every"
@@ -102,6 +108,12 @@ def _acknowledge(settings: AlertSettings, arguments: AlertArguments) -> None:
         print(f"{outbox.acknowledge(ids, by, time.time())} alerts acknowledged by {by}")
 
 
+def _forget(settings: AlertSettings, arguments: AlertArguments) -> None:
+    with Outbox(settings.outbox) as outbox:
+        number = outbox.forget(time.time() - 86400 * (arguments.days or 0.0))
+    print(f"{number} alerts forgotten; if their images are predicted again, these alerts are made again")
+
+
 def _send(settings: AlertSettings, arguments: AlertArguments) -> None:
     check_sinks(settings)
     result = send_pending(settings, timeout_s=60 * arguments.minutes)
@@ -141,6 +153,7 @@ _ACTIONS: dict[Action, Callable[[AlertSettings, AlertArguments], None]] = {
     "watch": _watch,
     "resend": _resend,
     "acknowledge": _acknowledge,
+    "forget": _forget,
     "check": _check,
     "test": _test,
 }

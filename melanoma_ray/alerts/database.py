@@ -85,6 +85,7 @@ class OutboxFile:
             raise AlertError(msg)
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
+        self._db.execute("PRAGMA secure_delete=ON")  # what is forgotten is overwritten
         (found,) = self._db.execute("PRAGMA user_version").fetchone()
         if found > _FORMAT:
             msg = f"outbox {self.path}: has format {found}, newer than {_FORMAT}; use a newer melanoma_ray"

@@ -99,6 +99,10 @@ def build_observation(alert: Alert, patient_system: str | None) -> Resource:
                 "valueQuantity": _ratio(alert["decision_threshold"]),
             },
             {"code": {"coding": [{"system": _CODE_SYSTEM, "code": "images"}]}, "valueInteger": alert["num_images"]},
+            *(
+                {"code": {"text": f"Probability of {name}"}, "valueQuantity": _ratio(value)}
+                for name, value in alert["probabilities"].items()
+            ),
         ],
         "note": _notes(alert),
     }

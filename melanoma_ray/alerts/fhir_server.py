@@ -9,7 +9,7 @@ from melanoma_ray.alerts.credentials import read_secret
 from melanoma_ray.alerts.fhir import build_bundle
 from melanoma_ray.alerts.outbox import Message
 from melanoma_ray.alerts.settings import FhirSink
-from melanoma_ray.alerts.transport import HttpSender
+from melanoma_ray.alerts.transport import HttpSender, name_server
 from melanoma_ray.errors import SinkError
 
 _FHIR_JSON = "application/fhir+json"
@@ -38,9 +38,9 @@ class FhirServer:
         status, body = self._http.post(url, json.dumps(bundle, ensure_ascii=False, allow_nan=False).encode(), headers)
         statuses = _read_statuses(url, body)
         if len(statuses) != len(bundle["entry"]) or not all(one.startswith("2") for one in statuses):
-            msg = f"{url}: answered {status}, but {statuses} for {len(bundle['entry'])} entries"
+            msg = f"{name_server(url)}: answered {status}, but {statuses} for {len(bundle['entry'])} entries"
             raise SinkError(msg, is_refusal=True)
-        return f"{url}: answered {status}, {len(statuses)} of {len(statuses)} resources are there"
+        return f"{name_server(url)}: answered {status}, {len(statuses)} of {len(statuses)} resources are there"
 
     def probe(self) -> str:
         """Ask what the server can do, which makes nothing in it; return what it answered.
@@ -55,9 +55,9 @@ class FhirServer:
         except (ValueError, TypeError, KeyError):
             version = "nothing that FHIR servers say"
         if not version.startswith("4.0"):
-            msg = f"{url}: answered {status} and says {version}; expected FHIR 4.0"
+            msg = f"{name_server(url)}: answered {status} and says {version}; expected FHIR 4.0"
             raise SinkError(msg, is_refusal=True)
-        return f"{url}: answered {status}, FHIR {version}; nothing was made in it"
+        return f"{name_server(url)}: answered {status}, FHIR {version}; nothing was made in it"
 
     def close(self) -> None:
         """Close the connection."""
@@ -79,6 +79,6 @@ def _read_statuses(url: str, body: bytes) -> list[str]:
     except (ValueError, TypeError, KeyError, AttributeError):
         kind, statuses = None, []
     if kind != "transaction-response":
-        msg = f"{url}: its answer isn't that of a FHIR server to a transaction; nothing is known of what it did"
+        msg = f"{name_server(url)}: isn't a FHIR server's answer to a transaction; nothing is known of what it did"
         raise SinkError(msg, is_refusal=True)
     return statuses

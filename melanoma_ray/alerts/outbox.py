@@ -244,6 +244,30 @@ class Outbox(OutboxFile):
                 for alert_id in alert_ids
             )
 
+    def forget(self, before: float) -> int:
+        """Delete what was acknowledged before a moment and waits for no sink; return the number of alerts.
+
+        A forgotten alert is made again if its images are predicted again.
+
+        Args:
+            before: The moment, seconds since 1970.
+        """
+        with self._transaction() as db:
+            ids = db.execute(
+                "SELECT alert_id FROM alerts WHERE acknowledged_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d"
+                " LEFT JOIN messages m ON m.key = d.message_key"
+                " WHERE d.alert_id = alerts.alert_id AND coalesce(m.state, 'waiting') = 'waiting')",
+                (before,),
+            ).fetchall()
+            db.executemany("DELETE FROM deliveries WHERE alert_id = ?", ids)
+            db.executemany("DELETE FROM alerts WHERE alert_id = ?", ids)
+            db.execute(
+                "DELETE FROM messages WHERE key NOT IN (SELECT message_key FROM deliveries WHERE message_key > '')"
+            )
+        with self._explained():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # no copy of what was deleted stays in the log
+        return len(ids)
+
     def find(self, beginning: str) -> str:
         """Return the id of the alert whose id begins like this.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -37,6 +37,8 @@ class Answer:
     """Refer, routine or unassessable; none: the image couldn't be read."""
     error: str | None = None
     """Reason why there is no answer; none: there is one."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Probability of each diagnosis, as far as it is known."""
     patient_id: str | None = None
     lesion_id: str | None = None
     age: float | None = None
@@ -225,6 +227,7 @@ class _Maker:
             "reason": reason,
             "reason_text": REASON_WORDS[reason],
             "melanoma_probability": answer.melanoma_probability if answer.is_usable else None,
+            "probabilities": _finite(answer.probabilities) if answer.is_usable else {},
             "decision": answer.decision,
             "decision_threshold": origin.decision_threshold,
             "referred_for": origin.referred_for,
@@ -239,6 +242,10 @@ class _Maker:
         """Return what alerts may say of a person and of files; a number that isn't finite counts as unknown."""
         found = {name: getattr(answer, name) for name in self.settings.details}
         return {name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in found.items()}
+
+
+def _finite(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in probabilities.items() if math.isfinite(value)}
 
 
 def as_iso(moment: float) -> str:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -55,6 +56,16 @@ def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def name_server(url: str) -> str:
+    """Return the server of an address, for messages: a path may hold a secret, as that of some webhooks does.
+
+    >>> name_server("https://hooks.example:8443/services/T0/s3cret?token=1")
+    'https://hooks.example:8443'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class HttpSender:
@@ -109,12 +120,12 @@ class HttpSender:
         try:
             yield
         except httpx.TimeoutException as error:
-            msg = f"{url}: no answer in time ({type(error).__name__})"
+            msg = f"{name_server(url)}: no answer in time ({type(error).__name__})"
             raise SinkError(msg) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
             if (tls := find_tls_error(error)) is not None:
-                raise explain_tls(url, tls) from error
-            msg = f"{url}: can't be reached ({error or type(error).__name__})"
+                raise explain_tls(name_server(url), tls) from error
+            msg = f"{name_server(url)}: can't be reached ({error or type(error).__name__})"
             raise SinkError(msg) from error
 
 
@@ -124,7 +135,7 @@ def _refuse_failure(url: str, response: httpx.Response) -> None:
     status = response.status_code
     is_refusal = status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _WORTH_ANOTHER_TRY
     hint = "; give its final address" if response.has_redirect_location else ""
-    msg = f"{url}: answered {status} {response.reason_phrase}{hint}"
+    msg = f"{name_server(url)}: answered {status} {response.reason_phrase}{hint}"
     raise SinkError(msg, is_refusal=is_refusal, retry_after_s=_retry_after_s(response))
 
 

@@ -55,6 +55,7 @@ def _build_message(sink: str, now: float) -> Message:
         "acknowledge_by": None,
         "is_urgent": False,
         "melanoma_probability": None,
+        "probabilities": {},
         "decision": None,
         "decision_threshold": 1.0,
         "referred_for": "melanoma",

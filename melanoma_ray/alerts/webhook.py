@@ -18,7 +18,7 @@ from typing import Any
 from melanoma_ray.alerts.credentials import read_secret
 from melanoma_ray.alerts.outbox import Message
 from melanoma_ray.alerts.settings import WebhookSink
-from melanoma_ray.alerts.transport import HttpSender
+from melanoma_ray.alerts.transport import HttpSender, name_server
 from melanoma_ray.errors import ConfigError
 
 REPLAY_WINDOW_S = 300
@@ -47,7 +47,7 @@ class Webhook:
         body = json.dumps(build_payload(message), ensure_ascii=False, allow_nan=False).encode()
         headers = sign(self._keys(), message.key, int(time.time()), body)
         status, _ = self._http.post(self._settings.url, body, {"content-type": "application/json", **headers})
-        return f"{self._settings.url}: answered {status}"
+        return f"{name_server(self._settings.url)}: answered {status}"
 
     def close(self) -> None:
         """Close the connection."""

@@ -55,6 +55,7 @@ class Alarm:
             melanoma_probability=prediction.melanoma_probability,
             decision=prediction.decision,
             error=prediction.error,
+            probabilities=prediction.probabilities,
             **asdict(patient),
         )
         content = hashlib.sha256(upload.encoded).hexdigest()

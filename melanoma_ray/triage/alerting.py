@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.rules import Answer, Origin, make_alerts
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.errors import DataError
+from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import find_site
 from melanoma_ray.sources.containers import read_encoded
@@ -53,7 +54,7 @@ def raise_alerts(
         is_synthetic=manifest.is_synthetic,
         worklist=worklist,
     )
-    answers = list(_read_answers(predictions, images))
+    answers = list(_read_answers(predictions, images, manifest.diagnoses))
     alerts = make_alerts(settings, answers, origin, now=time.time(), fingerprint=_fingerprint)
     if settings.node_resource is not None:
         return keep_on_cluster(settings, alerts, timeout_s=_SEND_S)
@@ -62,19 +63,22 @@ def raise_alerts(
     return send_pending(settings, timeout_s=_SEND_S)
 
 
-def _read_answers(predictions: pa.Table, images: pd.DataFrame) -> Iterator[Answer]:
+def _read_answers(predictions: pa.Table, images: pd.DataFrame, diagnoses: Sequence[str]) -> Iterator[Answer]:
+    names = {column_name(name): name for name in diagnoses}
     ages = pd.to_numeric(images["age"], errors="coerce")
     patients = images[_OF_A_PATIENT].assign(age=ages).to_dict("records")
     known = dict(zip(images["path"], patients, strict=True))
-    for row in predictions.select(_OF_AN_ANSWER).to_pylist():
-        yield _build_answer(row, known.get(row["path"], {}))
+    for row in predictions.select([*_OF_AN_ANSWER, *names]).to_pylist():
+        probabilities = {name: row[column] for column, name in names.items() if row[column] is not None}
+        yield _build_answer(row, known.get(row["path"], {}), probabilities)
 
 
-def _build_answer(row: Mapping[str, Any], of_patient: Mapping[Any, Any]) -> Answer:
+def _build_answer(row: Mapping[str, Any], of_patient: Mapping[Any, Any], probabilities: Mapping[str, float]) -> Answer:
     patient = {name: None if pd.isna(value) else value for name, value in of_patient.items()}
     age = patient.get("age")
     return Answer(
         **{name: row[name] for name in _OF_AN_ANSWER},
+        probabilities=probabilities,
         patient_id=_text(patient.get("patient_id")),
         lesion_id=_text(patient.get("lesion_id")),
         age=None if age is None or not math.isfinite(age) else float(age),

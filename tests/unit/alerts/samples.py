@@ -24,6 +24,7 @@ def build_answer(**changes: Any) -> Answer:  # noqa: ANN401
         "path": "/images/DOE_JANE_1.jpg",
         "melanoma_probability": 0.75,
         "decision": "refer",
+        "probabilities": {"melanoma": 0.75, "nevus": 0.25},
         "patient_id": "MRN-4711",
         "age": 61.5,
         "sex": "female",

@@ -147,7 +147,7 @@ def test_while_a_sink_is_down_its_other_messages_aren_t_tried_and_that_is_one_li
         assert [worker.step(time.time()) for _ in range(3)] == [True, False, False]
         assert worker.step(time.time() + 1001)
     (line,) = [one.message for one in caplog.records]
-    assert line.startswith("alerts: sink hook: http://127.0.0.1:9/: can't be reached")
+    assert line.startswith("alerts: sink hook: http://127.0.0.1:9: can't be reached")
 
 
 def test_a_line_that_a_kill_cut_short_spoils_no_other(tmp_path: Path) -> None:

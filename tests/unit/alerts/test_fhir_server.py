@@ -56,6 +56,8 @@ def test_an_alert_is_five_valid_resources_that_lead_to_each_other(store: FhirSto
     (observation,), (report,), (communication,) = map(store.of_kind, KINDS[1:4])
     assert observation["valueQuantity"]["value"] == 0.75
     assert observation["component"][0]["valueQuantity"]["value"] == 0.2
+    by_diagnosis = {one["code"]["text"]: one["valueQuantity"]["value"] for one in observation["component"][2:]}
+    assert by_diagnosis == {"Probability of melanoma": 0.75, "Probability of nevus": 0.25}
     assert store.resources[report["result"][0]["reference"]]["id"] == observation["id"]
     assert store.resources[communication["about"][0]["reference"]]["id"] == report["id"]
     assert store.resources[observation["device"]["reference"]]["version"] == [{"value": "0123456789ab"}]
@@ -146,7 +148,7 @@ def test_a_2xx_that_is_no_answer_to_a_transaction_confirms_nothing(tmp_path: Pat
         settings = build(tmp_path, proxy.url)
         (delivery,) = send(settings, build_alerts(settings, now=time.time()))
     assert delivery.state == "dead"
-    assert "isn't that of a FHIR server to a transaction" in (delivery.outcome or "")
+    assert "isn't a FHIR server's answer to a transaction" in (delivery.outcome or "")
 
 
 def test_a_server_of_another_version_is_told_before_it_gets_anything(store: FhirStore, tmp_path: Path) -> None:

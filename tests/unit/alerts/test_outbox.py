@@ -163,6 +163,37 @@ def test_a_dead_letter_is_sent_again_under_its_key(outbox: Outbox, settings: Ale
     assert (again.key, again.num_refusals) == (first.key, 0)
 
 
+def test_only_what_was_acknowledged_long_ago_and_waits_for_nobody_is_forgotten(
+    outbox: Outbox, settings: AlertSettings
+) -> None:
+    alerts = build_alerts(settings, 4)
+    old, new, waiting, unseen = (one.alert_id for one in alerts)
+    outbox.record([one for one in alerts if one.alert_id != waiting])
+    outbox.pack("log", NOW, max_alerts=2, older_than=NOW)
+    while (message := outbox.next_due("log", NOW)) is not None:
+        outbox.confirm(message.key, NOW, "ok")
+    outbox.record(alerts)
+    outbox.acknowledge([old, waiting], "dr. who", NOW + 1)
+    outbox.acknowledge([new], "dr. who", NOW + 100)
+    assert outbox.forget(NOW + 50) == 1
+    assert {one.alert_id for one in outbox.statuses()} == {new, waiting, unseen}
+    assert outbox.count_deliveries() == {("log", "delivered"): 2, ("log", "waiting"): 1}
+    outbox.acknowledge([unseen], "dr. who", NOW)
+    assert outbox.forget(NOW + 101) == 2
+    (num_messages,) = outbox._db.execute("SELECT count(*) FROM messages").fetchone()
+    assert num_messages == 0
+
+
+def test_what_is_forgotten_is_not_in_the_file_any_more(outbox: Outbox, settings: AlertSettings) -> None:
+    (alert,) = build_alerts(settings)
+    outbox.record([alert])
+    outbox.confirm(pack(outbox).key, NOW, "ok")
+    outbox.acknowledge([alert.alert_id], "dr. who", NOW)
+    outbox.forget(NOW + 1)
+    files = list(Path(outbox.path).parent.glob("outbox.db*"))
+    assert not [file for file in files if b"/images/0.jpg" in file.read_bytes()]
+
+
 def test_the_beginning_of_an_id_finds_one_alert_or_says_why_not(outbox: Outbox, settings: AlertSettings) -> None:
     outbox.record(build_alerts(settings, 40))
     with pytest.raises(AlertError, match="alert 'zz': no alert begins like this"):

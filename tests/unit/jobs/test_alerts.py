@@ -68,6 +68,8 @@ def test_an_alert_is_listed_shown_sent_and_acknowledged(
     assert capsys.readouterr().out == "1 alerts acknowledged by dr. who\n"
     run(file, monkeypatch, "list")
     assert "0 open alerts of 1" in capsys.readouterr().out
+    run(file, monkeypatch, "forget", "--days", "1")
+    assert capsys.readouterr().out.startswith("0 alerts forgotten")
     run(file, monkeypatch, "list", "--every")
     assert "acknowledged" in capsys.readouterr().out
 
@@ -124,6 +126,8 @@ def test_a_test_reaches_every_sink_and_says_what_each_answered(
         (["show", "--every"], "show needs the id of an alert, as in the list"),
         (["acknowledge"], "acknowledge needs the id of an alert, as in the list, or --every"),
         (["list", "abc"], "list takes no ids"),
+        (["forget"], "forget needs --days, and nothing else takes it"),
+        (["list", "--days", "3"], "forget needs --days, and nothing else takes it"),
         (["send", "--minutes", "0"], "minutes=0.0: expected more than 0"),
     ],
 )

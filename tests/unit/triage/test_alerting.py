@@ -11,6 +11,8 @@ import pytest
 
 from melanoma_ray.alerts.outbox import AlertStatus, Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import NOT_FINITE, Predictor
 from melanoma_ray.triage.alerting import raise_alerts
 from tests.checkpoints import build_checkpoint
@@ -19,6 +21,7 @@ PREDICTIONS = pa.schema(
     [
         ("image_id", pa.string()),
         ("path", pa.string()),
+        *((column_name(name), pa.float32()) for name in DIAGNOSES),
         ("melanoma_probability", pa.float32()),
         ("decision", pa.string()),
         ("error", pa.string()),
@@ -51,7 +54,8 @@ def build_batch(folder: Path) -> tuple[pa.Table, pd.DataFrame]:
         (float("nan"), "routine", None),
         (None, "unassessable", NOT_FINITE),
     ]
-    columns = [names, paths, *(list(column) for column in zip(*answers, strict=True))]
+    shares = [[0.5, 0.5, 0.5, None, float("nan"), None]] * len(DIAGNOSES)
+    columns = [names, paths, *shares, *(list(column) for column in zip(*answers, strict=True))]
     predictions = pa.Table.from_arrays(
         [pa.array(column, field.type, from_pandas=False) for column, field in zip(columns, PREDICTIONS, strict=True)],
         schema=PREDICTIONS,
@@ -85,6 +89,7 @@ def test_every_answer_but_the_routine_one_is_told_and_confirmed(predictor: Predi
     assert {one["checkpoint_id"] for one in sent} == {predictor.checkpoint_id}
     assert {one["worklist"] for one in sent} == {"worklist.html"}
     assert {one["is_synthetic"] for one in sent} == {True}
+    assert [len(one["probabilities"]) for one in sent] == [0, 0, len(DIAGNOSES), len(DIAGNOSES), 0]
 
 
 def test_run_again_a_batch_makes_no_alert_twice_but_a_changed_image_makes_one(
