@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     message_key TEXT REFERENCES messages,
     PRIMARY KEY (alert_id, sink, is_escalation)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS unsent ON deliveries (sink, created_at) WHERE message_key IS NULL;
+CREATE INDEX IF NOT EXISTS unsent ON deliveries (sink, is_urgent, created_at) WHERE message_key IS NULL;
 CREATE INDEX IF NOT EXISTS by_message ON deliveries (message_key);
 CREATE INDEX IF NOT EXISTS due ON messages (sink, due_at) WHERE state = 'waiting';
 CREATE INDEX IF NOT EXISTS overdue ON alerts (escalate_at) WHERE escalate_at IS NOT NULL;

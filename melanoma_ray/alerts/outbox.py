@@ -155,13 +155,15 @@ class Outbox(OutboxFile):
 
     def _leaving(self, sink: str, older_than: float | None) -> list[sqlite3.Row]:
         """Return the deliveries to a sink that have no message and needn't wait, oldest first."""
-        rows = self._db.execute(
-            "SELECT alert_id, is_escalation, created_at, is_urgent FROM deliveries"
-            " WHERE sink = ? AND message_key IS NULL ORDER BY created_at, rowid",
-            (sink,),
+        (oldest,) = self._db.execute(
+            "SELECT min(created_at) FROM deliveries WHERE sink = ? AND message_key IS NULL", (sink,)
+        ).fetchone()
+        is_ready = older_than is not None and oldest is not None and oldest <= older_than
+        return self._db.execute(
+            "SELECT alert_id, is_escalation FROM deliveries"
+            " WHERE sink = ? AND message_key IS NULL AND (is_urgent OR ?) ORDER BY created_at, rowid",
+            (sink, is_ready),
         ).fetchall()
-        is_ready = older_than is not None and any(row["created_at"] <= older_than for row in rows)
-        return [row for row in rows if is_ready or row["is_urgent"]]
 
     def next_due(self, sink: str, now: float) -> Message | None:
         """Return the message that has been due for longest at a sink; none: none is due."""

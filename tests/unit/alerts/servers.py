@@ -116,18 +116,21 @@ class Mailbox:
 
 
 @contextmanager
-def serve_mail(tls: ssl.SSLContext | None, *, needs_login: bool = False) -> Iterator[Mailbox]:
+def serve_mail(
+    tls: ssl.SSLContext | None, *, needs_login: bool = False, from_the_start: bool = False
+) -> Iterator[Mailbox]:
     mailbox = Mailbox()
     controller = Controller(
         mailbox,
         hostname="127.0.0.1",
         port=0,
-        tls_context=tls,
-        require_starttls=tls is not None,
+        ssl_context=tls if from_the_start else None,
+        tls_context=None if from_the_start else tls,
+        require_starttls=tls is not None and not from_the_start,
         auth_required=needs_login,
         authenticator=mailbox.authenticate,
     )
-    controller.port = _free_port()
+    controller.port = free_port()
     controller.start()
     mailbox.port = controller.port
     try:
@@ -136,7 +139,7 @@ def serve_mail(tls: ssl.SSLContext | None, *, needs_login: bool = False) -> Iter
         controller.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -79,6 +80,26 @@ def test_a_mail_has_no_identifier_of_a_person(authority: Authority, tmp_path: Pa
     mail = parse(mailbox.mails[0])
     text = part(mail, "plain") + part(mail, "html") + str(mail["Subject"])
     assert not [word for word in ("/images/", "P0", "female", "torso", "61.5") if word in text]
+
+
+def test_a_server_may_speak_tls_from_the_start(authority: Authority, tmp_path: Path) -> None:
+    with serve_mail(authority.server_context("127.0.0.1"), from_the_start=True) as mailbox:
+        (delivery,) = send(tmp_path, build_sink(mailbox, authority, security="tls"))
+    assert (delivery.state, len(mailbox.mails)) == ("delivered", 1)
+
+
+def test_a_server_that_hangs_and_then_works_gets_the_mail(authority: Authority, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never says a word
+        hanging = Mailbox()
+        hanging.port = silent.getsockname()[1]
+        settings = build_settings(tmp_path, build_sink(hanging, authority, timeout_s=0.2))
+        with Outbox(settings.outbox) as outbox:
+            outbox.record(build_alerts(settings, now=time.time()))
+            assert send_pending(settings, timeout_s=1).num_waiting == 1
+            assert "timed out" in (outbox.statuses()[0].deliveries[0].outcome or "")
+    with serve_mail(authority.server_context("127.0.0.1")) as mailbox:
+        assert send_pending(build_settings(tmp_path, build_sink(mailbox, authority)), timeout_s=20).num_delivered == 1
+    assert len(mailbox.mails) == 1
 
 
 def test_a_login_is_made_over_tls_with_the_password_of_a_file(authority: Authority, tmp_path: Path) -> None:
