@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from melanoma_ray import storage
+from melanoma_ray.alerts.actor import check_node
 from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.model.checkpoint import find_checkpoint
@@ -51,6 +52,8 @@ def main(arguments: PredictArguments) -> TriageResult:
     list_images(arguments.images, arguments.metadata)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
+    if alerts is not None:
+        check_node(alerts)
     result = triage(
         arguments.checkpoint,
         arguments.images,

@@ -8,6 +8,7 @@ the actor dies meanwhile, which makes no alert twice. While the node is gone, ``
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -20,9 +21,15 @@ from melanoma_ray.alerts.dispatcher import SendingResult, pack_all, send_forever
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.rules import Alert
 from melanoma_ray.alerts.settings import AlertSettings
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import AlertError, ConfigError
+
+logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
+_TELL_AFTER_S = 15.0
+"""Seconds of waiting for the actor after which that is told: to start it takes some."""
+_GIVE_UP_S = 1800.0
+"""Longest time to wait for the node with the outbox's disk, seconds."""
 NAMESPACE = "melanoma-ray-alerts"
 
 
@@ -104,16 +111,46 @@ def keep_on_cluster(settings: AlertSettings, alerts: Sequence[Alert], *, timeout
     Args:
         settings: Settings of the alerts.
         alerts: The alerts.
-        timeout_s: Longest time to wait for sinks, seconds; for the actor's node it is waited without end.
+        timeout_s: Longest time to wait for sinks, seconds.
 
     Raises:
-        AlertError: The alerts can't be written.
+        AlertError: The alerts can't be written, or the node with the outbox's disk doesn't come.
     """
     actor = find_actor(settings)
-    ray.get(actor.record.remote(alerts, settings))
+    _wait_for_node(actor.record.remote(alerts, settings), settings)
     deadline = time.monotonic() + timeout_s
     while True:
         result: SendingResult = ray.get(actor.summarize.remote())
         if not result.num_sendable or time.monotonic() >= deadline:
             return result
         time.sleep(_LOOK_EVERY_S)
+
+
+def check_node(settings: AlertSettings) -> None:
+    """Check that a node offers the resource of the outbox's disk, before work that takes long is started.
+
+    Raises:
+        ConfigError: None does.
+    """
+    name = settings.node_resource
+    if name is not None and name not in ray.cluster_resources():
+        msg = (
+            f"node_resource={name!r}: no node of the cluster offers it; start the one that has the disk with"
+            f" {settings.outbox} by ray start --resources='{{\"{name}\": 1}}'"
+        )
+        raise ConfigError(msg)
+
+
+def _wait_for_node(kept: Any, settings: AlertSettings) -> None:  # noqa: ANN401 - Ray's references have no type
+    """Wait until the actor has kept alerts; tell when its node isn't there, and give up some day."""
+    done, _ = ray.wait([kept], timeout=_TELL_AFTER_S)
+    where = f"the node that offers {settings.node_resource!r} and has the disk with {settings.outbox}"
+    if not done:
+        logger.warning("alerts: they aren't kept yet: waiting for %s", where)
+        done, _ = ray.wait([kept], timeout=_GIVE_UP_S)
+    if not done:
+        msg = (
+            f"alerts: they aren't kept: {where} didn't come in {_GIVE_UP_S / 60:g} minutes; run the same command again"
+        )
+        raise AlertError(msg)
+    ray.get(kept)

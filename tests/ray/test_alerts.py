@@ -10,11 +10,14 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
+import pytest
 import ray
 
-from melanoma_ray.alerts.actor import find_actor, keep_on_cluster
+from melanoma_ray.alerts import actor
+from melanoma_ray.alerts.actor import check_node, find_actor, keep_on_cluster
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.errors import AlertError, ConfigError
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.triage.batch import triage
 from tests.checkpoints import build_checkpoint
@@ -59,16 +62,31 @@ def test_the_outbox_s_actor_is_killed_and_its_next_life_delivers_what_waits(loca
         rules = (Rule(name="melanoma", sinks=("hook",)),)
         settings = build_settings(tmp_path, sinks=(hook,), rules=rules, node_resource=HEAD)
         assert keep_on_cluster(settings, build_alerts(settings, 20), timeout_s=1).num_waiting == 20
-        actor = find_actor(settings)
-        first = ray.get(actor.process_id.remote())
+        handle = find_actor(settings)
+        first = ray.get(handle.process_id.remote())
         os.kill(first, signal.SIGKILL)
         receiver.otherwise = 200
         result = keep_on_cluster(settings, build_alerts(settings, 25), timeout_s=60)
-        assert ray.get(actor.process_id.remote()) != first
-        ray.kill(actor, no_restart=True)
+        assert ray.get(handle.process_id.remote()) != first
+        ray.kill(handle, no_restart=True)
     assert (result.num_delivered, result.num_waiting) == (25, 0)
     confirmed = {headers["webhook-id"] for headers, _ in receiver.requests}
     assert len(confirmed) == 25
+
+
+def test_a_node_that_isn_t_there_is_told_before_the_work_and_waited_for_after_it(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = build_settings(tmp_path, node_resource="nowhere")
+    with pytest.raises(ConfigError, match="node_resource='nowhere': no node of the cluster offers it"):
+        check_node(settings)
+    check_node(build_settings(tmp_path, node_resource=HEAD))
+    monkeypatch.setattr(actor, "_TELL_AFTER_S", 0.5)
+    monkeypatch.setattr(actor, "_GIVE_UP_S", 0.5)
+    with pytest.raises(AlertError, match="they aren't kept: the node that offers 'nowhere'"):
+        keep_on_cluster(settings, build_alerts(settings), timeout_s=1)
+    assert "alerts: they aren't kept yet: waiting for the node that offers 'nowhere'" in caplog.text
+    ray.kill(find_actor(settings), no_restart=True)
 
 
 def test_settings_that_have_changed_are_followed_by_the_actor_that_is_there(local_ray: None, tmp_path: Path) -> None:
