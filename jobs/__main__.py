@@ -12,6 +12,7 @@ VERBS = {
     "train": "train a network on a prepared dataset and write a checkpoint",
     "evaluate": "evaluate a checkpoint on images that it wasn't trained on, and write report.html",
     "predict": "predict a folder of images, and write a worklist with the most urgent first",
+    "alerts": "look at alerts, send them and acknowledge them",
     "deploy": "serve a checkpoint: a page and an HTTP interface",
     "query": "send images to a running service and print its answers",
     "demo": "run all of these on drawn lesions, in minutes",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from melanoma_ray.alerts.actor import check_node
+from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room, is_local
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
@@ -26,6 +28,8 @@ class DeployArguments:
     """Number of service processes, 1 CPU each, 1 or more."""
     num_gpus: Annotated[float, Range(0)] = 0.0
     """Number of GPUs for each service process, 0 or more; a fraction shares a GPU."""
+    alerts: str | None = None
+    """File with the settings of alerts, .toml or .json, as in docs/alerts.md; by default nobody is alerted."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -36,9 +40,12 @@ def main(arguments: DeployArguments) -> None:
     """Start the service; without a cluster it runs until Ctrl-C."""
     replicas = arguments.num_replicas
     check_room(cpus=replicas, gpus=replicas * arguments.num_gpus, flags=f"--num-replicas {replicas}")
+    alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     if is_local():
         check_service(arguments.checkpoint, host=arguments.host, port=arguments.port)
     console.connect()
+    if alerts is not None:
+        check_node(alerts)
     start_service(**vars(arguments))
     print(formatting.describe_service(arguments.host, arguments.port), flush=True)
     if is_local():

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from melanoma_ray import storage
+from melanoma_ray.alerts.actor import check_node
+from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.ranges import check_ranges
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import TriageResult, triage
 
-from . import command_line, console, formatting
+from . import alert_lines, command_line, console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class PredictArguments:
     """Directory for predictions.parquet and worklist.html."""
     metadata: tuple[str, ...] = ()
     """CSV tables with age, sex and site by image, for a model that uses them; by default they count as unknown."""
+    alerts: str | None = None
+    """File with the settings of alerts, .toml or .json, as in docs/alerts.md; by default nobody is alerted."""
     use_gpu: bool = False
     """Predict on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
@@ -37,20 +41,31 @@ class PredictArguments:
 
 
 def main(arguments: PredictArguments) -> TriageResult:
-    """Predict and print how many images got each decision."""
+    """Predict and print how many images got each decision, and whom that was told.
+
+    Raises:
+        AlertError: A sink was given up, so that a person isn't told.
+    """
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
+    alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     find_checkpoint(arguments.checkpoint)
     list_images(arguments.images, arguments.metadata)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
+    if alerts is not None:
+        check_node(alerts)
     result = triage(
         arguments.checkpoint,
         arguments.images,
         arguments.output,
         metadata=arguments.metadata,
         use_gpu=arguments.use_gpu,
+        alerts=alerts,
     )
     print(formatting.describe_triage(result))
+    if result.alerts is not None:
+        print(alert_lines.describe_sending(result.alerts, str(arguments.alerts)))
+        alert_lines.refuse_dead(result.alerts, str(arguments.alerts))
     return result
 
 

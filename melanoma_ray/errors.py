@@ -10,13 +10,18 @@
     │   └── RunHeldError    another process is at work on it
     ├── CheckpointError     a checkpoint is missing, damaged or of another format version
     ├── MetricError         a metric isn't defined for these images
-    └── ServiceError        the service can't start, or doesn't answer as agreed
+    ├── ServiceError        the service can't start, or doesn't answer as agreed
+    └── AlertError          an alert can't be kept
+        └── SinkError       a sink didn't confirm a message
 
 A message has what is wrong, its value, what is allowed and what to do. Ray pickles what a worker raises, so an error
 with fields of its own defines in ``__reduce__`` how to build it again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 
 class MelanomaRayError(Exception):
@@ -76,3 +81,27 @@ class MetricError(MelanomaRayError):
 
 class ServiceError(MelanomaRayError):
     """The service can't be started, or doesn't answer as agreed."""
+
+
+class AlertError(MelanomaRayError):
+    """An alert can't be kept in the outbox, or the outbox can't be used."""
+
+
+class SinkError(AlertError):
+    """A sink didn't confirm a message.
+
+    Attributes:
+        is_refusal: Whether the same message will most likely never be taken: a person has to look.
+        retry_after_s: Time after which the sink asks to be tried again, seconds; none: it didn't say.
+    """
+
+    def __init__(self, message: str, *, is_refusal: bool = False, retry_after_s: float | None = None) -> None:
+        """Keep the fields beside the message."""
+        super().__init__(message)
+        self.is_refusal = is_refusal
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Callable[..., SinkError], tuple[str]]:
+        """Rebuild with the fields; by default they would be lost."""
+        rebuild = partial(SinkError, is_refusal=self.is_refusal, retry_after_s=self.retry_after_s)
+        return rebuild, (str(self),)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from melanoma_ray.schema import SEXES, SITES
+from melanoma_ray.schema import SEXES, SITES, Site
 
-_FINER_WORDS = {
+_FINER_WORDS: dict[Site, tuple[str, ...]] = {
     "head/neck": (
         *(
             "scalp",
@@ -50,7 +50,7 @@ def _normalize(word: object) -> str:
     return " ".join(re.split(r"[\s_/]+", str(word).strip().lower()))
 
 
-_SITE_OF_WORD = {_normalize(site): site for site in SITES} | {
+_SITE_OF_WORD: dict[str, Site] = {_normalize(site): site for site in SITES} | {
     word: site for site, words in _FINER_WORDS.items() for word in words
 }
 NUM_FEATURES = 2 + len(SEXES) + len(SITES)
@@ -67,7 +67,7 @@ def encode_metadata(table: pd.DataFrame) -> Float32[np.ndarray, "image feature"]
     age = pd.to_numeric(table["age"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     known = ~np.isnan(age)
     sex = table["sex"].astype(object)
-    site = table["site"].astype(object).map(lambda word: _SITE_OF_WORD.get(_normalize(word)))
+    site = table["site"].astype(object).map(find_site)
     columns = [
         known,
         np.where(known, (age - 50) / 100, 0.0),
@@ -82,10 +82,19 @@ def nothing_known(num_images: int) -> Float32[np.ndarray, "image feature"]:
     return np.zeros((num_images, NUM_FEATURES), np.float32)
 
 
+def find_site(word: object) -> Site | None:
+    """Return the site of the body that a table's word means, one of ``SITES``; none: it means none of them.
+
+    >>> find_site("Lower_extremity"), find_site("wing")
+    ('lower extremity', None)
+    """
+    return _SITE_OF_WORD.get(_normalize(word))
+
+
 def is_placed_site(word: str) -> bool:
     """Return whether a table's word for a site of the body means one of ``SITES``.
 
     >>> is_placed_site("Lower_extremity"), is_placed_site("wing")
     (True, False)
     """
-    return _normalize(word) in _SITE_OF_WORD
+    return find_site(word) is not None

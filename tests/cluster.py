@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -41,10 +42,12 @@ class Cluster:
         self._start("head", [*head, "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"])
         wait_for(self._answers, START_TIMEOUT_S, self)
 
-    def add_worker(self, name: str, num_cpus: int) -> str:
-        """Start a worker and return its node's id."""
+    def add_worker(self, name: str, num_cpus: int, resources: dict[str, float] | None = None) -> str:
+        """Start a worker, with resources of its own beside CPUs, and return its node's id."""
         before = {node["node_id"] for node in self.alive_nodes()}
-        self._start(name, [f"--address={self.address}", f"--num-cpus={num_cpus}"])
+        self._start(
+            name, [f"--address={self.address}", f"--num-cpus={num_cpus}", f"--resources={json.dumps(resources or {})}"]
+        )
 
         def new() -> set[str]:
             return {str(node["node_id"]) for node in self.alive_nodes()} - before

@@ -27,6 +27,7 @@ def start_service(
     port: int = 8000,
     num_replicas: int = 1,
     num_gpus: float = 0.0,
+    alerts: str | None = None,
 ) -> None:
     """Serve a checkpoint, and return when the service is ready.
 
@@ -38,12 +39,14 @@ def start_service(
         port: Port to listen on, in [1, 65535].
         num_replicas: Number of service processes, 1 CPU each.
         num_gpus: Number of GPUs for each replica; 0: it runs on CPUs.
+        alerts: File with the settings of alerts; none: nobody is alerted.
 
     Raises:
         CheckpointError: The checkpoint can't be used; nothing was started.
         ServiceError: The port can't be used (nothing was started), or the replicas don't start.
     """
-    app = build_app(ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus))
+    arguments = ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus, alerts=alerts)
+    app = build_app(arguments)
     _check_port(host, port, is_serving=bool(serve.status().proxies))
     options = HTTPOptions(host=host, port=port, request_timeout_s=_REQUEST_TIMEOUT_S)
     serve.start(http_options=options, logging_config=_LOGGING)

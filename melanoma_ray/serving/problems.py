@@ -32,6 +32,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "unknown-diagnosis": (422, "The diagnosis is unknown"),
     "invalid-request": (422, "The request is not valid"),
     "internal-error": (500, "The service failed"),
+    "alert-not-kept": (503, "An alert can't be kept now"),
 }
 """HTTP status and title of each problem, by its type without the prefix; ``schema.FAULTS`` keep their names."""
 

@@ -62,6 +62,7 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Too many bytes or pixels",
         415: "Not an image",
         422: "An image, a form or a parameter that can't be used",
+        503: "The answer makes an alert that can't be kept now: send the image again",
     }
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": described[status], "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
@@ -77,7 +78,9 @@ async def predict(
     sex: Annotated[Sex | None, Query(description="Sex of the patient.")] = None,
     site: Annotated[Site | None, Query(description="Site of the lesion on the body.")] = None,
 ) -> Prediction:
-    """Return calibrated probabilities and the decision for one image. Nothing is stored.
+    """Return calibrated probabilities and the decision for one image.
+
+    No image is stored; where alerts are set up, an answer that makes one is.
 
     Age, sex and site may be left out; they are used only by a model whose card has uses_metadata.
     """
@@ -144,7 +147,8 @@ def build_http() -> FastAPI:
         redoc_url=None,
     )
     asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": _failures(400, 413, 415, 422)}
-    app.post("/v1/predict", summary="Assess an image", response_description="The prediction", **asks_image)(predict)
+    may_alert = asks_image | {"responses": _failures(400, 413, 415, 422, 503)}
+    app.post("/v1/predict", summary="Assess an image", response_description="The prediction", **may_alert)(predict)
     png = {200: {"content": {"image/png": {"schema": _BINARY}}, "description": "PNG"}}
     asks_image["responses"] = asks_image["responses"] | png
     app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)

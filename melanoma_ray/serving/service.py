@@ -17,10 +17,12 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
+from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.api import ModelCard, Prediction
 from melanoma_ray.inference.explanation import explain
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
+from melanoma_ray.serving.alerting import Alarm
 from melanoma_ray.serving.upload import Patient, Upload
 
 Crop = UInt8[np.ndarray, "side side 3"]
@@ -44,6 +46,8 @@ class ServiceArguments(BaseModel):
     """CPUs of each replica; also the number of threads of its network and of its decoders."""
     num_gpus: float = Field(default=0.0, ge=0)
     """Number of GPUs for each replica; 0: it runs on CPUs."""
+    alerts: str | None = None
+    """File with the settings of alerts (docs/alerts.md), on a disk that all nodes can read; none: nobody is alerted."""
     max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
     """Largest encoded image that is accepted, bytes; the checkpoint's own limit applies too."""
     max_batch_size: int = Field(default=8, ge=1, le=MAX_ONGOING_REQUESTS)
@@ -89,11 +93,13 @@ class Service:
 
         Raises:
             CheckpointError: The checkpoint can't be used.
+            ConfigError: The settings of alerts can't be used.
         """
         num_threads = max(1, int(arguments.num_cpus))
         torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
         self._predictor = Predictor.load(arguments.checkpoint)
         self.card = build_card(self._predictor, arguments.max_image_bytes)
+        self._alarm = None if arguments.alerts is None else Alarm(read_settings(arguments.alerts))
         self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         # A single thread: the kernels use several threads themselves, and two forward passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -110,10 +116,13 @@ class Service:
 
         Raises:
             DecodeError: The bytes aren't a usable image.
+            ProblemError: The answer makes an alert that can't be kept.
         """
         pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
         metadata = encode_metadata(pd.DataFrame([asdict(patient)]))[0]
         prediction = await self._predict(pixels, metadata)
+        if self._alarm is not None:
+            await self._alarm.hear(prediction, upload, patient)
         return prediction.model_copy(update={"image_id": upload.image_id})
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:

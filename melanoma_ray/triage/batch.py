@@ -11,6 +11,8 @@ import pyarrow as pa
 import ray.data
 
 from melanoma_ray import storage
+from melanoma_ray.alerts.dispatcher import SendingResult
+from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.api import Decision
 from melanoma_ray.errors import DecodeError
 from melanoma_ray.inference.pool import map_with_actors
@@ -22,6 +24,7 @@ from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.sources.unlabelled import list_images
+from melanoma_ray.triage.alerting import raise_alerts
 
 _IMAGES_PER_BLOCK = 64
 _MAX_WORKLIST = 500
@@ -43,6 +46,8 @@ class TriageResult:
     """Number of files of the folder that aren't read as images, by reason."""
     notes: tuple[str, ...]
     """Where the tables don't fit the images, one sentence each."""
+    alerts: SendingResult | None
+    """Where all deliveries of the outbox stand; none: no alerts were asked for."""
 
 
 class _PredictingActor:
@@ -75,7 +80,13 @@ class _PredictingActor:
 
 
 def triage(
-    checkpoint: str, images: str, output: str, *, metadata: Sequence[str] = (), use_gpu: bool = False
+    checkpoint: str,
+    images: str,
+    output: str,
+    *,
+    metadata: Sequence[str] = (),
+    use_gpu: bool = False,
+    alerts: AlertSettings | None = None,
 ) -> TriageResult:
     """Predict every image of a folder; write predictions.parquet and worklist.html.
 
@@ -85,8 +96,10 @@ def triage(
         output: Directory for predictions.parquet and worklist.html.
         metadata: CSV tables with age, sex and site, for a model that uses them.
         use_gpu: Predict on GPUs instead of CPUs.
+        alerts: Whom to alert about which answers; none: nobody.
 
     Raises:
+        AlertError: The alerts can't be kept; predictions.parquet and worklist.html are written before.
         CheckpointError: The checkpoint can't be used.
         DataError: There is no such folder, no image in it, or no such table.
     """
@@ -129,6 +142,7 @@ def triage(
         num_unreadable=table.num_rows - len(decisions),
         passed_over=listed.passed_over,
         notes=listed.notes,
+        alerts=None if alerts is None else raise_alerts(alerts, table, listed.images, predictor, worklist),
     )
 
 

@@ -19,6 +19,9 @@ CATCH_EVERYTHING = {
     ("melanoma_ray/serving/boundary.py", "RequestBoundary.__call__"): "no caller may see the service's inside",
     ("jobs/console.py", "_run"): "a job's last boundary: what nobody could foresee is raised again",
     ("melanoma_ray/cluster/waiting.py", "_Outcome.take"): "whatever ends the call is raised on the thread that asked",
+    ("melanoma_ray/alerts/dispatcher.py", "SinkWorker._send"): "no alert may end the sending of the others",
+    ("melanoma_ray/alerts/dispatcher.py", "Dispatcher._run"): "whatever ends a thread is raised where it was started",
+    ("melanoma_ray/alerts/database.py", "OutboxFile._transaction"): "half a change is undone, whatever ends it",
     ("melanoma_ray/storage.py", "_write"): "a half-written file goes whatever ends the writing, and that goes on",
 }
 """Who may catch every error, and why; whoever joins them says so here and in a docstring or comment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,15 @@ def test_prediction_and_evaluation_on_a_gpu_that_isn_t_there(monkeypatch: pytest
     assert message in refusal(monkeypatch, predict.PredictArguments, predict.main, *PREDICT, "--use-gpu")
     of = ["--checkpoint", "/none", "--data", "/none", "--output", "/none", "--use-gpu"]
     assert message in refusal(monkeypatch, evaluate.EvaluateArguments, evaluate.main, *of)
+
+
+def test_settings_of_alerts_that_can_t_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "alerts.toml"
+    file.write_text("outbox = 3\n")
+    message = f"{file}: outbox=3: input should be a valid string"
+    words = ["--alerts", str(file)]
+    assert message in refusal(monkeypatch, deploy.DeployArguments, deploy.main, "--checkpoint", "/none", *words)
+    assert message in refusal(monkeypatch, predict.PredictArguments, predict.main, *PREDICT, *words)
 
 
 @pytest.mark.parametrize(
