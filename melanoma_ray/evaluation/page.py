@@ -11,6 +11,7 @@ from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation import sections
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 from melanoma_ray.metrics.tables import TwoWayRow
@@ -32,6 +33,7 @@ class Evidence:
     unseen: Figures | None
     """Figures of the images that the model doesn't know, where it knows others."""
     two_way: Sequence[TwoWayRow]
+    subgroups: Sequence[Subgroup]
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""
 
@@ -48,6 +50,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         sections.calibration(figures, words),
         sections.net_benefit(figures, words),
         sections.by_diagnosis(figures),
+        sections.subgroups(evidence.subgroups, words),
         sections.confusion(figures, evidence.scored.diagnoses),
         sections.participants(subject),
         sections.training(subject, evidence.history),

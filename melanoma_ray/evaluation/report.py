@@ -19,6 +19,7 @@ from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
 from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
 from melanoma_ray.metrics.tables import TwoWayRow, two_way_table
@@ -91,9 +92,10 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     # In cross-validation a diagnosis counts if each fold can have a group of it.
     min_groups = subject.manifest.num_members if subject.split == "folds" else 1
     figures = measure(scored, min_groups=min_groups)
+    subgroups = measure_subgroups(scored, subject.images)
     table = _measure_thresholds(scored, subject, options.prevalence)
     unseen = _measure_unseen(scored, subject)
-    report = _to_dict(subject, figures, table, unseen)
+    report = _to_dict(subject, figures, table, unseen) | {"subgroups": [asdict(one) for one in subgroups]}
     run = RunDirectory.of_checkpoint(subject.uri)
     evidence = Evidence(
         subject=subject,
@@ -101,6 +103,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         figures=figures,
         unseen=unseen,
         two_way=table,
+        subgroups=subgroups,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(build_page(evidence)).encode())

@@ -11,8 +11,9 @@ from melanoma_ray.api import DECISION_WORDS, describe_share
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.subgroups import ENOUGH, Level, Subgroup
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short, value_cells
+from melanoma_ray.evaluation.wording import SPARSE_NOTE, TOO_FEW, Words, short, value_cells
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
@@ -50,6 +51,8 @@ MEANINGS = {
 }
 """Title, meaning and unit of each main figure; words in braces are those of ``wording.Words``."""
 Row = tuple[Cell | str, ...]
+_GAP = 0.025
+"""Probability below which a gap is called one: 5 % in all, halved for the two figures."""
 _HEADS = ("Figure", "Value", "95 % interval", "Images")
 
 
@@ -375,6 +378,51 @@ def by_diagnosis(figures: Figures) -> Section | None:
                 ],
             )
         ],
+    )
+
+
+def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
+    """Return the figures of the subgroups, and which gaps are more than chance."""
+    points = [
+        f"{one.title}, {level.name}: the {what} differs from the others' (p = {p_value:.4f})."
+        for one in found
+        for level in one.levels
+        for what, p_value in (("sensitivity", level.sensitivity_p), ("specificity", level.specificity_p))
+        if p_value is not None and p_value < _GAP
+    ]
+    nothing = (
+        "No gap between a level and the others is larger than chance explains."
+        if found
+        else "Nothing is known of the images that would divide them: no sex, age, site or source."
+    )
+    return Section(
+        anchor="subgroups",
+        title="Does it do as well for everyone?",
+        paragraphs=[
+            "Sensitivity and specificity at the checkpoint's own threshold. The tests of gaps hold for all levels "
+            f"together: each of the two figures is called different somewhere with a probability of {_GAP:.1%} at "
+            "most where there is no gap.",
+            *(one.note for one in found if one.note),
+        ],
+        points=points or [nothing],
+        tables=[
+            Table(
+                caption=f"By {one.title[0].lower()}{one.title[1:]}",
+                heads=(one.title, "Images", words.many.capitalize(), "AUROC", "Sensitivity", "Specificity"),
+                rows=[_level_row(level) for level in one.levels],
+            )
+            for one in found
+        ],
+    )
+
+
+def _level_row(level: Level) -> Row:
+    few = f" ({TOO_FEW}: fewer than {ENOUGH} lesions)" if level.is_sparse else ""
+    return (
+        level.name,
+        f"{level.num_images:,}",
+        f"{level.num_melanomas:,}{few}",
+        *(short(estimate) for estimate in (level.auroc, level.sensitivity, level.specificity)),
     )
 
 
