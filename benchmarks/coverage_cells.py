@@ -19,13 +19,14 @@ from benchmarks.coverage_truth import (
     draw_images,
     draw_labelled,
     true_calibration,
+    true_f1,
     true_ranking,
 )
 from melanoma_ray.errors import MetricError
 from melanoma_ray.metrics.calibration import estimate_brier_score, estimate_calibration_line
 from melanoma_ray.metrics.calibration_error import estimate_calibration_error, expected_calibration_error
 from melanoma_ray.metrics.clusters import Clusters
-from melanoma_ray.metrics.comparison import compare_auroc, weighted_auroc
+from melanoma_ray.metrics.comparison import compare_auroc, compare_shares, weighted_auroc
 from melanoma_ray.metrics.intervals import Estimate, wilson_interval
 from melanoma_ray.metrics.multiclass import balanced_accuracy, estimate_balanced_accuracy, measure_diagnoses
 from melanoma_ray.metrics.proportions import (
@@ -50,6 +51,8 @@ Held = dict[str, tuple[float, Interval]]
 _NUM_RESAMPLES = 200
 _NUM_BOOTSTRAPPED = 200
 """Repetitions of a cell that also get a bootstrap, which takes as long as all else together."""
+_NUM_DRAWS = 200
+"""Truths of a calibrated model that are drawn for each sample; a report draws more."""
 _MAX_BOOTSTRAPPED = 500
 """Images of a cell with a bootstrap."""
 
@@ -130,7 +133,7 @@ def _list_ranking_cells(size: str, num_images: int, num_melanomas: int) -> Itera
 
 def _list_calibration_cells() -> Iterator[Cell]:
     for size in ("1", "3", "1–10"):
-        for num_images, prevalence in ((200, 0.05), (200, 0.2), (1000, 0.02), (1000, 0.1), (2000, 0.15)):
+        for num_images, prevalence in ((200, 0.05), (200, 0.2), (1000, 0.1), (2000, 0.15)):
             for auroc in (0.8, 0.95):
                 for variant in _FAULTS:
                     yield Cell(
@@ -195,6 +198,10 @@ def _measure_ranking(rng: np.random.Generator, cell: Cell, *, has_bootstrap: boo
     worse = float(special.ndtr(distance_of(cell.auroc, spread) / np.sqrt((spread_of_other**2).sum())))
     change = compare_auroc(other, score, melanoma, lesion).difference
     held["difference of aurocs"] = cell.auroc - worse, (change.low, change.high)
+    cut_at = CUT * distance_of(cell.auroc, spread)
+    fewer = float(special.ndtr((distance_of(cell.auroc, spread) - cut_at) / spread_of_other[0]))
+    change = compare_shares((other >= cut_at)[melanoma], is_referred[melanoma], lesion[melanoma]).difference
+    held["difference of sensitivities"] = truth["sensitivity"] - fewer, (change.low, change.high)
     return held
 
 
@@ -204,7 +211,7 @@ def _measure_calibration(rng: np.random.Generator, cell: Cell, *, has_bootstrap:
     drawn = draw_labelled(rng, cell.num_lesions, cell.size, prevalence=prevalence, auroc=cell.auroc, fault=fault)
     probability, melanoma, lesion, _ = drawn
     truth = true_calibration(prevalence, cell.auroc, fault)
-    error = estimate_calibration_error(probability, melanoma, lesion)
+    error = estimate_calibration_error(probability, melanoma, lesion, num_draws=_NUM_DRAWS)
     brier = estimate_brier_score(probability, melanoma, lesion)
     is_referred = drawn.truth >= prevalence
     ppv = estimate_ppv(is_referred, melanoma, lesion) if is_referred.any() else None
@@ -239,12 +246,14 @@ def _measure_diagnoses(rng: np.random.Generator, cell: Cell, *, has_bootstrap: b
         "accuracy": float(np.array(recalls)[target].mean()),
         "balanced accuracy": float(np.mean(recalls)),
         "recall of the rarest": recalls[-1],
+        "f1 of the commonest": true_f1(cell.num_lesions, recalls),
     }
-    rarest = measure_diagnoses(np.eye(len(recalls))[predicted], target, lesion)[-1].sensitivity
+    by_diagnosis = measure_diagnoses(np.eye(len(recalls))[predicted], target, lesion)
     estimates: dict[str, Estimate | None] = {
         "accuracy": accuracy,
+        "f1 of the commonest": by_diagnosis[0].f1,
         "balanced accuracy": estimate_balanced_accuracy(predicted, target, lesion, len(recalls)),
-        "recall of the rarest": rarest,
+        "recall of the rarest": by_diagnosis[-1].sensitivity,
     }
     held = _hold(truth, estimates)
     held["accuracy | naive"] = truth["accuracy"], _naive_share(accuracy)

@@ -141,9 +141,22 @@ def true_calibration(prevalence: float, auroc: float, fault: Fault) -> dict[str,
     }
 
 
+def count_diagnoses(num_lesions: int) -> list[int]:
+    """Return the number of lesions of each diagnosis, the commonest first."""
+    return [max(round(share * num_lesions), 2) for share in DIAGNOSIS_SHARES]
+
+
+def true_f1(num_lesions: int, recalls: tuple[float, ...]) -> float:
+    """Return the true F1 of the commonest diagnosis: wrong answers fall on the other diagnoses evenly."""
+    counts = count_diagnoses(num_lesions)
+    found = counts[0] * recalls[0]
+    wrongly = sum(count * (1 - recall) for count, recall in zip(counts[1:], recalls[1:], strict=True))
+    return 2 * found / (counts[0] + found + wrongly / (len(counts) - 1))
+
+
 def draw_diagnosed(rng: np.random.Generator, num_lesions: int, size: str, recalls: tuple[float, ...]) -> Diagnosed:
     """Draw images of as many diagnoses as recalls; a wrong answer is one of the other diagnoses, at random."""
-    counts = [max(round(share * num_lesions), 2) for share in DIAGNOSIS_SHARES]
+    counts = count_diagnoses(num_lesions)
     of_lesion = np.repeat(np.arange(len(counts)), counts)
     sizes = draw_sizes(rng, size, of_lesion.size)
     lesion = np.repeat(np.arange(of_lesion.size), sizes)
