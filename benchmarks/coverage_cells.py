@@ -14,6 +14,7 @@ from scipy import special
 from benchmarks.coverage_truth import (
     CUT,
     MEAN_SIZE,
+    Images,
     distance_of,
     draw_diagnosed,
     draw_images,
@@ -23,12 +24,12 @@ from benchmarks.coverage_truth import (
     true_ranking,
 )
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.calibration import estimate_brier_score, estimate_calibration_line
-from melanoma_ray.metrics.calibration_error import estimate_calibration_error, expected_calibration_error
+from melanoma_ray.metrics.calibration import assign_bins, estimate_brier_score, estimate_calibration_line
+from melanoma_ray.metrics.calibration_error import estimate_calibration_error
 from melanoma_ray.metrics.clusters import Clusters
-from melanoma_ray.metrics.comparison import compare_auroc, compare_shares, weighted_auroc
+from melanoma_ray.metrics.comparison import compare_auroc, compare_shares
 from melanoma_ray.metrics.intervals import Estimate, wilson_interval
-from melanoma_ray.metrics.multiclass import balanced_accuracy, estimate_balanced_accuracy, measure_diagnoses
+from melanoma_ray.metrics.multiclass import estimate_balanced_accuracy, measure_diagnoses
 from melanoma_ray.metrics.proportions import (
     estimate_accuracy,
     estimate_npv,
@@ -51,6 +52,8 @@ Held = dict[str, tuple[float, Interval]]
 _NUM_RESAMPLES = 200
 _NUM_BOOTSTRAPPED = 200
 """Repetitions of a cell that also get a bootstrap, which takes as long as all else together."""
+_WITH_TABLES = (0.85, 0.99)
+"""AUROCs whose cells also have what follows from the threshold, and differences."""
 _NUM_DRAWS = 200
 """Truths of a calibrated model that are drawn for each sample; a report draws more."""
 _MAX_BOOTSTRAPPED = 500
@@ -128,22 +131,21 @@ def _list_ranking_cells(size: str, num_images: int, num_melanomas: int) -> Itera
     common = Cell(scenario="ranking", num_images=num_images, num_melanomas=num_melanomas, size=size, auroc=0.9)
     for auroc in (0.7, 0.85, 0.95, 0.99):
         yield replace(common, auroc=auroc)
-    yield replace(common, variant="melanomas vary more")
+    if size == "1":
+        yield replace(common, variant="melanomas vary more")
 
 
 def _list_calibration_cells() -> Iterator[Cell]:
-    for size in ("1", "3", "1–10"):
-        for num_images, prevalence in ((200, 0.05), (200, 0.2), (1000, 0.1), (2000, 0.15)):
-            for auroc in (0.8, 0.95):
-                for variant in _FAULTS:
-                    yield Cell(
-                        scenario="calibration",
-                        num_images=num_images,
-                        num_melanomas=round(prevalence * num_images / MEAN_SIZE[size], 1),
-                        size=size,
-                        auroc=auroc,
-                        variant=variant,
-                    )
+    situations = ((200, 0.05, 0.8), (200, 0.2, 0.95), (1000, 0.1, 0.8), (2000, 0.15, 0.95))
+    for size, (num_images, prevalence, auroc), variant in product(("1", "3", "1–10"), situations, _FAULTS):
+        yield Cell(
+            scenario="calibration",
+            num_images=num_images,
+            num_melanomas=round(prevalence * num_images / MEAN_SIZE[size], 1),
+            size=size,
+            auroc=auroc,
+            variant=variant,
+        )
 
 
 def measure_cell(cell: Cell, num_repetitions: int) -> Result:
@@ -173,36 +175,53 @@ def _measure_ranking(rng: np.random.Generator, cell: Cell, *, has_bootstrap: boo
     score, melanoma, lesion = images
     truth = true_ranking(cell.auroc, spread, round(float(melanoma.mean()), 3))
     is_referred = score >= CUT * distance_of(cell.auroc, spread)
-    logit = special.expit(score)
     estimates: dict[str, Estimate | None] = {
         "auroc": estimate_auroc(score, melanoma, lesion),
         "average precision": estimate_average_precision(score, melanoma, lesion),
         "partial auroc": estimate_partial_auroc(score, melanoma, lesion),
         "sensitivity": estimate_sensitivity(is_referred, melanoma, lesion),
         "specificity": estimate_specificity(is_referred, melanoma, lesion),
-        "ppv at 2 %": measure_point(is_referred, melanoma, lesion, prevalence=0.02).ppv,
     }
-    cut = float(special.expit(CUT * distance_of(cell.auroc, spread)))
-    benefit = decision_curve(logit, melanoma, lesion, thresholds=(cut,))[0].model
-    share = float(melanoma.mean())
-    truth["net benefit"] = share * truth["sensitivity"] - (1 - share) * cut / (1 - cut) * (1 - truth["specificity"])
-    estimates["net benefit"] = benefit
     held = _hold(truth, estimates)
     held["auroc | naive"] = cell.auroc, _naive_auroc(score, melanoma)
     for name in ("sensitivity", "specificity"):
         held[f"{name} | naive"] = truth[name], _naive_share(estimates[name])
     if has_bootstrap:
-        held["auroc | bootstrap"] = cell.auroc, _bootstrap(rng, lesion, weighted_auroc(score, melanoma))
-    other = score + rng.normal(size=score.size)
-    spread_of_other = np.sqrt(np.array([spread**2 + 1, 2.0]))
-    worse = float(special.ndtr(distance_of(cell.auroc, spread) / np.sqrt((spread_of_other**2).sum())))
-    change = compare_auroc(other, score, melanoma, lesion).difference
-    held["difference of aurocs"] = cell.auroc - worse, (change.low, change.high)
-    cut_at = CUT * distance_of(cell.auroc, spread)
-    fewer = float(special.ndtr((distance_of(cell.auroc, spread) - cut_at) / spread_of_other[0]))
-    change = compare_shares((other >= cut_at)[melanoma], is_referred[melanoma], lesion[melanoma]).difference
-    held["difference of sensitivities"] = truth["sensitivity"] - fewer, (change.low, change.high)
+        held["auroc | bootstrap"] = cell.auroc, _bootstrap(rng, lesion, _resample_auroc(score, melanoma))
+    if cell.auroc in _WITH_TABLES:
+        held |= _measure_tables(images, cell, truth) | _measure_differences(rng, images, cell, truth)
     return held
+
+
+def _measure_tables(images: Images, cell: Cell, truth: dict[str, float]) -> Held:
+    """PPV at a prevalence of 2 %, and the net benefit at the threshold."""
+    score, melanoma, lesion = images
+    cut = CUT * distance_of(cell.auroc, _SPREADS[cell.variant])
+    probability = float(special.expit(cut))
+    benefit = decision_curve(special.expit(score), melanoma, lesion, thresholds=(probability,))[0].model
+    share = float(melanoma.mean())
+    cost = (1 - share) * probability / (1 - probability)
+    true_benefit = share * truth["sensitivity"] - cost * (1 - truth["specificity"])
+    ppv = measure_point(score >= cut, melanoma, lesion, prevalence=0.02).ppv
+    return _hold(truth | {"net benefit": true_benefit}, {"ppv at 2 %": ppv, "net benefit": benefit})
+
+
+def _measure_differences(rng: np.random.Generator, images: Images, cell: Cell, truth: dict[str, float]) -> Held:
+    """The model less one whose scores have as much noise again, at the same threshold."""
+    score, melanoma, lesion = images
+    spread = _SPREADS[cell.variant]
+    distance = distance_of(cell.auroc, spread)
+    cut, noisy = CUT * distance, float(np.hypot(spread, 1.0))
+    other = score + rng.normal(size=score.size)
+    worse = float(special.ndtr(distance / np.sqrt(noisy**2 + 2)))
+    fewer = float(special.ndtr((distance - cut) / noisy))
+    aurocs = compare_auroc(other, score, melanoma, lesion).difference
+    shares = compare_shares((other >= cut)[melanoma], (score >= cut)[melanoma], lesion[melanoma]).difference
+    true_differences = {
+        "difference of aurocs": cell.auroc - worse,
+        "difference of sensitivities": truth["sensitivity"] - fewer,
+    }
+    return _hold(true_differences, dict(zip(true_differences, (aurocs, shares), strict=True)))
 
 
 def _measure_calibration(rng: np.random.Generator, cell: Cell, *, has_bootstrap: bool) -> Held:
@@ -224,11 +243,8 @@ def _measure_calibration(rng: np.random.Generator, cell: Cell, *, has_bootstrap:
     step = 1.96 * float(squares.std()) / squares.size**0.5
     held["brier score | naive"] = truth["brier score"], (brier.value - step, brier.value + step)
     if has_bootstrap:
-
-        def plug_in(times: np.ndarray) -> float:
-            return expected_calibration_error(np.repeat(probability, times), np.repeat(melanoma, times))
-
-        held["calibration error | bootstrap"] = truth["calibration error"], _bootstrap(rng, lesion, plug_in)
+        resample = _resample_calibration_error(probability, melanoma)
+        held["calibration error | bootstrap"] = truth["calibration error"], _bootstrap(rng, lesion, resample)
     try:
         line, plain = (estimate_calibration_line(probability, melanoma, group) for group in (lesion, None))
     except MetricError:  # perfectly separated
@@ -258,11 +274,9 @@ def _measure_diagnoses(rng: np.random.Generator, cell: Cell, *, has_bootstrap: b
     held = _hold(truth, estimates)
     held["accuracy | naive"] = truth["accuracy"], _naive_share(accuracy)
 
-    def of_resample(times: np.ndarray) -> float:
-        return balanced_accuracy(np.repeat(predicted, times), np.repeat(target, times), len(recalls))
-
     if has_bootstrap:
-        held["balanced accuracy | bootstrap"] = truth["balanced accuracy"], _bootstrap(rng, lesion, of_resample)
+        resample = _resample_balanced_accuracy(predicted, target)
+        held["balanced accuracy | bootstrap"] = truth["balanced accuracy"], _bootstrap(rng, lesion, resample)
     return held
 
 
@@ -298,19 +312,42 @@ def _naive_auroc(score: np.ndarray, is_melanoma: np.ndarray) -> Interval:
     return float(special.expit(logit - step)), float(special.expit(logit + step))
 
 
-def _bootstrap(
-    rng: np.random.Generator,
-    lesion: np.ndarray,
-    figure: Callable[[np.ndarray], float],
-) -> Interval:
-    """Return the percentile interval over resampled lesions."""
+def _bootstrap(rng: np.random.Generator, lesion: np.ndarray, figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
+    """Return the percentile interval over resampled lesions, all resamples at once; without those that are undefined.
+
+    Args:
+        rng: Draws the lesions.
+        lesion: Number of each image's lesion, rising.
+        figure: From how often each image counts, a row for each resample, to the figure of each resample.
+    """
     num_lesions = int(lesion[-1]) + 1
-    values = []
-    for _ in range(_NUM_RESAMPLES):
-        times = np.bincount(rng.integers(0, num_lesions, num_lesions), minlength=num_lesions)[lesion]
-        try:
-            values.append(figure(times))
-        except MetricError:  # no melanoma drawn
-            continue
-    low, high = np.quantile(values, [0.025, 0.975])
+    drawn = rng.multinomial(num_lesions, np.full(num_lesions, 1 / num_lesions), size=_NUM_RESAMPLES)
+    with np.errstate(invalid="ignore"):
+        values = figure(drawn[:, lesion].astype(np.float64))
+    low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resample_auroc(score: np.ndarray, is_melanoma: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    order = np.argsort(score)
+    is_positive = is_melanoma[order]
+
+    def compute(times: np.ndarray) -> np.ndarray:
+        weight = times[:, order]
+        positives, others = weight * is_positive, weight * ~is_positive
+        pairs = (positives * np.cumsum(others, axis=1)).sum(axis=1)
+        return np.asarray(pairs / (positives.sum(axis=1) * others.sum(axis=1)))
+
+    return compute
+
+
+def _resample_calibration_error(probability: np.ndarray, is_melanoma: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The bins stay those of the sample."""
+    excess = (probability - is_melanoma)[:, None] * np.eye(10)[assign_bins(probability, 10)]
+    return lambda times: np.asarray(np.abs(times @ excess).sum(axis=1) / times.sum(axis=1))
+
+
+def _resample_balanced_accuracy(predicted: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    is_it = np.eye(int(target.max()) + 1)[target]
+    is_right = is_it * (predicted == target)[:, None]
+    return lambda times: np.asarray(np.nanmean((times @ is_right) / (times @ is_it), axis=1))
