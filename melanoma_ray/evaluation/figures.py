@@ -125,11 +125,11 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
     predicted, is_answered = scored.predicted, scored.predictions.is_answered
     answered = scored.select(is_answered)
     score, scored_melanoma = answered.score, answered.is_melanoma
-    known = (target >= 0) & is_answered
+    known = target >= 0
     num_diagnoses = len(scored.diagnoses)
     confusion = np.zeros((num_diagnoses, num_diagnoses), np.int64)
-    if known.any():
-        confusion = confusion_matrix(predicted[known], target[known], num_diagnoses)
+    if (known & is_answered).any():
+        confusion = confusion_matrix(predicted[known & is_answered], target[known & is_answered], num_diagnoses)
     num_groups = np.array([len(np.unique(group[target == i])) for i in range(num_diagnoses)])
     balanced = known & (num_groups >= min_groups)[target]
     attempts = Attempts()
@@ -171,7 +171,8 @@ def _measure_details(scored: Scored, attempts: Attempts) -> Details:
     melanoma, score, group = scored.is_melanoma, scored.score, scored.group
     attempt = attempts.attempt
     by_diagnosis = attempt(
-        "by_diagnosis", lambda: measure_diagnoses(scored.predictions.probability, scored.target, group)
+        "by_diagnosis",
+        lambda: measure_diagnoses(scored.predictions.probability, scored.target, group, predicted=scored.predicted),
     )
     return Details(
         average_precision=attempt("average_precision", lambda: estimate_average_precision(score, melanoma, group)),

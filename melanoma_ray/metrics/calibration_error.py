@@ -73,7 +73,7 @@ def estimate_calibration_error(
     group: Shaped[np.ndarray, " image"] | None = None,
     *,
     num_bins: int = 10,
-    num_draws: int = 400,
+    num_draws: int = 1000,
     seed: int = 0,
 ) -> CalibrationError:
     """Return the expected calibration error without its bias, with an interval, beside that of a calibrated model.

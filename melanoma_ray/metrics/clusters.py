@@ -41,14 +41,14 @@ class Clusters:
         if group is None:
             return Clusters(np.arange(like.size), like.size)
         require_paired(group, like)
+        if group.dtype.kind == "i" and group.min() >= 0 and group.max() < 4 * group.size:
+            return _number_anew(group.astype(np.int64, copy=False), int(group.max()) + 1)
         names, index = np.unique(group, return_inverse=True)
         return Clusters(index, names.size)
 
     def select(self, chosen: Bool[np.ndarray, " image"]) -> Clusters:
         """Return the groups of the chosen images alone."""
-        index = self.index[chosen]
-        is_present = np.bincount(index, minlength=self.num_groups) > 0
-        return Clusters((np.cumsum(is_present) - 1)[index], int(is_present.sum()))
+        return _number_anew(self.index[chosen], self.num_groups)
 
     def add_up(self, values: Shaped[np.ndarray, " image"]) -> Float64[np.ndarray, " group"]:
         """Return the sum of each group's values."""
@@ -88,6 +88,12 @@ class Clusters:
         if self.num_groups < 2:
             return 0.0
         return float((self.add_up(first) * self.add_up(second)).sum()) * self.num_groups / (self.num_groups - 1)
+
+
+def _number_anew(index: Int64[np.ndarray, " image"], num_numbers: int) -> Clusters:
+    """Return groups that are numbered without gaps; without sorting, for figures ask for them often."""
+    is_present = np.bincount(index, minlength=num_numbers) > 0
+    return Clusters((np.cumsum(is_present) - 1)[index], int(is_present.sum()))
 
 
 PRIOR_GROUPS = 4

@@ -22,9 +22,9 @@ Z_95 = NormalDist().inv_cdf(0.975)
 """Standard normal quantile that leaves 2.5 % on each side, about 1.96."""
 SPARSE_BELOW = 20
 """Fewer groups (of melanomas, or of the others) are too few to say; intervals there are wide on purpose."""
-_GRID = 256
+_GRID = 64
 """Quantiles of each posterior of ``propagate``."""
-_SPARSE_TAIL = 0.99
+_SPARSE_TAIL = 0.985
 """Probability up to each end of an interval from sparse data, where 0.975 covered less than 95 % in simulation."""
 
 

@@ -25,7 +25,7 @@ from melanoma_ray.metrics.ranking import estimate_auroc
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiagnosisFigures:
-    """One diagnosis against the rest, by the most probable diagnosis; what isn't defined is none."""
+    """One diagnosis against the rest; what isn't defined is none."""
 
     sensitivity: Estimate | None
     """Share of its images that are called it; none: it has no images."""
@@ -68,7 +68,7 @@ def balanced_accuracy(
     """Return the mean recall over the diagnoses that are present.
 
     Args:
-        predicted: Predicted class number of each image.
+        predicted: Predicted class number of each image; -1: there is no answer, which is wrong.
         target: Target of each image.
         num_diagnoses: Number of diagnoses.
 
@@ -78,9 +78,12 @@ def balanced_accuracy(
     >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), 2)  # all are called the frequent one
     0.5
     """
-    matrix = confusion_matrix(predicted, target, num_diagnoses)
-    total = matrix.sum(axis=1)
-    return float((np.diagonal(matrix)[total > 0] / total[total > 0]).mean())
+    require_paired(predicted, target)
+    require_diagnosis(np.maximum(predicted, 0) if predicted.min() == -1 else predicted, num_diagnoses)
+    require_diagnosis(target, num_diagnoses)
+    total = np.bincount(target, minlength=num_diagnoses)
+    right = np.bincount(target[predicted == target], minlength=num_diagnoses)
+    return float((right[total > 0] / total[total > 0]).mean())
 
 
 def estimate_balanced_accuracy(
@@ -95,7 +98,7 @@ def estimate_balanced_accuracy(
     intervals do. The recalls vary together where a group, such as a patient, has images of several diagnoses.
 
     Args:
-        predicted: Predicted class number of each image.
+        predicted: Predicted class number of each image; -1: there is no answer, which is wrong.
         target: Target of each image.
         group: Lesion, patient or other unit of each image; strings or numbers; none: each image is its own.
         num_diagnoses: Number of diagnoses.
@@ -156,13 +159,16 @@ def measure_diagnoses(
     probability: Float[np.ndarray, "image diagnosis"],
     target: Int[np.ndarray, " image"],
     group: Shaped[np.ndarray, " image"] | None = None,
+    *,
+    predicted: Int[np.ndarray, " image"] | None = None,
 ) -> tuple[DiagnosisFigures, ...]:
-    """Return each diagnosis against the rest; an image is called what is most probable (the first of equals).
+    """Return each diagnosis against the rest.
 
     Args:
         probability: Probability of each diagnosis for each image.
         target: Target of each image; another number than a column's is a diagnosis that the model doesn't know.
         group: Lesion or patient of each image; none: each image is its own.
+        predicted: What each image is called; none: the most probable diagnosis, the first of equals.
 
     Raises:
         MetricError: There are no images, the shapes differ, or a probability isn't finite.
@@ -172,10 +178,11 @@ def measure_diagnoses(
         raise MetricError(msg)
     require_paired(probability[:, 0], target)
     require_score(probability)
-    predicted = probability.argmax(axis=1)
+    called = probability.argmax(axis=1) if predicted is None else predicted
+    require_paired(called, target)
     groups = Clusters.build(group, target).index
     return tuple(
-        _measure_diagnosis(probability[:, number], predicted == number, target == number, groups)
+        _measure_diagnosis(probability[:, number], called == number, target == number, groups)
         for number in range(probability.shape[1])
     )
 

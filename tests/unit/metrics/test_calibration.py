@@ -1,63 +1,101 @@
-"""Whether a probability means what it says: against hands, against scikit-learn, and as properties."""
+"""Whether a probability means what it says: Brier score, reliability curve, slope and intercept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
-from sklearn.metrics import brier_score_loss
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.calibration import brier_score
+from melanoma_ray.metrics.calibration import (
+    brier_score,
+    estimate_brier_score,
+    estimate_calibration_line,
+    reliability_curve,
+)
 from melanoma_ray.metrics.calibration_error import expected_calibration_error
 from tests.unit.metrics.scored_images import bools, scored_images
 
 
-@given(st.integers(1, 40), st.data())
-def test_the_brier_score_equals_scikit_learns(num_images: int, data: st.DataObject) -> None:
-    probability = data.draw(npst.arrays(np.float64, num_images, elements=st.floats(0, 1)))
-    is_positive = data.draw(npst.arrays(np.bool_, num_images))
-    is_positive[0] = True
-    assert brier_score(probability, is_positive) == pytest.approx(
-        brier_score_loss(is_positive, probability, labels=[0, 1]), abs=1e-12
-    )
+def draw(seed: int, num_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are true."""
+    rng = np.random.default_rng(seed)
+    probability = rng.beta(0.5, 2, num_images)
+    return probability, rng.random(num_images) < probability
 
 
-def test_two_bins_of_two_images_give_the_hand_computed_calibration_error() -> None:
-    # bin 1: mean 0.15 against 0.5; bin 2: mean 0.75 against 1.0; each holds half of the images
-    error = expected_calibration_error(np.array([0.1, 0.2, 0.7, 0.8]), bools(0, 1, 1, 1), num_bins=2)
-    assert error == pytest.approx((0.35 + 0.25) / 2)
-
-
-def test_one_in_five_positive_at_20_percent_is_perfectly_calibrated_in_any_order() -> None:
-    probability, is_positive = np.full(50, 0.2), np.arange(50) % 5 == 0
-    assert expected_calibration_error(probability, is_positive) == pytest.approx(0, abs=1e-12)
-    assert expected_calibration_error(probability, np.sort(is_positive)) == pytest.approx(0, abs=1e-12)
-
-
-@given(scored_images(), st.integers(1, 12))
-def test_the_calibration_error_lies_between_the_overall_bias_and_1(
-    images: tuple[np.ndarray, np.ndarray], num_bins: int
-) -> None:
+@given(scored_images())
+def test_the_brier_interval_holds_the_score_and_has_a_width(images: tuple[np.ndarray, np.ndarray]) -> None:
     score, is_positive = images
     probability = (score + 1) / 2
-    error = expected_calibration_error(probability, is_positive, num_bins)
-    assert abs(probability.mean() - is_positive.mean()) - 1e-12 <= error <= 1
+    found = estimate_brier_score(probability, is_positive)
+    assert found.value == brier_score(probability, is_positive)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
+
+
+@pytest.mark.parametrize("probability", [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.5, 0.5, 0.5]])
+def test_no_brier_interval_collapses_however_alike_the_images_are(probability: list[float]) -> None:
+    found = estimate_brier_score(np.array(probability), bools(1, 0, 0))
+    assert found.high - found.low > 0.1
+    assert found.is_sparse
+
+
+def test_copies_of_each_image_in_its_lesion_do_not_narrow_the_brier_interval() -> None:
+    probability, is_positive = draw(0, 200)
+    single = estimate_brier_score(probability, is_positive)
+    copied = estimate_brier_score(np.repeat(probability, 4), np.repeat(is_positive, 4), np.repeat(np.arange(200), 4))
+    assert (copied.low, copied.high) == pytest.approx((single.low, single.high), rel=0.02)
+
+
+def test_the_reliability_curve_has_equally_many_images_a_point_and_their_frequencies() -> None:
+    probability, is_positive = draw(0, 200)
+    curve = reliability_curve(probability, is_positive, num_bins=5)
+    assert [point.frequency.denominator for point in curve] == [40] * 5
+    assert sum(point.frequency.numerator or 0 for point in curve) == is_positive.sum()
+    for point in curve:
+        assert point.lowest_probability <= point.mean_probability <= point.highest_probability
+        assert point.frequency.low < point.frequency.high
+    assert all(a.highest_probability <= b.lowest_probability for a, b in pairwise(curve))
+
+
+def test_equal_probabilities_are_one_point() -> None:
+    curve = reliability_curve(np.full(50, 0.2), np.arange(50) % 5 == 0)
+    assert len(curve) == 1
+    assert (curve[0].mean_probability, curve[0].frequency.value) == pytest.approx((0.2, 0.2))
+
+
+def test_true_probabilities_have_slope_1_and_intercept_0() -> None:
+    line = estimate_calibration_line(*draw(0, 20_000))
+    assert line.slope.value == pytest.approx(1, abs=0.05)
+    assert line.intercept.value == pytest.approx(0, abs=0.05)
+    assert line.slope.low < 1 < line.slope.high
+
+
+def test_logits_twice_too_large_have_half_the_slope() -> None:
+    probability, is_positive = draw(0, 20_000)
+    odds = (probability / (1 - probability)) ** 2
+    assert estimate_calibration_line(odds / (1 + odds), is_positive).slope.value == pytest.approx(0.5, abs=0.03)
+
+
+def test_there_is_no_line_through_perfect_or_constant_probabilities() -> None:
+    for probability in ([0.9, 0.8, 0.1, 0.2], [0.5, 0.5, 0.5, 0.5]):
+        with pytest.raises(MetricError, match="calibration line is undefined"):
+            estimate_calibration_line(np.array(probability), bools(1, 1, 0, 0))
+
+
+def test_probabilities_of_exactly_0_and_1_are_counted_where_the_line_needs_their_logits() -> None:
+    line = estimate_calibration_line(np.array([1.0, 0.2, 0.0, 0.6, 0.4]), bools(1, 1, 0, 0, 1))
+    assert line.num_clipped == 2
 
 
 @pytest.mark.parametrize("figure", [brier_score, expected_calibration_error])
 def test_a_logit_is_not_taken_for_a_probability(figure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     with pytest.raises(MetricError, match=r"\[-2, 3\]: expected \[0, 1\]"):
         figure(np.array([-2.0, 3.0]), bools(0, 1))
-
-
-def test_zero_bins_are_refused() -> None:
-    with pytest.raises(MetricError, match="num_bins=0"):
-        expected_calibration_error(np.array([0.5, 0.5]), bools(0, 1), num_bins=0)
 
 
 def test_a_table_in_place_of_a_vector_is_refused() -> None:

@@ -13,7 +13,20 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from melanoma_ray.errors import MetricError
 from melanoma_ray.metrics.clusters import Clusters
-from melanoma_ray.metrics.ranking import auroc, estimate_auroc, rank_auroc, roc_curve, spread_of_ranking
+from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.ranking import (
+    Ranking,
+    auroc,
+    estimate_auroc,
+    estimate_average_precision,
+    estimate_partial_auroc,
+    partial_auroc,
+    rank_auroc,
+    rank_average_precision,
+    rank_partial_auroc,
+    roc_curve,
+    spread_of_ranking,
+)
 from tests.unit.metrics.scored_images import bools, scored_images
 
 
@@ -135,3 +148,61 @@ def test_a_ranking_of_one_kind_of_image_is_refused(
 ) -> None:
     with pytest.raises(MetricError, match="undefined"):
         figure(np.array([0.1, 0.2]), np.array(is_positive, dtype=bool))
+
+
+ESTIMATES: list[Callable[..., Estimate]] = [estimate_auroc, estimate_average_precision, estimate_partial_auroc]
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+@given(images=scored_images())
+def test_every_interval_holds_its_value_and_has_a_width(
+    estimate: Callable[..., Estimate], images: tuple[np.ndarray, np.ndarray]
+) -> None:
+    found = estimate(*images)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low < found.high
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_copies_of_each_image_in_its_lesion_do_not_narrow_an_interval(estimate: Callable[..., Estimate]) -> None:
+    rng = np.random.default_rng(0)
+    is_positive = np.arange(300) < 60
+    score = rng.normal(is_positive * 1.5)
+    single = estimate(score, is_positive)
+    copied = estimate(np.repeat(score, 5), np.repeat(is_positive, 5), np.repeat(np.arange(300), 5))
+    assert copied.value == pytest.approx(single.value, abs=0.02)
+    assert copied.high - copied.low == pytest.approx(single.high - single.low, rel=0.05)
+    assert (copied.num_groups, copied.is_sparse) == (60, False)
+
+
+@pytest.mark.parametrize(
+    "rank",
+    [
+        rank_auroc,
+        rank_average_precision,
+        lambda score, is_positive: rank_partial_auroc(score, is_positive, min_sensitivity=0.8),
+    ],
+)
+def test_the_spread_of_a_figure_is_how_much_it_varies_from_sample_to_sample(rank: Callable[..., Ranking]) -> None:
+    rng = np.random.default_rng(0)
+    is_positive = np.arange(400) < 100
+    values, variances = [], []
+    for _ in range(300):
+        score = rng.normal(is_positive * 1.5)
+        value, influence = rank(score, is_positive)
+        values.append(value)
+        variances.append(spread_of_ranking(influence, is_positive, Clusters.build(None, score)).variance)
+    assert math.sqrt(np.mean(variances)) == pytest.approx(np.std(values), rel=0.12)
+
+
+def test_the_partial_auroc_of_a_perfect_score_is_all_that_there_is_and_of_a_reversed_one_nothing() -> None:
+    score, is_positive = np.arange(10.0), np.arange(10) >= 5
+    assert partial_auroc(score, is_positive) == pytest.approx(0.2)
+    assert partial_auroc(-score, is_positive) == pytest.approx(0.0)
+    assert partial_auroc(score, is_positive, min_sensitivity=0.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("above", [0.0, 1.0, math.nan])
+def test_a_partial_auroc_above_a_sensitivity_that_is_no_share_is_refused(above: float) -> None:
+    with pytest.raises(MetricError, match="min_sensitivity"):
+        partial_auroc(np.array([0.1, 0.2]), bools(0, 1), min_sensitivity=above)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melanoma_ray.errors import MetricError
-from melanoma_ray.metrics.thresholds import threshold_at_sensitivity
+from melanoma_ray.metrics.thresholds import threshold_at_sensitivity, threshold_at_specificity
 from tests.unit.metrics.scored_images import bools, scored_images
 
 
@@ -51,3 +51,31 @@ def test_a_target_that_is_no_share_is_refused(target: float) -> None:
 def test_a_threshold_without_melanoma_is_refused() -> None:
     with pytest.raises(MetricError, match="no melanoma among 2 images"):
         threshold_at_sensitivity(np.array([0.1, 0.2]), bools(0, 0), target_sensitivity=0.9)
+
+
+@given(scored_images(), st.floats(0.01, 1))
+def test_the_threshold_for_a_specificity_reaches_it_and_no_lower_score_does(
+    images: tuple[np.ndarray, np.ndarray], target: float
+) -> None:
+    score, is_melanoma = images
+    threshold = threshold_at_specificity(score, is_melanoma, target_specificity=target)
+    assert (score[~is_melanoma] < threshold).mean() >= target
+    for lower in score[score < threshold]:
+        assert (score[~is_melanoma] < lower).mean() < target
+
+
+def test_the_threshold_for_a_specificity_of_single_precision_scores_leaves_the_image_that_it_was_taken_from() -> None:
+    score = np.array([0.1, 0.7], dtype=np.float32)
+    threshold = threshold_at_specificity(score, bools(1, 0), target_specificity=1.0)
+    assert (score >= threshold).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("target", [0.0, -0.1, 1.01, math.nan])
+def test_a_specificity_that_is_no_share_is_refused(target: float) -> None:
+    with pytest.raises(MetricError, match="target_specificity"):
+        threshold_at_specificity(np.array([0.1, 0.2]), bools(0, 1), target_specificity=target)
+
+
+def test_a_threshold_for_a_specificity_without_others_is_refused() -> None:
+    with pytest.raises(MetricError, match="all 2 images are melanoma"):
+        threshold_at_specificity(np.array([0.1, 0.2]), bools(1, 1), target_specificity=0.9)
