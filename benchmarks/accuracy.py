@@ -106,7 +106,9 @@ def commands(result: Result, data: str, work: Path) -> Iterator[tuple[str, Path]
     yield f"python -m jobs.train {what}", runs / result.name / "best" / "manifest.json"
     for name in dict.fromkeys([*result.members, result.name]):
         report = work / "reports" / name
-        scored = f"--checkpoint {runs / name} --data {prepared} --split {result.split} --output {report}"
+        # Random splits with kept duplicates leak, as the seed's protocol does; the report says how much.
+        known = " --known-images count" if result.split == "val" else ""
+        scored = f"--checkpoint {runs / name} --data {prepared} --split {result.split} --output {report}{known}"
         yield f"python -m jobs.evaluate {scored}", report / "report.json"
 
 

@@ -54,6 +54,10 @@ class EvaluateArguments:
     prevalence: Annotated[float | None, Range(above=0, below=1)] = None
     """Share of melanomas, in (0, 1), where the model shall be used, for PPV, NPV and referrals; by default that of the
     images."""
+    compare: str | None = None
+    """Another checkpoint, to be compared on the same images: differences with intervals, and who changes sides."""
+    beside: str | None = None
+    """report.json of the same checkpoint on other images, such as its own test split: the drop to here is told."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
@@ -79,6 +83,8 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         dataset = open_dataset(arguments.data)
         if arguments.split != "folds":
             dataset.split(arguments.split)
+    if arguments.compare is not None:
+        find_checkpoint(storage.absolute(arguments.compare))
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     data = arguments.data
@@ -89,6 +95,8 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         known_images=arguments.known_images or ("leave-out" if collection is not None else "refuse"),
         ids_are_shared=arguments.ids_are_shared,
         prevalence=arguments.prevalence,
+        compare=arguments.compare,
+        beside=arguments.beside,
         use_gpu=arguments.use_gpu,
     )
     report = evaluate(checkpoint, str(data), arguments.output, split=arguments.split, options=options)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation import sections
+from melanoma_ray.evaluation.comparison import Beside, Comparison
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.sections import comparisons, curves, decisions, groups, overview
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
@@ -34,6 +35,8 @@ class Evidence:
     """Figures of the images that the model doesn't know, where it knows others."""
     two_way: Sequence[TwoWayRow]
     subgroups: Sequence[Subgroup]
+    comparison: Comparison | None
+    beside: Beside | None
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""
 
@@ -43,17 +46,19 @@ def build_page(evidence: Evidence) -> EvaluationPage:
     subject, figures = evidence.subject, evidence.figures
     words = Words.of(evidence.scored.about)
     built = [
-        sections.main_figures(figures, words, evidence.unseen),
-        sections.decisions(evidence.scored, figures, words),
-        sections.thresholds(subject, words, evidence.two_way),
-        sections.ranking(figures, words),
-        sections.calibration(figures, words),
-        sections.net_benefit(figures, words),
-        sections.by_diagnosis(figures),
-        sections.subgroups(evidence.subgroups, words),
-        sections.confusion(figures, evidence.scored.diagnoses),
-        sections.participants(subject),
-        sections.training(subject, evidence.history),
+        overview.main_figures(figures, words, evidence.unseen),
+        None if evidence.beside is None else comparisons.beside(evidence.beside, figures, words),
+        None if evidence.comparison is None else comparisons.comparison(evidence.comparison, words),
+        decisions.decisions(evidence.scored, figures, words),
+        decisions.thresholds(subject, words, evidence.two_way),
+        curves.ranking(figures, words),
+        curves.calibration(figures, words),
+        curves.net_benefit(figures, words),
+        groups.by_diagnosis(figures),
+        groups.subgroups(evidence.subgroups, words),
+        groups.confusion(figures, evidence.scored.diagnoses),
+        overview.participants(subject),
+        overview.training(subject, evidence.history),
     ]
     return EvaluationPage(
         title=_TITLES.get(subject.split, f"Evaluation on the {subject.split} split"),
@@ -89,7 +94,7 @@ def _summarise(evidence: Evidence, words: Words) -> Section:
             "Where they are rarer, more are."
         )
     return Section(
-        anchor="summary", title="In short", warnings=warnings, points=points, tables=[sections.facts(subject, figures)]
+        anchor="summary", title="In short", warnings=warnings, points=points, tables=[overview.facts(subject, figures)]
     )
 
 
@@ -132,11 +137,26 @@ def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
             "referred of which the model was surest.",
             images=_show(evidence, needless[np.argsort(-score[needless])][:_GALLERY_SIZE]),
         ),
+        *_changed_sides(evidence),
         Gallery(
             title="A sample of all",
             explanation="Images spread evenly over the evaluated ones, in the order of their paths.",
             images=_show(evidence, np.unique(spread)),
         ),
+    ]
+
+
+def _changed_sides(evidence: Evidence) -> list[Gallery]:
+    if evidence.comparison is None:
+        return []
+    changed = evidence.comparison.changed
+    return [
+        Gallery(
+            title="Changed sides",
+            explanation=f"The first {min(len(changed), _GALLERY_SIZE):,} of {len(changed):,} images that one of the "
+            "two models refers and the other doesn't, with this model's answer.",
+            images=_show(evidence, changed[:_GALLERY_SIZE]),
+        )
     ]
 
 

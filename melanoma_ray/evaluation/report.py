@@ -15,6 +15,7 @@ import pyarrow as pa
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import MetricError
+from melanoma_ray.evaluation.comparison import Comparison, compare_models, read_beside
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
@@ -45,6 +46,10 @@ class Options:
     """Whether an equal id of a lesion or patient means the same one as in the model's training."""
     prevalence: float | None = None
     """Share of melanomas, in (0, 1), where the model shall be used; none: as among the images."""
+    compare: str | None = None
+    """Checkpoint of another model that answers for the same images."""
+    beside: str | None = None
+    """report.json of the same checkpoint on other images, such as its own test split."""
     use_gpu: bool = False
     """Whether to score on GPUs instead of CPUs."""
 
@@ -94,8 +99,14 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     figures = measure(scored, min_groups=min_groups)
     subgroups = measure_subgroups(scored, subject.images)
     table = _measure_thresholds(scored, subject, options.prevalence)
+    comparison = _compare(subject, scored, options)
+    beside = None if options.beside is None else read_beside(options.beside, subject, figures.estimates)
     unseen = _measure_unseen(scored, subject)
-    report = _to_dict(subject, figures, table, unseen) | {"subgroups": [asdict(one) for one in subgroups]}
+    report = _to_dict(subject, figures, table, unseen) | {
+        "subgroups": [asdict(one) for one in subgroups],
+        "comparison": None if comparison is None else _describe_comparison(comparison),
+        "beside": None if beside is None else asdict(beside),
+    }
     run = RunDirectory.of_checkpoint(subject.uri)
     evidence = Evidence(
         subject=subject,
@@ -104,6 +115,8 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         unseen=unseen,
         two_way=table,
         subgroups=subgroups,
+        comparison=comparison,
+        beside=beside,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(build_page(evidence)).encode())
@@ -122,6 +135,30 @@ def _measure_thresholds(scored: Scored, subject: Subject, prevalence: float | No
         return two_way_table(answered.score, answered.is_melanoma, fixed, answered.group, prevalence=prevalence)
     except MetricError:
         return ()
+
+
+def _compare(subject: Subject, scored: Scored, options: Options) -> Comparison | None:
+    if options.compare is None:
+        return None
+    other = open_subject(
+        find_checkpoint(storage.absolute(options.compare)),
+        subject.dataset,
+        split=subject.split,
+        known_images=options.known_images,
+        ids_are_shared=options.ids_are_shared,
+    )
+    return compare_models(subject, scored, other, use_gpu=options.use_gpu)
+
+
+def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as plain values, without the other model's single answers."""
+    parts = {name: getattr(comparison, name) for name in ("auroc", "accuracy", "right", "referral")}
+    return {
+        "other": dict(comparison.other),
+        "num_images": comparison.num_images,
+        "num_changed": len(comparison.changed),
+        **{name: None if part is None else asdict(part) for name, part in parts.items()},
+    }
 
 
 def _measure_unseen(scored: Scored, subject: Subject) -> Figures | None:

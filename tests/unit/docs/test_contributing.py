@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from melanoma_ray import settings
 from melanoma_ray.config import Experiment, LossConfig
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation import sections
 from melanoma_ray.evaluation.figures import measure
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.sections import rows
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.ranges import Range, range_of
 from tests.unit.docs.documents import ROOT, is_path, list_quoted, occurs_in_package, read_document
@@ -96,5 +96,5 @@ def test_each_metric_has_a_title_a_meaning_and_a_unit_and_is_in_the_report() -> 
     figures = measure(Scored(predictions=predictions, truth=truth, group=np.arange(4), diagnoses=("melanoma", "nevus")))
     names = {*figures.estimates, *figures.calibration}
     assert not figures.undefined
-    assert names == set(sections.MEANINGS)
+    assert names == set(rows.MEANINGS)
     assert names <= set(figures.to_dict())

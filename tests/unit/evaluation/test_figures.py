@@ -11,6 +11,7 @@ from melanoma_ray.api import Decision
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.inference.predictor import Predictions
+from melanoma_ray.metrics.intervals import Estimate
 
 DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
 
@@ -100,6 +101,7 @@ def test_images_of_one_lesion_widen_every_interval() -> None:
     score = list(np.clip(rng.normal(0.5, 0.15, 40)[np.repeat(np.arange(40), 5)] + 0.2 * (1 - target), 0.01, 0.99))
     alone = measure(probable(score, target.tolist()))
     grouped = measure(probable(score, target.tolist(), group=np.repeat(np.arange(40), 5).tolist()))
+    pairs: list[tuple[Estimate | None, Estimate | None]]
     pairs = [(alone.estimates[name], grouped.estimates[name]) for name in alone.estimates]
     pairs += [(alone.recall[name], grouped.recall[name]) for name in alone.recall]
     pairs += [(alone.details.average_precision, grouped.details.average_precision)]

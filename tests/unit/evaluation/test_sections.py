@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-from melanoma_ray.evaluation import sections
 from melanoma_ray.evaluation.figures import measure
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.sections import curves, decisions, groups, overview
 from melanoma_ray.evaluation.wording import Words, of_a_hundred, short, value_cells
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.metrics.intervals import Estimate
@@ -62,13 +62,13 @@ def test_every_section_is_made_of_finite_numbers() -> None:
     scored = draw(400)
     figures = measure(scored)
     built = [
-        sections.main_figures(figures, WORDS, measure(draw(50))),
-        sections.decisions(scored, figures, WORDS),
-        sections.ranking(figures, WORDS),
-        sections.calibration(figures, WORDS),
-        sections.net_benefit(figures, WORDS),
-        sections.by_diagnosis(figures),
-        sections.confusion(figures, scored.diagnoses),
+        overview.main_figures(figures, WORDS, measure(draw(50))),
+        decisions.decisions(scored, figures, WORDS),
+        curves.ranking(figures, WORDS),
+        curves.calibration(figures, WORDS),
+        curves.net_benefit(figures, WORDS),
+        groups.by_diagnosis(figures),
+        groups.confusion(figures, scored.diagnoses),
     ]
     assert all(section is not None for section in built)
     told = " ".join(texts(section) for section in built if section is not None)
@@ -80,7 +80,7 @@ def test_every_section_is_made_of_finite_numbers() -> None:
 def test_the_operating_point_is_said_in_words() -> None:
     scored = draw(400)
     figures = measure(scored)
-    (plot,) = sections.ranking(figures, WORDS).plots
+    (plot,) = curves.ranking(figures, WORDS).plots
     found = 100 * (scored.is_referred & scored.is_melanoma).sum() / scored.is_melanoma.sum()
     assert plot.caption.startswith(f"At the decision threshold (diamond) {found:.1f} % of the melanomas and ")
 
@@ -88,23 +88,23 @@ def test_the_operating_point_is_said_in_words() -> None:
 def test_without_melanomas_the_page_says_so_in_place_of_a_curve() -> None:
     scored = draw(40)
     figures = measure(scored.select(~scored.is_melanoma))
-    section = sections.ranking(figures, WORDS)
+    section = curves.ranking(figures, WORDS)
     assert not section.plots
     assert "there are no melanomas or no other images" in section.paragraphs[0]
-    assert sections.net_benefit(figures, WORDS) is None
-    assert "Not defined for these images: melanoma_auroc" in texts(sections.main_figures(figures, WORDS, None))
+    assert curves.net_benefit(figures, WORDS) is None
+    assert "Not defined for these images: melanoma_auroc" in texts(overview.main_figures(figures, WORDS, None))
 
 
 def test_what_refers_for_malignancy_never_says_melanoma() -> None:
     words = Words.of("malignancy")
     figures = measure(draw(200))
-    for section in (sections.main_figures(figures, words, None), sections.calibration(figures, words)):
+    for section in (overview.main_figures(figures, words, None), curves.calibration(figures, words)):
         assert "elanoma" not in texts(section).replace("melanoma_auroc", "")
 
 
 def test_the_rows_of_decisions_are_every_true_diagnosis_with_cancers_marked() -> None:
     scored = draw(200)
-    table = sections.decisions(scored, measure(scored), WORDS).tables[0]
+    table = decisions.decisions(scored, measure(scored), WORDS).tables[0]
     assert [row[0] for row in table.rows] == ["melanoma (malignant)", "basal cell carcinoma (malignant)", "nevus"]
     total = sum(int(str(value).replace(",", "")) for row in table.rows for value in row[1:])
     assert total == 200

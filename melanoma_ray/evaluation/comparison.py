@@ -1,0 +1,153 @@
+"""Two comparisons: of two models on the same images, and of one model here with its own earlier report elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from melanoma_ray import storage
+from melanoma_ray.errors import DataError
+from melanoma_ray.evaluation.attempts import Attempts
+from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.metrics.comparison import (
+    Difference,
+    McNemar,
+    Reclassification,
+    compare_auroc,
+    compare_shares,
+    mcnemar,
+    net_reclassification,
+)
+from melanoma_ray.metrics.intervals import Estimate
+
+_COMPARED = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Another model (the first) and this one (the second) on the images that neither knows; undefined figures: none."""
+
+    other: Mapping[str, object]
+    """Description of the other model, as ``Predictor.describe`` gives it."""
+    num_images: int
+    auroc: Difference | None
+    accuracy: Difference | None
+    right: McNemar | None
+    """Images whose diagnosis exactly one of the two predicts rightly."""
+    referral: Reclassification | None
+    changed: Int64[np.ndarray, " image"]
+    """Places of the images that one of the two refers and the other doesn't."""
+    other_scored: Scored
+    """The other model's answers, for the same images as this one's."""
+
+
+def compare_models(subject: Subject, scored: Scored, other: Subject, *, use_gpu: bool) -> Comparison:
+    """Score the images with another model too, and return how the two differ.
+
+    Args:
+        subject: This model and its images.
+        scored: Its answers.
+        other: The other model, on the same dataset and split.
+        use_gpu: Score on GPUs instead of CPUs.
+
+    Raises:
+        DataError: There is no image that both are asked about.
+    """
+    place = other.images["path"].isin(subject.images["path"]).to_numpy(bool)
+    both = subject.images["path"].isin(other.images["path"]).to_numpy(bool)
+    if not both.any():
+        msg = f"checkpoint {other.uri}: there is no image that neither of the two models knows"
+        raise DataError(msg)
+    theirs, ours = other.score(use_gpu=use_gpu).select(place), scored.select(both)
+    answered = theirs.predictions.is_answered & ours.predictions.is_answered
+    first, second = theirs.select(answered), ours.select(answered)
+    attempt = Attempts().attempt
+    theirs_right, ours_right = (one.truth == _names(one) for one in (theirs, ours))
+    return Comparison(
+        other=other.predictor.describe(),
+        num_images=int(both.sum()),
+        auroc=attempt("auroc", lambda: compare_auroc(first.score, second.score, second.is_melanoma, second.group)),
+        accuracy=attempt("accuracy", lambda: compare_shares(theirs_right, ours_right, ours.group)),
+        right=attempt("right", lambda: mcnemar(theirs_right, ours_right, ours.group)),
+        referral=attempt(
+            "referral",
+            lambda: net_reclassification(theirs.is_referred, ours.is_referred, ours.is_melanoma, ours.group),
+        ),
+        changed=np.flatnonzero(both)[theirs.is_referred != ours.is_referred],
+        other_scored=theirs,
+    )
+
+
+def _names(scored: Scored) -> np.ndarray:
+    """Return the predicted diagnosis of each image as a name; empty: there is no answer."""
+    return np.asarray(np.array([*scored.diagnoses, ""], object)[scored.predicted])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """A model's figures in an earlier report, and how much lower those here are."""
+
+    data: str
+    """Dataset of the earlier report."""
+    split: str
+    num_images: int
+    earlier: Mapping[str, Estimate]
+    drop: Mapping[str, Estimate]
+    """Earlier figure minus the one here, with its interval; both sets of images are taken as independent."""
+
+
+def read_beside(uri: str, subject: Subject, estimates: Mapping[str, Estimate]) -> Beside:
+    """Return a comparison with an earlier report of the same checkpoint, such as that of its own test split.
+
+    Args:
+        uri: Address of its report.json.
+        subject: The model.
+        estimates: Figures here.
+
+    Raises:
+        DataError: The file is no such report, or of another checkpoint.
+    """
+    report: dict[str, Any] = storage.read_json(uri)
+    try:
+        checkpoint, figures = report["model"]["checkpoint_id"], report["figures"]
+        earlier = {name: Estimate(**figures[name]) for name in _COMPARED if name in figures}
+        about = {"data": str(report["data"]), "split": str(report["split"]), "num_images": int(figures["num_images"])}
+    except (KeyError, TypeError) as error:
+        msg = f"{uri}: not a report of jobs.evaluate ({error}); give its report.json"
+        raise DataError(msg) from error
+    if checkpoint != subject.predictor.checkpoint_id:
+        msg = (
+            f"{uri}: is of checkpoint {checkpoint}, and this is {subject.predictor.checkpoint_id}; give a report of "
+            "the same checkpoint, or --compare the other checkpoint on these images"
+        )
+        raise DataError(msg)
+    return Beside(
+        **about,  # type: ignore[arg-type]
+        earlier=earlier,
+        drop={name: _subtract(earlier[name], estimates[name]) for name in earlier if name in estimates},
+    )
+
+
+def _subtract(first: Estimate, second: Estimate) -> Estimate:
+    """Return the difference of two independent figures, by the square-and-add method (Newcombe 1998).
+
+    The method recovers the variances from the two intervals: doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>
+    3.0.CO;2-I.
+    """
+    value = first.value - second.value
+    down = math.hypot(first.value - first.low, second.high - second.value)
+    up = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(
+        value=value,
+        low=max(value - down, -1.0),
+        high=min(value + up, 1.0),
+        numerator=None,
+        denominator=min(first.denominator, second.denominator),
+        is_sparse=first.is_sparse or second.is_sparse,
+    )

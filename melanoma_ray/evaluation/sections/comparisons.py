@@ -1,0 +1,64 @@
+"""This model beside another one, and beside itself on other images."""
+
+from __future__ import annotations
+
+from melanoma_ray.evaluation.comparison import Beside, Comparison
+from melanoma_ray.evaluation.figures import Figures
+from melanoma_ray.evaluation.sections.rows import Row, words_of
+from melanoma_ray.evaluation.wording import Words, short
+from melanoma_ray.reports.evaluation import Cell, Section, Table
+
+
+def beside(found: Beside, figures: Figures, words: Words) -> Section:
+    """Return the figures of an earlier report beside those here."""
+    rows: list[Row] = []
+    for name, drop in found.drop.items():
+        title, meaning, _ = words_of(name, words)
+        rows.append((Cell(title, meaning), short(found.earlier[name]), short(figures.estimates[name]), short(drop)))
+    return Section(
+        anchor="beside",
+        title="Beside an earlier report of this model",
+        paragraphs=[
+            f"Earlier: {found.num_images:,} images, {found.split} split of {found.data}. The two sets are taken as "
+            "independent. A drop whose interval doesn't reach 0 is more than chance.",
+        ],
+        tables=[Table(caption="Figures there and here", heads=("Figure", "Earlier", "Here", "Drop"), rows=rows)],
+    )
+
+
+def comparison(found: Comparison, words: Words) -> Section:
+    """Return how another model does on the same images."""
+    referral = found.referral
+    named = (
+        (f"{words.title} AUROC", found.auroc),
+        ("Accuracy", found.accuracy),
+        ("Sensitivity", None if referral is None else referral.melanomas),
+        ("Specificity", None if referral is None else referral.others),
+    )
+    rows: list[Row] = [
+        (name, f"{one.first:.3f}", f"{one.second:.3f}", short(one.difference), f"{one.p_value:.4f}")
+        for name, one in named
+        if one is not None
+    ]
+    points = [f"{len(found.changed):,} images change sides: one of the two models refers them and the other doesn't."]
+    if found.right is not None:
+        points.append(
+            f"{found.right.num_only_first:,} diagnoses are right by the other model alone and "
+            f"{found.right.num_only_second:,} by this one alone (McNemar over groups, p = {found.right.p_value:.4f})."
+        )
+    return Section(
+        anchor="comparison",
+        title=f"Compared with checkpoint {found.other['checkpoint_id']} ({found.other['network']})",
+        paragraphs=[
+            f"On the same {found.num_images:,} images, each model by its own threshold. Differences are this model's "
+            "figure less the other's; intervals and probabilities take images of one group as dependent."
+        ],
+        points=points,
+        tables=[
+            Table(
+                caption="Both models",
+                heads=("Figure", "Other", "This", "Difference", "p"),
+                rows=rows,
+            )
+        ],
+    )

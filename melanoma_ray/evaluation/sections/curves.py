@@ -1,0 +1,96 @@
+"""Ranking, calibration and net benefit, each with its curve."""
+
+from __future__ import annotations
+
+from melanoma_ray.api import describe_share
+from melanoma_ray.evaluation.figures import Figures
+from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row, figure_row, words_of
+from melanoma_ray.evaluation.wording import Words
+from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
+from melanoma_ray.reports.plots import (
+    plot_net_benefit,
+    plot_reliability,
+    plot_roc,
+)
+
+
+def ranking(figures: Figures, words: Words) -> Section:
+    """Return the ROC curve with the operating point."""
+    point, roc = figures.details.point, figures.roc
+    title = f"{words.title} against the rest"
+    if roc is None or point is None:
+        sentence = f"There is no ROC curve, because there are no {words.many} or no other images among those evaluated."
+        return Section(anchor="ranking", title=title, paragraphs=[sentence])
+    found, needless = describe_share(point.sensitivity.value), describe_share(1 - point.specificity.value)
+    sentence = f"{found} of the {words.many} and {needless} of the other images are referred"
+    drawn = Plot(
+        figure=plot_roc(roc.fpr, roc.tpr, (1 - point.specificity.value, point.sensitivity.value)),
+        alt=f"ROC curve. At the decision threshold {sentence}.",
+        caption=f"At the decision threshold (diamond) {sentence}.",
+    )
+    return Section(anchor="ranking", title=title, plots=[drawn])
+
+
+def calibration(figures: Figures, words: Words) -> Section:
+    """Return how far the probabilities can be believed."""
+    details = figures.details
+    error, line = details.calibration_error, details.calibration_line
+    answered = f"{figures.num_images - figures.num_unanswered:,} images"
+    rows: list[Row] = [figure_row("brier_score", details.brier_score, words)]
+    if error is not None:
+        title, meaning, _ = words_of("expected_calibration_error", words)
+        rows.append((Cell(title, meaning), f"{error.plug_in:.3f}", "see below", answered))
+        rows.append(
+            estimate_row(
+                "Calibration error, debiased",
+                "Without most of what chance adds. A perfectly calibrated model would show "
+                f"{error.if_calibrated:.3f} on as many images, and more than {error.if_calibrated_high:.3f} in one "
+                "sample of forty.",
+                error.debiased,
+                "images",
+            )
+        )
+    if line is not None:
+        below = "1 is perfect; below 1 the probabilities are too extreme."
+        rows.append(estimate_row("Calibration slope", below, line.slope, "images"))
+        below = "0 is perfect; below 0 the probabilities are too high on average."
+        rows.append(estimate_row("Calibration in the large", below, line.intercept, "images"))
+    plots = []
+    if details.reliability:
+        points = [(one.mean_probability, one.frequency.value) for one in details.reliability]
+        worst = max(points, key=lambda pair: abs(pair[0] - pair[1]))
+        sentence = (
+            f"Frequency of {words.many} by predicted probability, with 95 % intervals. Farthest from the line: of the "
+            f"images with {describe_share(worst[0])} on average, {describe_share(worst[1])} are {words.many}."
+        )
+        plots.append(Plot(figure=plot_reliability(details.reliability), alt=sentence, caption=sentence))
+    return Section(
+        anchor="calibration",
+        title="Can the probabilities be believed?",
+        plots=plots,
+        tables=[Table(caption="Calibration", heads=HEADS, rows=rows)],
+    )
+
+
+def net_benefit(figures: Figures, words: Words) -> Section | None:
+    """Return the decision curve; none where it isn't defined."""
+    points = figures.details.decision_curve
+    if not points:
+        return None
+    better = [one.threshold for one in points if one.model.low > max(one.refer_all, 0.0)]
+    said = (
+        f"Even the lower end of the interval is above both where a referral is thought worth its cost from "
+        f"{describe_share(min(better))} to {describe_share(max(better))}."
+        if better
+        else "Nowhere is the lower end of the interval above both, so a benefit isn't shown by these images."
+    )
+    sentence = f"Net benefit of the model, of referring all and of referring nobody. {said}"
+    return Section(
+        anchor="benefit",
+        title="Is it better than referring all or nobody?",
+        paragraphs=[
+            f"Net benefit: {words.many} found, less the needless referrals, weighed by the odds of the probability "
+            "from which a reader would refer (Vickers & Elkin 2006)."
+        ],
+        plots=[Plot(figure=plot_net_benefit(points), alt=sentence, caption=sentence)],
+    )
