@@ -90,25 +90,26 @@ def _names(scored: Scored) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Beside:
-    """A model's figures in an earlier report, and how much lower those here are."""
+class Earlier:
+    """A model's figures in an earlier report."""
 
     data: str
-    """Dataset of the earlier report."""
+    """Dataset of the report."""
     split: str
     num_images: int
-    earlier: Mapping[str, Estimate]
-    drop: Mapping[str, Estimate]
-    """Earlier figure minus the one here, with its interval; both sets of images are taken as independent."""
+    estimates: Mapping[str, Estimate]
+
+    def drop_to(self, here: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """Return each earlier figure minus the one here, with its interval; the sets are taken as independent."""
+        return {name: _subtract(self.estimates[name], here[name]) for name in self.estimates if name in here}
 
 
-def read_beside(uri: str, subject: Subject, estimates: Mapping[str, Estimate]) -> Beside:
-    """Return a comparison with an earlier report of the same checkpoint, such as that of its own test split.
+def read_earlier(uri: str, subject: Subject) -> Earlier:
+    """Return the figures of an earlier report of the same checkpoint, such as that of its own test split.
 
     Args:
         uri: Address of its report.json.
         subject: The model.
-        estimates: Figures here.
 
     Raises:
         DataError: The file is no such report, or of another checkpoint.
@@ -116,8 +117,12 @@ def read_beside(uri: str, subject: Subject, estimates: Mapping[str, Estimate]) -
     report: dict[str, Any] = storage.read_json(uri)
     try:
         checkpoint, figures = report["model"]["checkpoint_id"], report["figures"]
-        earlier = {name: Estimate(**figures[name]) for name in _COMPARED if name in figures}
-        about = {"data": str(report["data"]), "split": str(report["split"]), "num_images": int(figures["num_images"])}
+        earlier = Earlier(
+            data=str(report["data"]),
+            split=str(report["split"]),
+            num_images=int(figures["num_images"]),
+            estimates={name: Estimate(**figures[name]) for name in _COMPARED if name in figures},
+        )
     except (KeyError, TypeError) as error:
         msg = f"{uri}: not a report of jobs.evaluate ({error}); give its report.json"
         raise DataError(msg) from error
@@ -127,11 +132,7 @@ def read_beside(uri: str, subject: Subject, estimates: Mapping[str, Estimate]) -
             "the same checkpoint, or --compare the other checkpoint on these images"
         )
         raise DataError(msg)
-    return Beside(
-        **about,  # type: ignore[arg-type]
-        earlier=earlier,
-        drop={name: _subtract(earlier[name], estimates[name]) for name in earlier if name in estimates},
-    )
+    return earlier
 
 
 def _subtract(first: Estimate, second: Estimate) -> Estimate:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.comparison import Beside, Comparison
+from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections import comparisons, curves, decisions, groups, overview
@@ -36,7 +36,7 @@ class Evidence:
     two_way: Sequence[TwoWayRow]
     subgroups: Sequence[Subgroup]
     comparison: Comparison | None
-    beside: Beside | None
+    earlier: Earlier | None
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""
 
@@ -47,7 +47,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
     words = Words.of(evidence.scored.about)
     built = [
         overview.main_figures(figures, words, evidence.unseen),
-        None if evidence.beside is None else comparisons.beside(evidence.beside, figures, words),
+        None if evidence.earlier is None else comparisons.beside(evidence.earlier, figures, words),
         None if evidence.comparison is None else comparisons.comparison(evidence.comparison, words),
         decisions.decisions(evidence.scored, figures, words),
         decisions.thresholds(subject, words, evidence.two_way),

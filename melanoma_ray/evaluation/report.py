@@ -15,7 +15,7 @@ import pyarrow as pa
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import MetricError
-from melanoma_ray.evaluation.comparison import Comparison, compare_models, read_beside
+from melanoma_ray.evaluation.comparison import Comparison, Earlier, compare_models, read_earlier
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
@@ -93,19 +93,20 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         output: Directory for the reports.
         options: How it is done.
     """
+    other = None if options.compare is None else _open_other(options.compare, subject, options)
+    earlier = None if options.beside is None else read_earlier(options.beside, subject)
     scored = subject.score(use_gpu=options.use_gpu)
     # In cross-validation a diagnosis counts if each fold can have a group of it.
     min_groups = subject.manifest.num_members if subject.split == "folds" else 1
     figures = measure(scored, min_groups=min_groups)
     subgroups = measure_subgroups(scored, subject.images)
     table = _measure_thresholds(scored, subject, options.prevalence)
-    comparison = _compare(subject, scored, options)
-    beside = None if options.beside is None else read_beside(options.beside, subject, figures.estimates)
+    comparison = None if other is None else compare_models(subject, scored, other, use_gpu=options.use_gpu)
     unseen = _measure_unseen(scored, subject)
     report = _to_dict(subject, figures, table, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
-        "beside": None if beside is None else asdict(beside),
+        "beside": None if earlier is None else _describe_drop(earlier, figures),
     }
     run = RunDirectory.of_checkpoint(subject.uri)
     evidence = Evidence(
@@ -116,7 +117,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         two_way=table,
         subgroups=subgroups,
         comparison=comparison,
-        beside=beside,
+        earlier=earlier,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(build_page(evidence)).encode())
@@ -137,17 +138,21 @@ def _measure_thresholds(scored: Scored, subject: Subject, prevalence: float | No
         return ()
 
 
-def _compare(subject: Subject, scored: Scored, options: Options) -> Comparison | None:
-    if options.compare is None:
-        return None
-    other = open_subject(
-        find_checkpoint(storage.absolute(options.compare)),
+def _open_other(checkpoint: str, subject: Subject, options: Options) -> Subject:
+    """Return the other model with the same images, each without those that it knows itself."""
+    return open_subject(
+        find_checkpoint(storage.absolute(checkpoint)),
         subject.dataset,
         split=subject.split,
         known_images=options.known_images,
         ids_are_shared=options.ids_are_shared,
     )
-    return compare_models(subject, scored, other, use_gpu=options.use_gpu)
+
+
+def _describe_drop(earlier: Earlier, figures: Figures) -> dict[str, Any]:
+    """Return the earlier figures and the drop to those here, as plain values."""
+    drop = {name: estimate.to_dict() for name, estimate in earlier.drop_to(figures.estimates).items()}
+    return asdict(earlier) | {"drop": drop}
 
 
 def _describe_comparison(comparison: Comparison) -> dict[str, Any]:

@@ -114,3 +114,40 @@ def test_where_the_model_knows_everything_there_is_nothing_to_say(
 ) -> None:
     with pytest.raises(DataError, match="so none is left to evaluate it on"):
         evaluate(checkpoint, prepared, str(tmp_path), split="train", options=Options(known_images="leave-out"))
+
+
+def test_another_model_is_compared_on_the_same_images_and_an_earlier_report_stands_beside(
+    checkpoint: str, mixture: PreparedDataset, prepared: str, tmp_path: Path
+) -> None:
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE, network="tf_efficientnet_lite0")
+    evaluate(checkpoint, prepared, str(tmp_path / "own"), split="test")
+    beside = str(tmp_path / "own" / "report.json")
+    options = Options(known_images="leave-out", compare=other, beside=beside)
+    report = evaluate(checkpoint, mixture.uri, str(tmp_path / "here"), split="test", options=options)
+    alone = evaluate(other, mixture.uri, str(tmp_path / "alone"), split="test", options=Options(known_images="count"))
+    table, theirs = (
+        pd.read_parquet(tmp_path / name / "predictions.parquet").set_index("path") for name in ("here", "alone")
+    )
+    theirs = theirs.loc[table.index]
+    comparison = report["comparison"]
+    assert comparison["num_images"] == len(table) == NUM["test"] + NUM_FRESH
+    assert comparison["other"]["checkpoint_id"] == alone["model"]["checkpoint_id"]
+    changed = (table["decision"] == "refer") != (theirs["decision"] == "refer")
+    assert comparison["num_changed"] == changed.sum()
+    right = [(one["predicted_diagnosis"] == one["diagnosis"]).mean() for one in (theirs, table)]
+    assert [comparison["accuracy"]["first"], comparison["accuracy"]["second"]] == pytest.approx(right)
+    drop = report["beside"]["drop"]["accuracy"]
+    own = report["beside"]["estimates"]["accuracy"]["value"]
+    assert drop["value"] == pytest.approx(own - report["figures"]["accuracy"]["value"])
+    assert drop["low"] < drop["value"] < drop["high"]
+    page = (tmp_path / "here" / "report.html").read_text()
+    assert "Compared with checkpoint" in page
+    assert "Beside an earlier report of this model" in page
+
+
+def test_an_earlier_report_of_another_checkpoint_is_refused(checkpoint: str, prepared: str, tmp_path: Path) -> None:
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE, uses_metadata=True)
+    evaluate(other, prepared, str(tmp_path / "own"), split="test")
+    options = Options(beside=str(tmp_path / "own" / "report.json"))
+    with pytest.raises(DataError, match="give a report of the same checkpoint"):
+        evaluate(checkpoint, prepared, str(tmp_path / "here"), split="test", options=options)

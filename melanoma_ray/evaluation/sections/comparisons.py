@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from melanoma_ray.evaluation.comparison import Beside, Comparison
+from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.sections.rows import Row, words_of
 from melanoma_ray.evaluation.wording import Words, short
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 
 
-def beside(found: Beside, figures: Figures, words: Words) -> Section:
+def beside(earlier: Earlier, figures: Figures, words: Words) -> Section:
     """Return the figures of an earlier report beside those here."""
     rows: list[Row] = []
-    for name, drop in found.drop.items():
+    for name, drop in earlier.drop_to(figures.estimates).items():
         title, meaning, _ = words_of(name, words)
-        rows.append((Cell(title, meaning), short(found.earlier[name]), short(figures.estimates[name]), short(drop)))
+        rows.append((Cell(title, meaning), short(earlier.estimates[name]), short(figures.estimates[name]), short(drop)))
     return Section(
         anchor="beside",
         title="Beside an earlier report of this model",
         paragraphs=[
-            f"Earlier: {found.num_images:,} images, {found.split} split of {found.data}. The two sets are taken as "
+            f"Earlier: {earlier.num_images:,} images, {earlier.split} split of {earlier.data}. The two sets are taken as "
             "independent. A drop whose interval doesn't reach 0 is more than chance.",
         ],
         tables=[Table(caption="Figures there and here", heads=("Figure", "Earlier", "Here", "Drop"), rows=rows)],
