@@ -81,6 +81,8 @@ def read_settings(names: Sequence[str], words: Sequence[str]) -> dict[str, tuple
         if value := os.environ.get(variable):
             found[name] = (value, variable)
     flags = {word.split("=")[0] for word in words}
+    if "--images" in flags:  # of a job that takes images in place of data
+        flags.add("--data")
     return {name: value for name, value in found.items() if name in names and f"--{name}" not in flags}
 
 

@@ -19,8 +19,8 @@ def beside(earlier: Earlier, figures: Figures, words: Words) -> Section:
         anchor="beside",
         title="Beside an earlier report of this model",
         paragraphs=[
-            f"Earlier: {earlier.num_images:,} images, {earlier.split} split of {earlier.data}. The two sets are taken as "
-            "independent. A drop whose interval doesn't reach 0 is more than chance.",
+            f"Earlier: {earlier.num_images:,} images, {earlier.split} split of {earlier.data}. The two sets are taken "
+            "as independent. A drop whose interval doesn't reach 0 is more than chance.",
         ],
         tables=[Table(caption="Figures there and here", heads=("Figure", "Earlier", "Here", "Drop"), rows=rows)],
     )

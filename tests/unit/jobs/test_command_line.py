@@ -100,3 +100,9 @@ def test_an_unknown_verb_is_refused_with_the_list(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["melanoma", "trian"])
     with pytest.raises(SystemExit, match="error: 'trian' is no verb"):
         main()
+
+
+def test_images_on_the_command_line_take_the_place_of_data_from_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MELANOMA_DATA", "prepared")
+    assert read_settings(["data", "images"], [])["data"] == ("prepared", "MELANOMA_DATA")
+    assert "data" not in read_settings(["data", "images"], ["--images", "cases"])

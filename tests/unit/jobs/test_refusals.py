@@ -88,6 +88,20 @@ def test_prediction_and_evaluation_on_a_gpu_that_isn_t_there(monkeypatch: pytest
     assert message in refusal(monkeypatch, evaluate.EvaluateArguments, evaluate.main, *of)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected either --data (a prepared dataset) or --images"),
+        (["--data", "/none", "--images", "/none"], "expected either --data (a prepared dataset) or --images"),
+        (["--images", "/none", "--split", "val"], "split='val': --images have no splits"),
+        (["--data", "/none", "--prevalence", "1.5"], "prevalence=1.5: expected (0, 1)"),
+    ],
+)
+def test_evaluation(monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+    of = ["--checkpoint", "/none", "--output", "/none"]
+    assert message in refusal(monkeypatch, evaluate.EvaluateArguments, evaluate.main, *of, *words)
+
+
 def test_settings_of_alerts_that_can_t_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "alerts.toml"
     file.write_text("outbox = 3\n")
