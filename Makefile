@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage accuracy lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval accuracy lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -44,6 +44,9 @@ bench-train: .venv/.dev ## training beside a hand-written loop and torchvision's
 bench-coverage: .venv/.dev ## how often the intervals hold the truth, into docs/coverage.md; goes on where it was ended
 	mkdir -p build
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage --work build/coverage.jsonl --write docs/coverage.md
+
+bench-eval: .venv/.dev ## evaluation beside a plain loop, and the figures of 100,000 predictions; nothing else may run
+	$(BIN)/python -m benchmarks.evaluation
 
 accuracy: .venv/.dev ## hours: the recipes on the images below DATA, into docs/results.md; goes on where it was ended
 	$(BIN)/python -m benchmarks.accuracy --data "$(DATA)" --work "$(WORK)"
