@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.external import prepare_images, taxonomy_of
+from melanoma_ray.evaluation.model_card import check_statements
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import KnownImages
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
@@ -29,7 +31,7 @@ class EvaluateArguments:
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""
     output: str
-    """Directory for report.json, report.html and predictions.parquet."""
+    """Directory for report.json, report.html, model_card.md and predictions.parquet."""
     data: str | None = None
     """Directory of a prepared dataset; or give images."""
     split: Scope = "test"
@@ -58,6 +60,8 @@ class EvaluateArguments:
     """Another checkpoint, to be compared on the same images: differences with intervals, and who changes sides."""
     beside: str | None = None
     """report.json of the same checkpoint on other images, such as its own test split: the drop to here is told."""
+    statements: str | None = None
+    """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …"."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
@@ -85,6 +89,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
             dataset.split(arguments.split)
     if arguments.compare is not None:
         find_checkpoint(storage.absolute(arguments.compare))
+    statements = _read_statements(arguments.statements)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     data = arguments.data
@@ -97,11 +102,24 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         prevalence=arguments.prevalence,
         compare=arguments.compare,
         beside=arguments.beside,
+        statements=statements,
         use_gpu=arguments.use_gpu,
     )
     report = evaluate(checkpoint, str(data), arguments.output, split=arguments.split, options=options)
     print(formatting.describe_report(report, arguments.output))
     return report
+
+
+def _read_statements(name: str | None) -> dict[str, str]:
+    if name is None:
+        return {}
+    try:
+        found = tomllib.loads(storage.read_bytes(name).decode())
+    except (OSError, ValueError) as error:
+        msg = f"{name}: can't be read as TOML ({error})"
+        raise DataError(msg) from error
+    check_statements(found)
+    return found
 
 
 def _read_images(arguments: EvaluateArguments, checkpoint: str) -> Collection | None:

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on a prepared dataset; writes report.json, report.html and predictions.parquet.
+"""Evaluates a checkpoint on a prepared dataset; writes report.json and .html, model_card.md and predictions.parquet.
 
 predictions.parquet has the columns of ``inference/predictions.py``, followed by what the predictions are compared
 with: diagnosis, group_id, content_sha256, and known, which says how the model knows the image.
@@ -7,7 +7,7 @@ with: diagnosis, group_id, content_sha256, and known, which says how the model k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import MetricError
 from melanoma_ray.evaluation.comparison import Comparison, Earlier, compare_models, read_earlier
 from melanoma_ray.evaluation.figures import Figures, measure
+from melanoma_ray.evaluation.model_card import write_model_card
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.scored import Scored
@@ -50,6 +51,8 @@ class Options:
     """Checkpoint of another model that answers for the same images."""
     beside: str | None = None
     """report.json of the same checkpoint on other images, such as its own test split."""
+    statements: Mapping[str, str] = field(default_factory=dict)
+    """The publisher's own words for items of the model card, by number, such as ``18a``."""
     use_gpu: bool = False
     """Whether to score on GPUs instead of CPUs."""
 
@@ -121,6 +124,8 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, "report.html"), render_evaluation(build_page(evidence)).encode())
+    card = write_model_card(evidence, options.statements)
+    storage.write_bytes(storage.join(output, "model_card.md"), card.encode())
     storage.write_table(storage.join(output, PREDICTIONS), _tabulate(subject, scored))
     storage.write_json(storage.join(output, "report.json"), report)
     return report
