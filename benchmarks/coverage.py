@@ -1,6 +1,6 @@
 """How often the 95 % intervals hold the truth, where the truth is known: simulated lesions of many kinds.
 
-python -m benchmarks.coverage --work FILE [--repetitions 1000] [--scenario NAME] [--write docs/coverage.md]
+python -m benchmarks.coverage --work FILE [--repetitions 1000] [--scenario NAME] [--so-far] [--write docs/coverage.md]
 
 Every cell is seeded by its own description, and its result is added to FILE when it is done, so a run that was ended
 goes on where it was, and another order or number of processes changes nothing.
@@ -34,10 +34,12 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=1000, help="simulated samples of each cell")
     parser.add_argument("--scenario", choices=("ranking", "calibration", "diagnoses"), help="only these cells")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--so-far", action="store_true", help="measure nothing: the tables of the cells that are done")
     parser.add_argument("--write", type=Path, help="the page whose tables shall be written anew")
     given = parser.parse_args()
+    cells = [cell for cell in list_cells() if given.scenario in {None, cell.scenario}]
     results = read_results(given.work, given.repetitions)
-    todo = [cell for cell in list_cells() if cell.key not in results and given.scenario in {None, cell.scenario}]
+    todo = [] if given.so_far else [cell for cell in cells if cell.key not in results]
     random.Random(0).shuffle(todo)  # noqa: S311 - the quick and the slow cells evenly, for a fair forecast
     started = time.monotonic()
     with given.work.open("a") as file, Pool(given.processes) as pool:
@@ -48,7 +50,7 @@ def main() -> None:
             results[result.cell.key] = result
             print(f"{number} of {len(todo)} cells, {time.monotonic() - started:.0f} s", end="\r", flush=True)
     print()
-    text = tell(list(results.values()), given.repetitions)
+    text = tell([results[cell.key] for cell in cells if cell.key in results], len(cells), given.repetitions)
     if given.write is None:
         print(text)
     else:
@@ -74,12 +76,12 @@ def read_results(file: Path, repetitions: int) -> dict[str, Result]:
     return {result.cell.key: result for result in results}
 
 
-def tell(results: list[Result], repetitions: int) -> str:
+def tell(results: list[Result], num_cells: int, repetitions: int) -> str:
     """Return the tables as Markdown."""
     enough = [result for result in results if result.cell.num_rarer >= SPARSE_BELOW]
     few = [result for result in results if result.cell.num_rarer < SPARSE_BELOW]
     parts = [
-        f"{len(results)} cells, {repetitions:,} repetitions each; a coverage of 95 % is seen as "
+        f"{len(results)} of {num_cells} cells, {repetitions:,} repetitions each; a coverage of 95 % is seen as "
         f"{_chance(repetitions)} in 19 of 20 cells.\n",
         f"## At least {SPARSE_BELOW} lesions of each kind\n",
         _summary(enough, GOAL),
@@ -126,7 +128,7 @@ def _grid(results: list[Result]) -> str:
     rows = []
     for (size, num_images, num_melanomas), row in sorted(found.items()):
         head = [str(size), f"{num_images:,}", f"{num_melanomas:g}"]
-        rows.append(head + [f"{min(row[name]):.1f}–{max(row[name]):.1f}" for name in names])
+        rows.append(head + [f"{min(row[name]):.1f}–{max(row[name]):.1f}" if row[name] else "" for name in names])
     return _table(["images a lesion", "images", "melanoma lesions", *names], rows)
 
 

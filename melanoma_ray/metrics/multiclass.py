@@ -95,7 +95,8 @@ def estimate_balanced_accuracy(
     """Return the balanced accuracy with a 95 % interval from the intervals of the recalls.
 
     A resampling of the lesions shows no variation in a diagnosis whose nine images are all right; the recalls' own
-    intervals do. The recalls vary together where a group, such as a patient, has images of several diagnoses.
+    intervals do. The recalls vary together where a group, such as a patient, has images of several diagnoses. It is
+    sparse where the groups tell no more than fewer than ``SPARSE_BELOW`` would that are spread evenly.
 
     Args:
         predicted: Predicted class number of each image; -1: there is no answer, which is wrong.

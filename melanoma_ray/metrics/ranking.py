@@ -349,7 +349,7 @@ def _estimate_by_share(ranking: Ranking, is_positive: np.ndarray, clusters: Clus
     """Return the figure with the interval of a share of the positives, or of half of them, as its reference."""
     size = _effective(clusters.select(is_positive), ranking.influence[is_positive])
     if part < 1:
-        size /= 2  # chosen by benchmarks/coverage.py: all of them cover 85 to 96 %, as many as ``part`` 99 %
+        size /= 2  # all of them would make it too narrow, ``part`` of them too wide (benchmarks/coverage.py)
     reference = share_interval(min(max(ranking.value, 0.0), 1.0), max(size, 1.0))
     return _estimate(ranking, is_positive, clusters, reference, part=part)
 
