@@ -69,7 +69,9 @@ def is_hdf5(path: str) -> bool:
 
 
 def list_hdf5(path: str) -> list[str]:
-    """Return the names of all data sets in an HDF5 file, those in groups included (``group/name``).
+    """Return the names of all data sets in an HDF5 file that may be encoded images (``group/name``).
+
+    Arrays of numbers, such as a network's weights, are none.
 
     Raises:
         OSError: It isn't one.
@@ -77,12 +79,20 @@ def list_hdf5(path: str) -> list[str]:
     keys: list[str] = []
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and _may_be_bytes(item):
             keys.append(name)
 
     with _open(path) as file, h5py.File(file, "r") as content:
         content.visititems(note)
     return keys
+
+
+def _may_be_bytes(item: h5py.Dataset) -> bool:
+    """Tell a data set of one text, one opaque value, or one row of bytes."""
+    kind = item.dtype
+    if item.ndim == 0:
+        return kind.kind in "VSO" or h5py.check_vlen_dtype(kind) is not None
+    return item.ndim == 1 and (kind in (np.uint8, np.int8) or (item.size == 1 and kind.kind in "VSO"))
 
 
 def bytes_column(schema: pa.Schema) -> str | None:

@@ -29,13 +29,17 @@ from melanoma_ray.diagnoses import (
     two_way,
 )
 from melanoma_ray.errors import DataError
-from melanoma_ray.schema import SOURCE, SPLITS
+from melanoma_ray.schema import SOURCE
+from melanoma_ray.sources.cells import parse_split
 from melanoma_ray.sources.containers import split_address
-from melanoma_ray.sources.files import find_tables, open_source
-from melanoma_ray.sources.joining import FIELDS, contradict, covers_of, join_tables, most_telling
+from melanoma_ray.sources.files import SourceFiles, find_tables, open_source
+from melanoma_ray.sources.folder_words import folder_word
+from melanoma_ray.sources.given_splits import describe_given_split, give_splits
+from melanoma_ray.sources.group_ids import find_scopes, unify_groups
+from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
-from melanoma_ray.sources.tables import SPLIT_WORDS, Table, check_named, parse_columns, read_table_file
+from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file
 
 _PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 _LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
@@ -59,6 +63,8 @@ class Collection:
     """Images whose word for the lesion is known, but none of the diagnoses; by that word."""
     passed_over: dict[str, int]
     """Files that aren't read as images, by the reason."""
+    num_given: dict[str, int]
+    """Images found in each split that the sources themselves give, with those that are left out."""
     notes: tuple[str, ...]
     """What a person should know of how the sources were understood, a sentence each."""
 
@@ -102,7 +108,9 @@ def read_collection(
     frame = (
         pd.concat([source.frame for source in sources]).drop_duplicates("path").sort_values("path", ignore_index=True)
     )
-    notes = [note for source in sources for note in source.notes]
+    scopes = find_scopes({one.root: one.group_tables for one in sources}, {root: _kin(root) for root in roots})
+    frame, id_notes = unify_groups(frame, scopes)
+    notes = [*dict.fromkeys(note for source in sources for note in source.notes), *id_notes]
     if taxonomy is None and (classes := _two_classes(frame, known)) is not None:
         known = two_way(known, classes)
         notes.append(f"no finer diagnoses than {classes[0].name} and {classes[1].name}: these two are the classes")
@@ -124,18 +132,19 @@ def _two_classes(frame: pd.DataFrame, taxonomy: Taxonomy) -> tuple[Diagnosis, Di
     return None
 
 
-def describe_given_split(given: pd.Series) -> str:
-    """Return the sizes of the split that the sources themselves bring, in words."""
-    counts = given.value_counts()
-    told = ", ".join(f"{split} {int(counts[split])}" for split in SPLITS if split in counts)
-    return f"given split: {told}" if told else "no split was given"
+def _kin(root: str) -> str:
+    """Return what the sources of one collection share: Train and Test in one folder are two parts of one."""
+    folder, _, name = root.rpartition("/")
+    return folder if parse_split(PurePosixPath(name).stem) is not None else root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
+    root: str
     frame: pd.DataFrame
     """One row an image: the columns of ``SOURCE`` but for what the taxonomy says, and the words that were found."""
-    rows_found: dict[str, tuple[int, frozenset[int]]]
+    rows_found: dict[str, tuple[frozenset[str], frozenset[str]]]
+    group_tables: frozenset[str]
     passed_over: Counter[str]
     notes: tuple[str, ...]
 
@@ -144,58 +153,69 @@ def _read_source(
     root: str, given: Sequence[Table], taxonomy: Taxonomy, named: dict[str, str], *, is_one_of_several: bool
 ) -> _Source:
     files = open_source(root, taxonomy, named)
-    found, passed_over, notes = find_tables(files, taxonomy, named, are_given=bool(given))
-    tables = [*given, *found]
-    frame = files.frame.copy()
-    parts: list[Parts] = list(frame["parts"])
+    found = find_tables(files, taxonomy, named, are_given=bool(given))
+    tables = [*given, *found.tables]
     if not files.has_own_columns:
-        check_named(tables, named)
+        check_named(tables, named, found.left_alone)
     known = join_tables(files, tables, taxonomy)
-    for name in FIELDS:
-        frame[name] = known.fields[name]
-    frame["table_word"] = known.word
-    frame["table_words"] = known.words
     whole = (PurePosixPath(root).name,) if is_one_of_several else ()
-    folder = [_folder_word((*whole, *one[:-1]), taxonomy) for one in parts]
-    frame["folder_word"] = pd.Series(folder, index=frame.index, dtype=object)
-    is_by_table = _is_by_table(frame, taxonomy)
-    frame["is_by_table"] = is_by_table
-    frame["word"] = frame["folder_word"].where(~is_by_table, frame["table_word"])
-    by_folder = pd.Series([_given_split((*whole, *one[:-1])) for one in parts], index=frame.index, dtype=object)
-    by_column = frame["given_split"].map(lambda word: SPLIT_WORDS.get(str(word).lower()))
-    frame["given_split"] = by_folder.fillna(by_column).fillna(files.container_split)
-    frame["given_split"] = frame["given_split"].astype(object).where(frame["given_split"].notna(), None)
-    frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, folder, _PATIENT_FOLDER, frame.index))
-    frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, folder, _LESION_FOLDER, frame.index))
-    frame["source"] = root
+    folders = [(*whole, *one[:-1]) for one in files.frame["parts"]]
+    frame = _claim(files, known, folders, taxonomy)
+    frame["given_split"], split_notes = give_splits(folders, frame["given_split"], files.container_split)
     for word in frame["word"].dropna().unique():
         taxonomy.parse(word)
-    notes = [*notes, *_describe_repeated(frame)]
+    notes = [*files.notes, *found.left_alone, *_describe_repeated(frame), *known.notes]
     untold = frame[frame["word"].isna() & ~known.has_row]
-    _check_diagnoses(frame, untold, tables, [*files.notes, *notes, *known.notes])
+    _check_diagnoses(frame, untold, tables, notes)
     return _Source(
+        root=root,
         frame=frame,
         rows_found=known.rows_found,
-        passed_over=files.passed_over + passed_over,
-        notes=(*files.notes, *notes, *known.notes, *_describe_untold(frame)),
+        group_tables=known.group_tables,
+        passed_over=files.passed_over + found.passed_over,
+        notes=(*notes, *split_notes, *_describe_untold(frame)),
     )
 
 
-def _folder_word(folders: Parts, taxonomy: Taxonomy) -> str | None:
-    """Return the innermost folder that is a diagnosis; a fine word before a coarse one."""
-    return most_telling([name for name in reversed(folders) if taxonomy.knows(name)], taxonomy)
+def _claim(files: SourceFiles, known: Known, folders: Sequence[Parts], taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return the images with what folders and tables claim of them; ``word`` is the claim that counts."""
+    frame = files.frame.assign(
+        **{name: known.fields[name] for name in FIELDS},
+        table_word=known.word,
+        table_words=known.words,
+        source=files.root,
+    )
+    index = frame.index
+    words = [folder_word(one, taxonomy) for one in folders]
+    frame["folder_word"] = pd.Series(words, index=index, dtype=object)
+    pairs = list(zip(words, known.word, strict=True))
+    frame["is_by_table"] = [_is_by_table(folder, table, taxonomy) for folder, table in pairs]
+    frame["word"] = frame["folder_word"].where(~frame["is_by_table"], frame["table_word"])
+    overruled = [
+        folder
+        if is_by_table and folder is not None and table is not None and taxonomy.contradicts(folder, table)
+        else None
+        for (folder, table), is_by_table in zip(pairs, frame["is_by_table"], strict=True)
+    ]
+    frame["folder_claim"] = pd.Series(overruled, index=index, dtype=object)
+    parts: list[Parts] = list(frame["parts"])
+    frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, words, _PATIENT_FOLDER, index))
+    frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, words, _LESION_FOLDER, index))
+    return frame
 
 
-def _is_by_table(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
-    """Tell the images whose diagnosis a table tells: no folder does, or only a coarse word of one."""
-    coarse = frame["folder_word"].map(lambda word: word is not None and is_coarse(word))
-    finer = frame["table_word"].map(lambda word: word is not None and taxonomy.knows(word) and not is_coarse(word))
-    return frame["table_word"].notna() & (frame["folder_word"].isna() | (coarse & finer))
+def _is_by_table(folder: str | None, table: str | None, taxonomy: Taxonomy) -> bool:
+    """Tell whether a table tells the diagnosis: no folder does, or only a coarse word of one.
 
-
-def _given_split(folders: Parts) -> str | None:
-    """Return the split that a folder's name gives, the outermost one if there are several."""
-    return next((SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS), None)
+    A coarse folder that is one of the classes, and that the table contradicts, makes a claim of its own.
+    """
+    if table is None:
+        return False
+    if folder is None:
+        return True
+    if not is_coarse(folder) or not taxonomy.knows(table) or is_coarse(table):
+        return False
+    return taxonomy.parse(folder) is None or not taxonomy.contradicts(folder, table)
 
 
 def _folder_group(
@@ -215,19 +235,35 @@ def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence
         return
     example = untold["path"].iloc[0].rsplit("/", 1)[-1]
     what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
-    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(SPLIT_WORDS))
+    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1 and parse_split(one[-2]) is None})
     where = f" (but in {', '.join(folders[:5])})" if folders else ""
     lie = f"lie in no folder named after a diagnosis{where}"
     why = f"; {'; '.join(notes)}" if notes else ""
     if tables:
         names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
-        msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
+        msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; {_advise(tables)}"
     else:
         msg = (
-            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give "
+            f"{what} {lie}, and no table tells theirs{why}; sort them into such folders, give "
             "--metadata with their diagnoses, or add the folders' words with --taxonomy"
         )
     raise DataError(msg)
+
+
+def _advise(tables: Sequence[Table]) -> str:
+    """Say what to give where tables were read and tell no diagnosis."""
+    silent = [table for table in tables if table.rows["diagnosis"].isna().all()]
+    if len(silent) < len(tables):
+        return "are they the right tables?"
+    flag = next(((table, name) for table in silent for name in table.flags), None)
+    if flag is not None:
+        name = flag[1]
+        return (
+            f"the column {name} of {flag[0].name.rsplit('/', 1)[-1]} has only yes and no: if yes means malignant, give "
+            f"--columns diagnosis={name} --taxonomy benign-malignant; if it means melanoma, --taxonomy melanoma-other"
+        )
+    columns = "; ".join(f"{table.name.rsplit('/', 1)[-1]} has {', '.join(table.columns)}" for table in silent)
+    return f"no column of theirs is known as the diagnosis ({columns}): name it with --columns diagnosis=COLUMN"
 
 
 def _describe_repeated(frame: pd.DataFrame) -> list[str]:
@@ -249,14 +285,14 @@ def _describe_untold(frame: pd.DataFrame) -> list[str]:
 
 
 def _count_unmatched(sources: Sequence[_Source]) -> int:
-    """Return the rows of all tables that are about no image of any source."""
-    sizes: dict[str, int] = {}
-    found: dict[str, set[int]] = {}
+    """Return the ids of all tables that are about no image of any source."""
+    ids: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[str]] = {}
     for source in sources:
-        for name, (size, rows) in source.rows_found.items():
-            sizes[name] = size
-            found[name] = found.get(name, set()) | rows
-    return sum(size - len(found[name]) for name, size in sizes.items())
+        for name, (all_ids, ids_found) in source.rows_found.items():
+            ids[name] = all_ids
+            found[name] = found.get(name, frozenset()) | ids_found
+    return sum(len(all_ids - found[name]) for name, all_ids in ids.items())
 
 
 def _to_collection(
@@ -292,5 +328,6 @@ def _to_collection(
         num_files_without_row=int(frame["word"].isna().sum()),
         num_left_out=dict(left_out),
         passed_over=dict(sum((one.passed_over for one in sources), Counter())),
+        num_given={str(split): int(count) for split, count in frame["given_split"].value_counts().items()},
         notes=tuple(notes),
     )

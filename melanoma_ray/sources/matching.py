@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from melanoma_ray.sources.listing import IMAGE_ENDINGS
 Parts = tuple[str, ...]
 """Folders and name of an image, the name without its ending."""
 NO_ROW = -1
-_COPY = re.compile(r"\s*\(\d+\)$")
+_Fit = tuple[int, bool, bool]
+"""How well a row's id fits an image: parts that agree from the end on, whether the endings do, and the spelling."""
+_NO_FIT: _Fit = (0, False, False)
+_COPY = re.compile(
+    r"^(?:copy|kopie) (?:of|von) |(?: ?- ?(?:copy|kopie)| copy)(?: ?\d+| ?\(\d+\))?$|\s*\(\d+\)$", re.IGNORECASE
+)
+"""What systems make of the name of a copy: ``x (1)``, ``Copy of x``, ``x - Copy (2)``, ``x copy``."""
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 """What Roboflow appends to the name of an image that it exports."""
 _ARCHIVE_ID = re.compile(r"^(isic_\d{7})(_downsampled)?$", re.IGNORECASE)
@@ -48,15 +55,43 @@ def split_id(image_id: str) -> Parts:
     >>> split_id(" images\\ISIC_1.JPG ")
     ('images', 'ISIC_1')
     """
-    parts = [part.strip() for part in re.split(r"[/\\]", image_id.strip()) if part.strip()]
+    parts = [part.strip() for part in re.split(r"[/\\]", image_id.strip(" \t\r\n\"'")) if part.strip()]
     if not parts:
         return ("",)
     name = PurePosixPath(parts[-1])
     return (*parts[:-1], name.stem if name.suffix.lower() in IMAGE_ENDINGS else parts[-1])
 
 
+def ending_of(image_id: str) -> str:
+    """Return the image's ending in an id or a path, in small letters; nothing where it has none.
+
+    >>> ending_of("a/ISIC_1.JPG"), ending_of("ISIC_1.5")
+    ('.jpg', '')
+    """
+    ending = PurePosixPath(image_id.strip(" \t\r\n\"'")).suffix.lower()
+    return ending if ending in IMAGE_ENDINGS else ""
+
+
+def name_key(name: str) -> str:
+    """Return what different spellings of a name have in common: case, Unicode's forms, and a spreadsheet's ``.0``.
+
+    >>> name_key("ISIC_1"), name_key("123.0")
+    ('isic_1', '123')
+    """
+    key = unicodedata.normalize("NFC", name).lower()
+    return key[:-2] if re.fullmatch(r"\d+\.0", key) else key
+
+
+def row_key(image_id: str) -> str:
+    """Return the same for a table's id, folders and ending included: rows of one key are about one file."""
+    return "/".join(map(name_key, split_id(image_id))) + ending_of(image_id)
+
+
 def match_rows(
-    images: Sequence[Parts], ids: Sequence[str | None], is_same: Callable[[Sequence[int]], bool] = lambda _: False
+    images: Sequence[Parts],
+    ids: Sequence[str | None],
+    is_same: Callable[[Sequence[int]], bool] = lambda _: False,
+    endings: Sequence[str] = (),
 ) -> Match:
     """Return each image's row.
 
@@ -64,34 +99,55 @@ def match_rows(
         images: Folders and name of each image.
         ids: The table's ids, with or without folders, ending and surrounding spaces, in any case; none: no image's.
         is_same: Tells whether images at some places, which bear one name, are one picture.
+        endings: Of each image's file, which tell ``p0.jpg`` and ``p0.png`` apart where the table has them too.
     """
-    rows_of = defaultdict(list)
     split = [("",) if one is None else split_id(one) for one in ids]
+    row_endings = ["" if one is None else ending_of(one) for one in ids]
+    rows_of = defaultdict(list)
     for row, parts in enumerate(split):
-        rows_of[parts[-1].lower()].append(row)
+        rows_of[name_key(parts[-1])].append(row)
     rows_of.pop("", None)
-    found, depths = np.full(len(images), NO_ROW, np.int64), np.zeros(len(images), np.int64)
+    found = np.full(len(images), NO_ROW, np.int64)
+    fits = [_NO_FIT] * len(images)
     asking = defaultdict(list)
     for place, parts in enumerate(images):
-        name = next((one for one in _names(parts[-1]) if one.lower() in rows_of), None)
+        name = next((one for one in _names(parts[-1]) if name_key(one) in rows_of), None)
         if name is None:
             continue
-        row, depth = _best_row(parts, name, rows_of[name.lower()], split)
-        found[place], depths[place] = row, depth
+        ending = endings[place] if endings else ""
+        rows = rows_of[name_key(name)]
+        ranks = [_fit(parts, name, ending, split[row], row_endings[row]) for row in rows]
+        best = max(range(len(rows)), key=lambda i: (ranks[i], -i))
+        found[place], fits[place] = rows[best], ranks[best]
         if name == parts[-1]:  # a copy's number tells it apart
-            asking[row].append(place)
+            asking[rows[best]].append(place)
+    return Match(row=found, ambiguous=tuple(_settle(images, asking, fits, found, is_same)))
+
+
+def _fit(image: Parts, name: str, ending: str, row: Parts, row_ending: str) -> _Fit:
+    return _agreement(image, row), ending != "" and ending == row_ending, row[-1] == name
+
+
+def _settle(
+    images: Sequence[Parts],
+    asking: dict[int, list[int]],
+    fits: Sequence[_Fit],
+    found: Int64[np.ndarray, " image"],
+    is_same: Callable[[Sequence[int]], bool],
+) -> list[str]:
+    """Give a row for which several images ask to those that it fits best, in place; return what nothing tells apart."""
     ambiguous = []
     for claimants in asking.values():
-        deepest = max(depths[place] for place in claimants)
-        places = [place for place in claimants if depths[place] == deepest]
+        best = max(fits[place][:2] for place in claimants)
+        places = [place for place in claimants if fits[place][:2] == best]
         name = images[places[0]][-1]
-        others = [place for place in claimants if depths[place] < deepest]
+        others = [place for place in claimants if fits[place][:2] < best]
         if others and archive_id(name) is None and not is_same(claimants):
             found[others] = NO_ROW  # the row's folders are those of another file of this name
         if len(places) > 1 and archive_id(name) is None and not is_same(places):
             found[places] = NO_ROW
             ambiguous.append(name)
-    return Match(row=found, ambiguous=tuple(ambiguous))
+    return ambiguous
 
 
 def _names(name: str) -> tuple[str, ...]:
@@ -99,22 +155,11 @@ def _names(name: str) -> tuple[str, ...]:
     return (name, _COPY.sub("", name), _ROBOFLOW.sub("", name))
 
 
-def _best_row(image: Parts, name: str, rows: Sequence[int], split: Sequence[Parts]) -> tuple[int, int]:
-    """Return the row whose folders agree best with the image's, and how many parts agree; the first among equals."""
-    best, best_score = rows[0], (0, False)
-    for row in rows:
-        depth = _agreement(image, split[row])
-        score = (depth, split[row][-1] == name)
-        if score > best_score:
-            best, best_score = row, score
-    return best, best_score[0]
-
-
 def _agreement(image: Parts, row: Parts) -> int:
     """Return how many parts agree from the end on, the name counted as one whatever ending or number it bears."""
     depth = 1
     for ours, theirs in zip(reversed(image[:-1]), reversed(row[:-1]), strict=False):
-        if ours.lower() != theirs.lower():
+        if name_key(ours) != name_key(theirs):
             break
         depth += 1
     return depth

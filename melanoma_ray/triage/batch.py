@@ -85,6 +85,7 @@ def triage(
     output: str,
     *,
     metadata: Sequence[str] = (),
+    columns: Sequence[str] = (),
     use_gpu: bool = False,
     alerts: AlertSettings | None = None,
 ) -> TriageResult:
@@ -95,6 +96,7 @@ def triage(
         images: Folder with images, local or s3://; its subfolders are searched too.
         output: Directory for predictions.parquet and worklist.html.
         metadata: CSV tables with age, sex and site, for a model that uses them.
+        columns: Columns of the tables named by hand, such as ``image=derm``.
         use_gpu: Predict on GPUs instead of CPUs.
         alerts: Whom to alert about which answers; none: nobody.
 
@@ -105,7 +107,7 @@ def triage(
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
-    listed = list_images(images, metadata)
+    listed = list_images(images, metadata, columns)
     schema = pa.schema(
         [
             ("path", pa.string()),

@@ -31,6 +31,7 @@ def build_index(rows: list[dict[str, object]]) -> pd.DataFrame:
             "is_by_table": False,
             "given_split": None,
             "table_covers": None,
+            "folder_claim": None,
             "width": 10,
             "height": 10,
             "lesion_id": None,

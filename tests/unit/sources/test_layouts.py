@@ -12,6 +12,7 @@ import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import DataError
+from melanoma_ray.sources.files import LEFT_CONTAINERS
 from melanoma_ray.sources.layouts import Collection, read_collection
 
 
@@ -74,7 +75,7 @@ def test_an_unknown_diagnosis_is_refused_and_the_known_ones_listed(tmp_path: Pat
     touch(tmp_path, "blobs/a.jpg")
     with pytest.raises(
         DataError,
-        match=r"no folder named after a diagnosis \(but in blobs\), and there is no table that tells theirs",
+        match=r"no folder named after a diagnosis \(but in blobs\), and no table tells theirs",
     ):
         read_collection(str(tmp_path))
 
@@ -245,8 +246,13 @@ def test_containers_in_folders_of_a_split_have_it(tmp_path: Path) -> None:
     assert column(read_collection(str(tmp_path)), "given_split") == ["test", "test", "train", "train"]
 
 
-def test_a_parquet_without_a_known_column_beside_images_is_one_line(tmp_path: Path) -> None:
+def test_a_parquet_without_a_known_column_beside_images_is_left_alone_and_alone_it_is_one_line(tmp_path: Path) -> None:
     touch(tmp_path, "nevus/a.jpg")
-    pq.write_table(pa.table({"f0": [1.0], "f1": [2.0]}), tmp_path / "features.parquet")
+    features = tmp_path / "features.parquet"
+    pq.write_table(pa.table({"f0": [1.0], "f1": [2.0]}), features)
+    found = read_collection(str(tmp_path))
+    assert column(found, "image_id") == ["a"]
+    assert found.passed_over == {LEFT_CONTAINERS: 1}
+    assert any("has columns f0, f1: neither encoded images nor images' ids" in note for note in found.notes)
     with pytest.raises(DataError, match="neither encoded images nor images' ids"):
-        read_collection(str(tmp_path))
+        read_collection(str(features))

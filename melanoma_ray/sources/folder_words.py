@@ -1,0 +1,65 @@
+"""The diagnosis that a folder's name tells, plain or numbered and decorated; what isn't certain tells none.
+
+``1. Melanoma``, ``melanoma_photos`` and ``5. Melanocytic Nevi (NV) - 7970`` each say one diagnosis.
+``Melanoma Skin Cancer Nevi and Moles`` and ``suspected melanoma`` don't.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from melanoma_ray.diagnoses import Taxonomy, is_coarse
+from melanoma_ray.sources.joining import most_telling
+
+_NUMBER_BEFORE = re.compile(r"^\s*\d+\s*[.)_\-:\s]\s*")
+_COUNT_BEHIND = re.compile(
+    r"[\s_\-–(]+(?:n\s*=\s*)?\d+(?:[.,]\d+)?\s*k?\s*(?:images?|imgs?|pictures?|photos?)?\)?\s*$", re.IGNORECASE
+)
+_PARENTHESES = re.compile(r"^(.*?)\s*[(\[]([^()\[\]]+)[)\]]\s*$")
+_NEUTRAL = frozenset(
+    {
+        *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pics", "scans", "dermoscopy"),
+        *("dermoscopic", "cases", "samples", "folder", "files", "class", "set", "data", "dataset", "only"),
+        *("jpg", "jpeg", "png", "cropped", "resized", "bilder", "fotos"),
+    }
+)
+"""Words beside a diagnosis that don't change it."""
+
+
+def folder_word(folders: Sequence[str], taxonomy: Taxonomy) -> str | None:
+    """Return the word of the innermost folder that is a diagnosis; a fine word before a coarse one."""
+    found = [word for name in reversed(folders) if (word := diagnosis_in(name, taxonomy)) is not None]
+    return most_telling(found, taxonomy)
+
+
+def diagnosis_in(name: str, taxonomy: Taxonomy) -> str | None:
+    """Return the word for a lesion in a folder's name, or none."""
+    if taxonomy.knows(name):
+        return None if name.strip().isdigit() else name
+    return next((word for word in _undecorate(name) if taxonomy.knows(word) and _is_agreed(name, word, taxonomy)), None)
+
+
+@lru_cache(maxsize=4096)
+def _undecorate(name: str) -> tuple[str, ...]:
+    """Return what may be left of a name without number, count, parentheses and neutral words."""
+    bare = _COUNT_BEHIND.sub("", _NUMBER_BEFORE.sub("", name)).strip(" _-.")
+    inner = _PARENTHESES.match(bare)
+    forms = [bare, *([inner[1]] if inner else [])]
+    tokens = [[one for one in re.split(r"[\s_\-]+", form) if one] for form in forms]
+    forms += [" ".join(one for one in words if one.lower() not in _NEUTRAL) for words in tokens]
+    return tuple(dict.fromkeys(form for form in forms if form and not form.isdigit()))
+
+
+def _is_agreed(name: str, word: str, taxonomy: Taxonomy) -> bool:
+    """Tell whether parentheses say the same as the word before them; what they say must be known."""
+    bare = _COUNT_BEHIND.sub("", _NUMBER_BEFORE.sub("", name)).strip(" _-.")
+    inner = _PARENTHESES.match(bare)
+    if inner is None or taxonomy.knows(bare):
+        return True
+    if not taxonomy.knows(inner[2]):
+        return False
+    if is_coarse(inner[2]) and not is_coarse(word):
+        return not taxonomy.contradicts(inner[2], word)
+    return bool(set(taxonomy.covers(word)) & set(taxonomy.covers(inner[2])))
