@@ -129,9 +129,9 @@ class Taxonomy:
         return None not in flags and (normalize_word(coarse) == "malignant") not in flags
 
     def _look_up(self, name: str) -> str | None:
-        """Return the word under which a name is known: itself, or one of its singulars."""
-        normal = normalize_word(name)
-        return next((word for word in (normal, *_singulars(normal)) if word in self.meanings), None)
+        """Return the word under which a name is known: itself, its American spelling, or one of their singulars."""
+        spellings = _spellings(normalize_word(name))
+        return next((word for one in spellings for word in (one, *_singulars(one)) if word in self.meanings), None)
 
 
 def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
@@ -306,6 +306,14 @@ def normalize_word(name: str) -> str:
     """
     plain = unicodedata.normalize("NFC", name).strip().lower().replace("’", "'")
     return " ".join(re.split(r"[\s_\-,()]+", plain)).strip()
+
+
+def _spellings(normal: str) -> Iterable[str]:
+    """Yield a word as it is and in the American spelling: naevus, nävus, haemangioma, seborrhoeic."""
+    american = normal
+    for other, ours in (("naev", "nev"), ("näv", "nev"), ("haem", "hem"), ("rrhoe", "rrhe")):
+        american = american.replace(other, ours)
+    return dict.fromkeys((normal, american))
 
 
 def _singulars(normal: str) -> Iterable[str]:

@@ -164,4 +164,5 @@ def describe_words(name: str, what: str, words: Iterable[object]) -> list[str]:
     more = f" and {len(counts) - 5} more words" if len(counts) > 5 else ""
     rows = "1 row has" if counts.total() == 1 else f"{counts.total():,} rows have"
     table = name.rsplit("/", 1)[-1]
-    return [f"{table}: {rows} a {what} that isn't understood, and counts as unknown: {told}{more}"]
+    article = "an" if what[0] in "aeiou" else "a"
+    return [f"{table}: {rows} {article} {what} that isn't understood, and counts as unknown: {told}{more}"]

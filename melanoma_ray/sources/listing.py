@@ -33,9 +33,9 @@ _SYSTEM_NAMES = frozenset(
 SYSTEM = "hidden files and files of the operating system"
 MASKS = "masks of images (segmentations, superpixels, attribute maps)"
 UNREADABLE_FOLDERS = "folders that can't be read: check their permissions"
-LOOPS = "links back to a folder above, or to one that is read twice already"
-_MOST_READINGS = 2
-"""Of one folder, under its own name and under that of a link, which may say more: a link ``Test``."""
+LOOPS = "links back to a folder above, or to one that is read five times already"
+_MOST_READINGS = 5
+"""Of one folder, under its own name and those of links, which may say more, such as ``Test``."""
 BAD_NAMES = "files whose name isn't UTF-8: rename them"
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import ConfigError, DataError
-from melanoma_ray.sources.tables import Table, check_named, clean, parse_age, parse_columns, read_table_file
+from melanoma_ray.sources.cells import clean, parse_age
+from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, without_unknown
 
 TAXONOMY = load_taxonomy()
 
@@ -165,3 +166,78 @@ def test_what_is_no_table_of_images_is_one_line(tmp_path: Path) -> None:
         read(tmp_path, b"PK\x03\x04\0\0\0\0")
     with pytest.raises(DataError, match="rows with more than one 1"):
         read(tmp_path, "image,MEL,NV,BCC\na,1,1,0\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\nimage_id;dx\na;nv\nb;mel\n",
+        '"sep=;"\r\nimage_id;dx\r\na;nv\r\nb;mel\r\n',
+        "Export of 2024;;\n\nimage_id;dx\na;nv\nb;mel\n",
+        "Skin clinic, second floor\nimage_id,dx\na,nv\nb,mel\n",
+        "Image ID,DX\na,nv\nb,mel\n",
+        '{"image_id": "a", "dx": "nv"}\n{"image_id": "b", "dx": "mel", "age": null}\n',
+        "image_id,dx\r\na,nv\r\n\r\nb,mel\r\n,\r\n",
+    ],
+    ids=["sep", "quoted sep", "title", "title of commas", "spaces", "JSON lines", "blank rows"],
+)
+def test_what_excel_and_hugging_face_put_around_a_table_is_understood(tmp_path: Path, content: str) -> None:
+    table = read(tmp_path, content, "metadata.jsonl" if content.startswith("{") else "meta.csv")
+    known = table.rows.dropna(subset=["image_id"])
+    assert list(known["image_id"]) == ["a", "b"]
+    assert list(known["diagnosis"]) == ["nv", "mel"]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]\n", "{broken\n"])
+def test_json_lines_that_are_none_are_one_line(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError, match=r"metadata\.jsonl: not a CSV table"):
+        read(tmp_path, content, "metadata.jsonl")
+
+
+@pytest.mark.parametrize("column", ["id", "ID", "file_path", "FilePath".lower(), "img_path", "photo"])
+def test_more_names_of_a_column_of_ids_are_known(tmp_path: Path, column: str) -> None:
+    assert list(read(tmp_path, f"{column},dx\na.jpg,nv\n").rows["image_id"]) == ["a.jpg"]
+
+
+def test_cells_that_aren_t_understood_are_told_with_their_numbers(tmp_path: Path) -> None:
+    table = read(
+        tmp_path, "image_id,dx,sex,age,split\na,nv,divers,old,holdout\nb,nv,x,45,train\nc,nv,,-1,test\nd,nv,w,999,dev\n"
+    )
+    assert table.notes == (
+        "meta.csv: 1 row has an age that isn't understood, and counts as unknown: 'old' (1)",
+        "meta.csv: 2 rows have a sex that isn't understood, and counts as unknown: 'divers' (1), 'x' (1)",
+        "meta.csv: 2 rows have a split that isn't understood, and counts as unknown: 'holdout' (1), 'dev' (1)",
+    )
+    assert list(table.rows["given_split"]) == [None, "train", "test", None]
+
+
+def test_a_column_named_set_is_a_split_where_its_words_are(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "image_id,dx,Set\na,nv,Training\nb,nv,Test\n").rows["given_split"]) == ["train", "test"]
+    other = read(tmp_path, "image_id,dx,set\na,nv,HAM10000\nb,nv,BCN\n")
+    assert (list(other.rows["given_split"]), other.notes) == ([None, None], ())
+
+
+def test_unknown_words_of_a_found_table_are_told_and_the_other_rows_stay(tmp_path: Path) -> None:
+    table = without_unknown(read(tmp_path, "image_id,dx,age\na,nv,40\nb,nevsu,50\nc,mel,60\n"), TAXONOMY)
+    assert words(table) == ["nv", None, "mel"]
+    assert list(table.rows["age"]) == [40, 50, 60]
+    [note] = table.notes
+    assert note.startswith(
+        "meta.csv: 1 row has a word for the lesion that is unknown, so they tell no diagnosis: 'nevsu'"
+    )
+    assert "did you mean 'nevus'" in note
+
+
+def test_rows_of_several_diagnoses_tell_none_in_a_table_that_was_only_found(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text("image,MEL,NV,BCC\na,1,1,0\nb,0,1,0\n")
+    table = read_table_file(str(path), TAXONOMY, is_strict=False)
+    assert words(table) == [None, "NV"]
+    assert table.notes == ("truth.csv: 1 rows have more than one diagnosis, so they tell none",)
+
+
+def test_a_name_by_hand_that_only_a_table_left_alone_may_have_is_refused_with_the_reason() -> None:
+    with pytest.raises(DataError, match=r"no table has a column 'foto' \(left alone: x\.csv: why\)"):
+        check_named([], {"image_id": "foto"}, ["left alone: x.csv: why"])
+    with pytest.raises(DataError, match="there is no table"):
+        check_named([], {"image_id": "foto"})
