@@ -40,11 +40,10 @@ from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, j
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
 from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file
+from melanoma_ray.sources.untold import check_diagnoses, describe_untold
 
 _PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 _LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
-_MOST_UNTOLD = 0.5
-"""Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,14 +165,14 @@ def _read_source(
         taxonomy.parse(word)
     notes = [*files.notes, *found.left_alone, *_describe_repeated(frame), *known.notes]
     untold = frame[frame["word"].isna() & ~known.has_row]
-    _check_diagnoses(frame, untold, tables, notes)
+    check_diagnoses(frame, untold, tables, notes)
     return _Source(
         root=root,
         frame=frame,
         rows_found=known.rows_found,
         group_tables=known.group_tables,
         passed_over=files.passed_over + found.passed_over,
-        notes=(*notes, *split_notes, *_describe_untold(frame)),
+        notes=(*notes, *split_notes, *describe_untold(frame)),
     )
 
 
@@ -229,59 +228,12 @@ def _folder_group(
     return pd.Series(found, index=index, dtype=object)
 
 
-def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence[Table], notes: Sequence[str]) -> None:
-    """Refuse a source that wasn't understood: most images for which no table has a row are without a diagnosis."""
-    if len(untold) <= _MOST_UNTOLD * len(frame):
-        return
-    example = untold["path"].iloc[0].rsplit("/", 1)[-1]
-    what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
-    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1 and parse_split(one[-2]) is None})
-    where = f" (but in {', '.join(folders[:5])})" if folders else ""
-    lie = f"lie in no folder named after a diagnosis{where}"
-    why = f"; {'; '.join(notes)}" if notes else ""
-    if tables:
-        names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
-        msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; {_advise(tables)}"
-    else:
-        msg = (
-            f"{what} {lie}, and no table tells theirs{why}; sort them into such folders, give "
-            "--metadata with their diagnoses, or add the folders' words with --taxonomy"
-        )
-    raise DataError(msg)
-
-
-def _advise(tables: Sequence[Table]) -> str:
-    """Say what to give where tables were read and tell no diagnosis."""
-    silent = [table for table in tables if table.rows["diagnosis"].isna().all()]
-    if len(silent) < len(tables):
-        return "are they the right tables?"
-    flag = next(((table, name) for table in silent for name in table.flags), None)
-    if flag is not None:
-        name = flag[1]
-        return (
-            f"the column {name} of {flag[0].name.rsplit('/', 1)[-1]} has only yes and no: if yes means malignant, give "
-            f"--columns diagnosis={name} --taxonomy benign-malignant; if it means melanoma, --taxonomy melanoma-other"
-        )
-    columns = "; ".join(f"{table.name.rsplit('/', 1)[-1]} has {', '.join(table.columns)}" for table in silent)
-    return f"no column of theirs is known as the diagnosis ({columns}): name it with --columns diagnosis=COLUMN"
-
-
 def _describe_repeated(frame: pd.DataFrame) -> list[str]:
     """Say which ids of a container's rows stand several times under different words."""
     rows = frame[[bool(split_address(path)[0]) for path in frame["path"]]]
     words = rows.dropna(subset=["word"]).groupby("image_id")["word"].unique()
     told = [f"{name} ({', '.join(map(str, found))})" for name, found in words.items() if len(found) > 1]
     return [f"ids that stand for several rows of different diagnoses: {', '.join(told[:5])}"] if told else []
-
-
-def _describe_untold(frame: pd.DataFrame) -> list[str]:
-    """Say which images are left out for want of a diagnosis."""
-    untold = frame[frame["word"].isna()]
-    if untold.empty:
-        return []
-    folders = Counter(one[-2] if len(one) > 1 else "no folder" for one in untold["parts"])
-    told = ", ".join(f"{count:,} in {name}" for name, count in folders.most_common(5))
-    return [f"{len(untold):,} images are left out, since no folder and no table tells their diagnosis ({told})"]
 
 
 def _count_unmatched(sources: Sequence[_Source]) -> int:

@@ -186,7 +186,7 @@ def test_a_split_that_is_given_later_is_made_of_the_given_images_alone(
     earlier = index.iloc[:48]
     first = assign_splits(earlier, config)
     drawn = first.split[first.split == split].index
-    later = index.assign(given_split=[None] * 48 + [split] * 12)
+    later = index.assign(given_split=pd.Series([None] * 48 + [split] * 12, dtype=object))
     second = assign_splits(later, config, record(earlier, first))
     assert second.split[second.split == split].index.tolist() == list(range(48, 60))
     assert second.num_released == len(drawn) > 0
@@ -199,6 +199,10 @@ def test_what_was_drawn_before_a_test_split_was_given_isn_t_lost() -> None:
     index = grouped(build_clean_index(60))
     earlier = index.iloc[:48]
     first = assign_splits(earlier, SplitConfig())
-    second = assign_splits(index.assign(given_split=[None] * 48 + ["test"] * 12), SplitConfig(), record(earlier, first))
+    second = assign_splits(
+        index.assign(given_split=pd.Series([None] * 48 + ["test"] * 12, dtype=object)),
+        SplitConfig(),
+        record(earlier, first),
+    )
     assert second.dropped.isna().all()
     assert second.split.notna().all()

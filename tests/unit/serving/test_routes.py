@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from melanoma_ray.api import ModelCard, Prediction
 from melanoma_ray.serving.routes import build_http, current_assessor
@@ -50,11 +49,12 @@ class EchoAssessor:
         return diagnosis.encode() if upload.encoded else b""
 
 
-def explain(diagnoses: list[str], referred: list[str], asked: str | None) -> Response:
+def explain(diagnoses: list[str], referred: list[str], asked: str | None) -> tuple[int, str]:
     app = build_http()
     app.dependency_overrides[current_assessor] = lambda: EchoAssessor(diagnoses, referred)
     params = {} if asked is None else {"diagnosis": asked}
-    return TestClient(app).post("/v1/explain", content=b"x", params=params)
+    response = TestClient(app).post("/v1/explain", content=b"x", params=params)
+    return response.status_code, response.text
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def explain(diagnoses: list[str], referred: list[str], asked: str | None) -> Res
     [(None, "malignant"), ("benign", "benign"), ("Malignant", "malignant")],
 )
 def test_a_model_of_two_classes_explains_these(asked: str | None, meant: str) -> None:
-    assert explain(["benign", "malignant"], ["malignant"], asked).text == meant
+    assert explain(["benign", "malignant"], ["malignant"], asked) == (200, meant)
 
 
 @pytest.mark.parametrize("asked", ["Mole of_mine", "mole-of-mine"])
 def test_a_diagnosis_of_a_taxonomy_of_one_s_own_is_explained_in_any_spelling(asked: str) -> None:
-    assert explain(["mm", "Mole of mine"], ["mm"], asked).text == "Mole of mine"
-    assert explain(["mm", "Mole of mine"], ["mm"], None).text == "mm"
+    assert explain(["mm", "Mole of mine"], ["mm"], asked) == (200, "Mole of mine")
+    assert explain(["mm", "Mole of mine"], ["mm"], None) == (200, "mm")
 
 
 @pytest.mark.parametrize(("asked", "meant"), [("mel", "melanoma"), ("Melanocytic nevi", "nevus"), (None, "melanoma")])
 def test_other_words_for_a_diagnosis_of_the_nine_are_known(asked: str | None, meant: str) -> None:
-    assert explain(["melanoma", "nevus"], [], asked).text == meant
+    assert explain(["melanoma", "nevus"], [], asked) == (200, meant)
 
 
 @pytest.mark.parametrize("asked", ["melanoma", "wart", None])
 def test_a_diagnosis_that_the_model_doesn_t_have_is_refused_with_those_that_it_has(asked: str | None) -> None:
-    response = explain(["basalioma", "mole"], [], asked)
-    assert response.status_code in {400, 404, 422}
-    assert "expected one of basalioma, mole" in response.json()["detail"]
+    status, text = explain(["basalioma", "mole"], [], asked)
+    assert status in {400, 404, 422}
+    assert "expected one of basalioma, mole" in text
