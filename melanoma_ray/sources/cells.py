@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 _MISSING = frozenset(
     {
@@ -130,6 +131,7 @@ def is_number(value: object) -> bool:
     return _NUMBER.match(clean(value) or "") is not None
 
 
+@lru_cache(maxsize=4096)
 def parse_split(word: object, beside: frozenset[str] = frozenset()) -> str | None:
     """Return train, val or test for a word or a name that says one of them and nothing else.
 
@@ -145,10 +147,11 @@ def parse_split(word: object, beside: frozenset[str] = frozenset()) -> str | Non
     return SPLIT_WORDS.get(telling[0]) if len(telling) == 1 else None
 
 
-def split_tokens(word: object) -> list[str]:
+@lru_cache(maxsize=4096)
+def split_tokens(word: object) -> tuple[str, ...]:
     """Return the words in a name, in small letters: at separators, at digits and where capitals begin a new one."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)", " ", str(word))
-    return [token for token in re.split(r"[\W_]+", parted.lower()) if token]
+    return tuple(token for token in re.split(r"[\W_]+", parted.lower()) if token)
 
 
 def describe_words(name: str, what: str, words: Iterable[object]) -> list[str]:

@@ -24,8 +24,8 @@ IsHeader = Callable[[Sequence[str]], bool]
 """Tells whether cells are the names of a table's columns."""
 
 
-def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> pd.DataFrame:
-    """Return a file's cells as texts.
+def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> tuple[pd.DataFrame, list[str]]:
+    """Return a file's cells as texts, and what of it couldn't be read.
 
     Args:
         name: Path of a CSV, TSV, JSON-lines or PH2 table, local or such as s3://bucket/table.csv.
@@ -48,23 +48,32 @@ def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> pd.Da
         msg = f"metadata table {name}: not a text table; save it as CSV"
         raise DataError(msg)
     try:
-        return _parse_json_lines(text) if name.lower().endswith(".jsonl") else _parse(text, taxonomy, is_header)
+        lost: list[list[str]] = []
+        is_json = name.lower().endswith(".jsonl")
+        raw = _parse_json_lines(text) if is_json else _parse(text, taxonomy, is_header, lost)
     except (ValueError, csv.Error) as error:
         msg = f"metadata table {name}: not a CSV table ({str(error).strip()})"
         raise DataError(msg) from error
+    return raw, _describe_lost(name, lost)
 
 
-def _parse(text: str, taxonomy: Taxonomy, is_header: IsHeader) -> pd.DataFrame:
+def _describe_lost(name: str, lost: Sequence[Sequence[str]]) -> list[str]:
+    if not lost:
+        return []
+    rows = "1 row has" if len(lost) == 1 else f"{len(lost):,} rows have"
+    table, first = name.rsplit("/", 1)[-1], ",".join(lost[0])[:60]
+    return [f"{table}: {rows} more cells than there are columns, and can't be read: {first!r}; put quotes around texts"]
+
+
+def _parse(text: str, taxonomy: Taxonomy, is_header: IsHeader, lost: list[list[str]]) -> pd.DataFrame:
+    """Return the cells; rows of too many go to ``lost``."""
     if text.lstrip().startswith("||"):
         return _parse_ph2(text)
     named = _SEP_LINE.match(text)
     text = _without_titles(text[named.end() :] if named else text, is_header)
     first = next(iter(text.splitlines()), "")
     delimiter = named[1] if named else max(_DELIMITERS, key=first.count)
-    with warnings.catch_warnings():
-        # index_col=False: rows that end in a comma too many aren't shifted by one column, which pandas warns of.
-        warnings.simplefilter("ignore", pd.errors.ParserWarning)
-        raw = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+    raw = _read_csv(text, delimiter, lost)
     cells = _cells(first, delimiter)
     words = [*cells[1:], *(raw.iloc[0, 1:].map(str) if len(raw) and raw.shape[1] > 1 else [])]
     if len(cells) == 2 and not taxonomy.knows(cells[0]) and all(taxonomy.knows(word) for word in words):
@@ -73,6 +82,33 @@ def _parse(text: str, taxonomy: Taxonomy, is_header: IsHeader) -> pd.DataFrame:
             io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, header=None, names=["image_id", "dx"]
         )
     return raw
+
+
+def _read_csv(text: str, delimiter: str, lost: list[list[str]]) -> pd.DataFrame:
+    """Return the cells under the names of the first line, by pandas' fast parser where no row has too many."""
+
+    def trim(cells: list[str]) -> list[str] | None:
+        if not any(cell.strip() for cell in cells[num_columns:]):
+            return cells[:num_columns]
+        lost.append(cells)
+        return None
+
+    with warnings.catch_warnings():
+        # index_col=False: rows that end in a comma too many aren't shifted by one column, which pandas warns of.
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+        except pd.errors.ParserError:
+            num_columns = len(next(csv.reader(io.StringIO(text), delimiter=delimiter)))
+            return pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                engine="python",
+                on_bad_lines=trim,
+            )
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

@@ -39,7 +39,7 @@ from melanoma_ray.sources.group_ids import find_scopes, unify_groups
 from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
-from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file
+from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, with_splits_of_names
 from melanoma_ray.sources.untold import check_diagnoses, describe_untold
 
 _PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
@@ -153,7 +153,7 @@ def _read_source(
 ) -> _Source:
     files = open_source(root, taxonomy, named)
     found = find_tables(files, taxonomy, named, are_given=bool(given))
-    tables = [*given, *found.tables]
+    tables = with_splits_of_names([*given, *found.tables])
     if not files.has_own_columns:
         check_named(tables, named, found.left_alone)
     known = join_tables(files, tables, taxonomy)
@@ -164,7 +164,8 @@ def _read_source(
     for word in frame["word"].dropna().unique():
         taxonomy.parse(word)
     notes = [*files.notes, *found.left_alone, *_describe_repeated(frame), *known.notes]
-    untold = frame[frame["word"].isna() & ~known.has_row]
+    tells = files.has_own_columns or any(table.rows["diagnosis"].notna().any() for table in tables)
+    untold = frame[frame["word"].isna() & (~known.has_row | (not tells))]
     check_diagnoses(frame, untold, tables, notes)
     return _Source(
         root=root,
@@ -185,18 +186,20 @@ def _claim(files: SourceFiles, known: Known, folders: Sequence[Parts], taxonomy:
         source=files.root,
     )
     index = frame.index
-    words = [folder_word(one, taxonomy) for one in folders]
+    word_of = {one: folder_word(one, taxonomy) for one in set(folders)}
+    words = [word_of[one] for one in folders]
     frame["folder_word"] = pd.Series(words, index=index, dtype=object)
     pairs = list(zip(words, known.word, strict=True))
-    frame["is_by_table"] = [_is_by_table(folder, table, taxonomy) for folder, table in pairs]
+    by_table = {pair: _is_by_table(*pair, taxonomy) for pair in set(pairs)}
+    overruled = {
+        (folder, table): folder is not None and table is not None and taxonomy.contradicts(folder, table)
+        for (folder, table), is_by_table in by_table.items()
+        if is_by_table
+    }
+    frame["is_by_table"] = [by_table[pair] for pair in pairs]
     frame["word"] = frame["folder_word"].where(~frame["is_by_table"], frame["table_word"])
-    overruled = [
-        folder
-        if is_by_table and folder is not None and table is not None and taxonomy.contradicts(folder, table)
-        else None
-        for (folder, table), is_by_table in zip(pairs, frame["is_by_table"], strict=True)
-    ]
-    frame["folder_claim"] = pd.Series(overruled, index=index, dtype=object)
+    claims = [pair[0] if overruled.get(pair) else None for pair in pairs]
+    frame["folder_claim"] = pd.Series(claims, index=index, dtype=object)
     parts: list[Parts] = list(frame["parts"])
     frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, words, _PATIENT_FOLDER, index))
     frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, words, _LESION_FOLDER, index))
@@ -258,7 +261,9 @@ def _to_collection(
         names = ", ".join(one.name for one in taxonomy.diagnoses)
         words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))
         roots = ", ".join(frame["source"].unique())
-        msg = f"{roots}: no image has one of the diagnoses {names} (only {words or 'none'}); a --taxonomy may add them"
+        why = f"; {'; '.join(notes)}" if notes else ""
+        only = f"(only {words or 'none'}){why}"
+        msg = f"{roots}: no image has one of the diagnoses {names} {only}; a --taxonomy may add them"
         raise DataError(msg)
     cache = {words: covers_of(words, taxonomy) for words in set(kept["table_words"])}
     told = {word: taxonomy.parse(word) for word in kept["table_word"].dropna().unique() if taxonomy.knows(word)}

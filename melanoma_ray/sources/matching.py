@@ -17,9 +17,10 @@ from melanoma_ray.sources.listing import IMAGE_ENDINGS
 Parts = tuple[str, ...]
 """Folders and name of an image, the name without its ending."""
 NO_ROW = -1
-_Fit = tuple[int, bool, bool]
-"""How well a row's id fits an image: parts that agree from the end on, whether the endings do, and the spelling."""
-_NO_FIT: _Fit = (0, False, False)
+_Fit = tuple[int, bool, bool, bool]
+"""How well a row's id fits an image: parts that agree from the end on, whether the endings do, whether the id needs no
+zeros before it, and whether it is spelled the same."""
+_NO_FIT: _Fit = (0, False, False, False)
 _COPY = re.compile(
     r"^(?:copy|kopie) (?:of|von) |(?: ?- ?(?:copy|kopie)| copy)(?: ?\d+| ?\(\d+\))?$|\s*\(\d+\)$", re.IGNORECASE
 )
@@ -119,13 +120,13 @@ def match_rows(
         ranks = [_fit(parts, name, ending, split[row], row_endings[row]) for row in rows]
         best = max(range(len(rows)), key=lambda i: (ranks[i], -i))
         found[place], fits[place] = rows[best], ranks[best]
-        if name == parts[-1]:  # a copy's number tells it apart
+        if name in {parts[-1], _without_zeros(parts[-1])}:  # a copy's number tells it apart
             asking[rows[best]].append(place)
     return Match(row=found, ambiguous=tuple(_settle(images, asking, fits, found, is_same)))
 
 
 def _fit(image: Parts, name: str, ending: str, row: Parts, row_ending: str) -> _Fit:
-    return _agreement(image, row), ending != "" and ending == row_ending, row[-1] == name
+    return _agreement(image, row), ending != "" and ending == row_ending, name == image[-1], row[-1] == name
 
 
 def _settle(
@@ -138,10 +139,10 @@ def _settle(
     """Give a row for which several images ask to those that it fits best, in place; return what nothing tells apart."""
     ambiguous = []
     for claimants in asking.values():
-        best = max(fits[place][:2] for place in claimants)
-        places = [place for place in claimants if fits[place][:2] == best]
+        best = max(fits[place][:3] for place in claimants)
+        places = [place for place in claimants if fits[place][:3] == best]
         name = images[places[0]][-1]
-        others = [place for place in claimants if fits[place][:2] < best]
+        others = [place for place in claimants if fits[place][:3] < best]
         if others and archive_id(name) is None and not is_same(claimants):
             found[others] = NO_ROW  # the row's folders are those of another file of this name
         if len(places) > 1 and archive_id(name) is None and not is_same(places):
@@ -151,8 +152,13 @@ def _settle(
 
 
 def _names(name: str) -> tuple[str, ...]:
-    """Return the names under which a table may have an image: its own, and what it was a copy or an export of."""
-    return (name, _COPY.sub("", name), _ROBOFLOW.sub("", name))
+    """Return the names under which a table may have an image: its own, its original's, and its number."""
+    return (name, _COPY.sub("", name), _ROBOFLOW.sub("", name), _without_zeros(name))
+
+
+def _without_zeros(name: str) -> str:
+    """Return a number without the zeros before it, which a spreadsheet takes off; other names as they are."""
+    return str(int(name)) if name.isascii() and name.isdigit() else name
 
 
 def _agreement(image: Parts, row: Parts) -> int:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
@@ -33,16 +34,29 @@ COLUMNS = {
     "image_id": (
         *("isic_id", "image_id", "img_id", "image", "image_name", "filename", "file_name", "bcn_filename", "ddi_file"),
         *("image_path", "image_file", "image_filename", "img", "img_name", "img_file", "img_path", "derm", "name"),
-        *("md5hash", "path", "file", "file_path", "filepath", "photo", "picture", "imageid", "isic_image_id", "id"),
+        *(
+            "md5hash",
+            "path",
+            "file",
+            "file_path",
+            "filepath",
+            "photo",
+            "picture",
+            "imageid",
+            "isic_image_id",
+            "bild",
+            "dateiname",
+        ),
+        *("id",),
     ),
     "diagnosis": (
         *("diagnosis", "dx", "diagnostic", "label", "disease", "clinical_diagnosis", "class", "class_name"),
-        *("target_name", "cell_type", "diagnosis_name"),
+        *("target_name", "cell_type", "diagnosis_name", "diagnose"),
     ),
     "lesion_id": ("lesion_id", "lesion", "case_num"),
     "patient_id": ("patient_id", "patient", "subject_id"),
-    "age": ("age", "age_approx", "patient_age"),
-    "sex": ("sex", "gender", "patient_sex"),
+    "age": ("age", "age_approx", "patient_age", "alter"),
+    "sex": ("sex", "gender", "patient_sex", "geschlecht"),
     "site": (
         *("site", "localization", "localisation", "anatom_site_general", "anatom_site_general_challenge"),
         *("anatomical_site", "anatom_site", "body_site", "location", "region"),
@@ -63,6 +77,7 @@ NAMEABLE = {
     "split": "given_split",
 }
 """What ``--columns`` calls our columns."""
+_FLAGS = ("target", "malignant", "melanoma", *COLUMNS["diagnosis"])
 _DOUBTFUL_SPLITS = frozenset({"subset", "set"})
 """Columns that may be of something else: they count as splits only where a word of theirs is one."""
 _SITE_LEVELS = [f"anatom_site_{level}" for level in range(5, 0, -1)]
@@ -81,7 +96,7 @@ class Table:
     other_ids: tuple[pd.Series, ...] = ()
     """Further columns that may hold the images' ids: a table may have numbers and names."""
     flags: tuple[str, ...] = ()
-    """Columns named target, malignant or melanoma that have only yes and no."""
+    """Columns that may tell a diagnosis, and have only yes and no, such as target."""
     notes: tuple[str, ...] = ()
     """What wasn't understood of it, a sentence each."""
 
@@ -143,10 +158,11 @@ def read_table_file(
         DataError: It isn't there, isn't a table, or has no column that tells which image or lesion a row is about.
     """
     wanted = {*COLUMNS["image_id"], *COLUMNS["lesion_id"], *map(_normalize_name, (named or {}).values())}
-    raw = read_text_table(
+    raw, notes = read_text_table(
         name, taxonomy, lambda cells: len(cells) > 1 and bool(wanted & set(map(_normalize_name, cells)))
     )
-    return normalize_table(raw, name, taxonomy, named, is_strict=is_strict)
+    table = normalize_table(raw, name, taxonomy, named, is_strict=is_strict)
+    return replace(table, notes=(*notes, *table.notes))
 
 
 def normalize_table(
@@ -199,7 +215,7 @@ def normalize_table(
         columns=tuple(map(str, raw.columns)),
         rows=rows.astype(object).where(rows.notna(), None),
         other_ids=() if "image_id" in by_hand else tuple(each(raw[one], clean) for one in others),
-        flags=tuple(one for one in ("target", "malignant", "melanoma") if one in raw.columns and is_flag(raw[one])),
+        flags=tuple(one for one in _FLAGS if one in raw.columns and is_flag(raw[one])),
         notes=(*notes, *unknown),
     )
 
@@ -261,6 +277,19 @@ def without_unknown(table: Table, taxonomy: Taxonomy) -> Table:
     note = f"{name}: {rows} a word for the lesion that is unknown, so they tell no diagnosis: {told}{hint}"
     rows_left = table.rows.assign(diagnosis=words.where(~is_unknown, None))
     return replace(table, rows=rows_left, notes=(*table.notes, note))
+
+
+def with_splits_of_names(tables: Sequence[Table]) -> list[Table]:
+    """Return the tables, with the splits that their names give where several do: ``train.csv`` and ``test.csv``."""
+    named = {table.name: parse_split(PurePosixPath(table.name).stem) for table in tables}
+    if len({split for split in named.values() if split is not None}) < 2:
+        return list(tables)
+    return [
+        replace(table, rows=table.rows.assign(given_split=table.rows["given_split"].fillna(split).astype(object)))
+        if (split := named[table.name]) is not None
+        else table
+        for table in tables
+    ]
 
 
 def _normalize_name(name: object) -> str:

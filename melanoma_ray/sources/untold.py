@@ -43,10 +43,10 @@ def _advise(tables: Sequence[Table]) -> str:
         return "are they the right tables?"
     flag = next(((table, name) for table in silent for name in table.flags), None)
     if flag is not None:
-        name = flag[1]
+        table, name = flag[0].name.rsplit("/", 1)[-1], flag[1]
         return (
-            f"the column {name} of {flag[0].name.rsplit('/', 1)[-1]} has only yes and no: if yes means malignant, give "
-            f"--columns diagnosis={name} --taxonomy benign-malignant; if it means melanoma, --taxonomy melanoma-other"
+            f"the column {name} of {table} has only yes and no (1, 0): if yes means malignant, give --columns "
+            f"diagnosis={name} --taxonomy benign-malignant; if it means melanoma, --taxonomy melanoma-other"
         )
     columns = "; ".join(f"{table.name.rsplit('/', 1)[-1]} has {', '.join(table.columns)}" for table in silent)
     return f"no column of theirs is known as the diagnosis ({columns}): name it with --columns diagnosis=COLUMN"
@@ -59,4 +59,5 @@ def describe_untold(frame: pd.DataFrame) -> list[str]:
         return []
     folders = Counter(one[-2] if len(one) > 1 else "no folder" for one in untold["parts"])
     told = ", ".join(f"{count:,} in {name}" for name, count in folders.most_common(5))
-    return [f"{len(untold):,} images are left out, since no folder and no table tells their diagnosis ({told})"]
+    what = "1 image is" if len(untold) == 1 else f"{len(untold):,} images are"
+    return [f"{what} left out, since no folder and no table tells the diagnosis ({told})"]

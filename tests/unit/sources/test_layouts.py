@@ -470,3 +470,37 @@ def test_a_table_s_diagnoses_hinder_no_prediction(tmp_path: Path) -> None:
     assert found.images["age"].tolist() == [45.0]
     with pytest.raises(DataError, match="no table has a column 'alter'"):
         list_images(str(tmp_path / "images"), [str(table)], ["image=picture no", "age=alter"])
+
+
+def test_a_table_whose_only_fault_is_its_column_s_name_says_which_columns_it_has(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "meta.csv").write_text("Image Name,Final Diagnosis\na,nv\nb,mel\n")
+    with pytest.raises(
+        DataError, match=r"no column of theirs is known as the diagnosis \(meta\.csv has image_name, final"
+    ):
+        read_collection(str(tmp_path))
+    assert len(read_collection(str(tmp_path), columns=["diagnosis=Final Diagnosis"]).table) == 2
+
+
+def test_labels_that_are_numbers_are_told_with_what_to_give(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "label": 0}\n{"file_name": "b.jpg", "label": 1}\n')
+    with pytest.raises(DataError, match=r"'0' \(1\), '1' \(1\).*--columns diagnosis=label --taxonomy benign-malignant"):
+        read_collection(str(tmp_path))
+
+
+def test_no_diagnosis_at_all_is_told_with_the_reasons(tmp_path: Path) -> None:
+    touch(tmp_path, "UNK/a.jpg", "psoriasis/b.jpg")
+    (tmp_path / "meta.csv").write_text("image_id,sex\na,divers\n")
+    with pytest.raises(DataError, match=r"only 1 UNK, 1 psoriasis\); meta\.csv: 1 row has a sex"):
+        read_collection(str(tmp_path))
+
+
+def test_two_tables_called_after_splits_give_them_and_one_alone_doesn_t(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "train.csv").write_text("image_id,dx\na,nv\n")
+    (tmp_path / "test.csv").write_text("image_id,dx\nb,nv\n")
+    assert column(read_collection(str(tmp_path)), "given_split") == ["train", "test"]
+    (tmp_path / "train.csv").write_text("image_id,dx\na,nv\nb,nv\n")
+    (tmp_path / "test.csv").unlink()
+    assert column(read_collection(str(tmp_path)), "given_split") == [None, None]

@@ -87,3 +87,11 @@ def test_unicode_s_forms_and_quotes_make_no_difference(written: str) -> None:
 
 def test_numbers_that_a_spreadsheet_made_floats_are_found() -> None:
     assert match_rows([("123",), ("124.0",)], ["123.0", "124"]).row.tolist() == [0, 1]
+
+
+def test_numbers_that_lost_their_zeros_are_found_where_that_is_certain() -> None:
+    assert match_rows([("00012",), ("00013",)], ["13", "12"]).row.tolist() == [1, 0]
+    assert match_rows([("012",), ("12",)], ["12"]).row.tolist() == [NO_ROW, 0]
+    assert match_rows([("012",), ("12",)], ["12", "012"]).row.tolist() == [1, 0]
+    both = match_rows([("012",), ("0012",)], ["12"])
+    assert (both.row.tolist(), both.ambiguous) == ([NO_ROW, NO_ROW], ("012",))

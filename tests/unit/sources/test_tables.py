@@ -241,3 +241,19 @@ def test_a_name_by_hand_that_only_a_table_left_alone_may_have_is_refused_with_th
         check_named([], {"image_id": "foto"}, ["left alone: x.csv: why"])
     with pytest.raises(DataError, match="there is no table"):
         check_named([], {"image_id": "foto"})
+
+
+def test_a_row_of_too_many_cells_costs_itself_alone_and_empty_ones_cost_nothing(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,dx\na,nv\nb,nevus, junctional\nc,mel,,\n")
+    assert list(table.rows["image_id"]) == ["a", "c"]
+    assert words(table) == ["nv", "mel"]
+    assert table.notes == (
+        "meta.csv: 1 row has more cells than there are columns, and can't be read: 'b,nevus, junctional'; "
+        "put quotes around texts",
+    )
+
+
+def test_a_german_export_is_read(tmp_path: Path) -> None:
+    table = read(tmp_path, "sep=;\nBild;Diagnose;Alter;Geschlecht\na;Nävus;45 Jahre;weiblich\n".encode("latin-1"))
+    row = table.rows.iloc[0]
+    assert (row["image_id"], TAXONOMY.parse(row["diagnosis"]), row["age"], row["sex"]) == ("a", "nevus", 45.0, "female")
