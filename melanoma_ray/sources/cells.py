@@ -49,9 +49,9 @@ _DIAGNOSIS_WORDS = frozenset({"unknown", "unk"})
 _NOBODY = frozenset({"anonymous", "anonymised", "anonymized", "anon", "-1", "-1.0", "xxx"})
 """Further placeholders for who or what an image is of: many images would seem to be of one patient."""
 _SEXES = {
-    **dict.fromkeys(("female", "f", "fem", "woman", "women", "girl", "w", "weiblich", "frau"), "female"),
+    **dict.fromkeys(("female", "f", "fem", "woman", "women", "girl", "w", "weiblich", "weibl", "frau"), "female"),
     **dict.fromkeys(("femme", "féminin", "mujer", "femenino", "femminile", "donna", "feminino", "vrouw"), "female"),
-    **dict.fromkeys(("male", "m", "man", "men", "boy", "männlich", "maennlich", "mann"), "male"),
+    **dict.fromkeys(("male", "m", "man", "men", "boy", "männlich", "männl", "maennlich", "mann"), "male"),
     **dict.fromkeys(("homme", "masculin", "hombre", "masculino", "maschile", "uomo"), "male"),
 }
 _YEARS = r"y|yo|y/o|yr|yrs|years?|years? old|year-old|j|jahre?|jahre alt|ans?|años?|anni"
@@ -62,6 +62,7 @@ _AGE_RANGE = re.compile(
 _AGE_MONTHS = re.compile(r"^(\d{1,3})\s*(?:mo|mos|months?|months? old|monate?)\.?$")
 _NUMBER = re.compile(r"^-?\d+(?:[.,]\d+)?$")
 _OLDEST = 120.0
+_NO_AGES = frozenset({0.0, -1.0, -9.0, -99.0, -999.0, 888.0, 998.0, 999.0, 9999.0})
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "valset"), "val"),
@@ -126,9 +127,14 @@ def parse_age(value: object) -> float | None:
     return years if 0 < years <= _OLDEST else None
 
 
-def is_number(value: object) -> bool:
-    """Tell a plain number: as an age, one that is out of range stands for a missing value."""
-    return _NUMBER.match(clean(value) or "") is not None
+def is_no_age(value: object) -> bool:
+    """Tell a number by which tables say that an age isn't known; a year of birth is none.
+
+    >>> is_no_age("-1"), is_no_age("999.0"), is_no_age("1980")
+    (True, True, False)
+    """
+    text = (clean(value) or "").replace(",", ".")
+    return _NUMBER.match(text) is not None and float(text) in _NO_AGES
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -19,6 +20,8 @@ _DELIMITERS = ",;\t|"
 _SEP_LINE = re.compile(r"^\"?sep=(.)\"?[;,\t]*\r?\n", re.IGNORECASE)
 """Excel's own first line, which names the delimiter."""
 _MAX_TITLE_LINES = 10
+_QUOTE_MINIMAL: Literal[0] = csv.QUOTE_MINIMAL
+_QUOTE_NONE: Literal[3] = csv.QUOTE_NONE
 
 IsHeader = Callable[[Sequence[str]], bool]
 """Tells whether cells are the names of a table's columns."""
@@ -54,7 +57,21 @@ def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> tuple
     except (ValueError, csv.Error) as error:
         msg = f"metadata table {name}: not a CSV table ({str(error).strip()})"
         raise DataError(msg) from error
-    return raw, _describe_lost(name, lost)
+    return raw, [*_describe_lost(name, lost), *_describe_swallowed(name, text, raw)]
+
+
+def _describe_swallowed(name: str, text: str, raw: pd.DataFrame) -> list[str]:
+    """Say which cells have lines in them that look like rows: two quotation marks without their other halves."""
+    if sum(1 for line in text.splitlines() if line.strip()) <= len(raw) + 1:
+        return []
+    pattern = re.compile(rf"\n(?:[^\n,;\t|]*[,;\t|]){{{max(2, raw.shape[1] - 1)}}}")
+    number = sum(len(pattern.findall(str(cell))) for name in raw.columns for cell in raw[name] if "\n" in str(cell))
+    if not number:
+        return []
+    table = name.rsplit("/", 1)[-1]
+    return [
+        f"{table}: {number:,} lines within quotation marks look like rows, and aren't read as such: is a mark missing?"
+    ]
 
 
 def _describe_lost(name: str, lost: Sequence[Sequence[str]]) -> list[str]:
@@ -84,7 +101,9 @@ def _parse(text: str, taxonomy: Taxonomy, is_header: IsHeader, lost: list[list[s
     return raw
 
 
-def _read_csv(text: str, delimiter: str, lost: list[list[str]]) -> pd.DataFrame:
+def _read_csv(
+    text: str, delimiter: str, lost: list[list[str]], *, quoting: Literal[0, 3] = _QUOTE_MINIMAL
+) -> pd.DataFrame:
     """Return the cells under the names of the first line, by pandas' fast parser where no row has too many."""
 
     def trim(cells: list[str]) -> list[str] | None:
@@ -97,8 +116,13 @@ def _read_csv(text: str, delimiter: str, lost: list[list[str]]) -> pd.DataFrame:
         # index_col=False: rows that end in a comma too many aren't shifted by one column, which pandas warns of.
         warnings.simplefilter("ignore", pd.errors.ParserWarning)
         try:
-            return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
-        except pd.errors.ParserError:
+            return pd.read_csv(
+                io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, index_col=False, quoting=quoting
+            )
+        except pd.errors.ParserError as error:
+            if "EOF inside string" in str(error):  # a quotation mark without its other half: none of them quotes
+                raw = _read_csv(text, delimiter, lost, quoting=_QUOTE_NONE)
+                return raw.map(lambda cell: cell.strip().strip('"') if isinstance(cell, str) else cell)
             num_columns = len(next(csv.reader(io.StringIO(text), delimiter=delimiter)))
             return pd.read_csv(
                 io.StringIO(text),
@@ -107,6 +131,7 @@ def _read_csv(text: str, delimiter: str, lost: list[list[str]]) -> pd.DataFrame:
                 keep_default_na=False,
                 index_col=False,
                 engine="python",
+                quoting=quoting,
                 on_bad_lines=trim,
             )
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from melanoma_ray.diagnoses import Taxonomy, is_coarse
 from melanoma_ray.sources.joining import most_telling
+from melanoma_ray.sources.matching import without_copy
 
 _NUMBER_BEFORE = re.compile(r"^\s*\d+\s*[.)_\-:\s]\s*")
 _COUNT_BEHIND = re.compile(
@@ -41,10 +42,15 @@ def diagnosis_in(name: str, taxonomy: Taxonomy) -> str | None:
     return next((word for word in _undecorate(name) if taxonomy.knows(word) and _is_agreed(name, word, taxonomy)), None)
 
 
+def _bare(name: str) -> str:
+    """Return a name without the number before it, the count behind it, and what a copy is called."""
+    return _COUNT_BEHIND.sub("", _NUMBER_BEFORE.sub("", without_copy(name.strip()))).strip(" _-.")
+
+
 @lru_cache(maxsize=4096)
 def _undecorate(name: str) -> tuple[str, ...]:
     """Return what may be left of a name without number, count, parentheses and neutral words."""
-    bare = _COUNT_BEHIND.sub("", _NUMBER_BEFORE.sub("", name)).strip(" _-.")
+    bare = _bare(name)
     inner = _PARENTHESES.match(bare)
     forms = [bare, *([inner[1]] if inner else [])]
     tokens = [[one for one in re.split(r"[\s_\-]+", form) if one] for form in forms]
@@ -54,7 +60,7 @@ def _undecorate(name: str) -> tuple[str, ...]:
 
 def _is_agreed(name: str, word: str, taxonomy: Taxonomy) -> bool:
     """Tell whether parentheses say the same as the word before them; what they say must be known."""
-    bare = _COUNT_BEHIND.sub("", _NUMBER_BEFORE.sub("", name)).strip(" _-.")
+    bare = _bare(name)
     inner = _PARENTHESES.match(bare)
     if inner is None or taxonomy.knows(bare):
         return True

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import numpy as np
 from jaxtyping import Int64
@@ -25,6 +26,8 @@ _COPY = re.compile(
     r"^(?:copy|kopie) (?:of|von) |(?: ?- ?(?:copy|kopie)| copy)(?: ?\d+| ?\(\d+\))?$|\s*\(\d+\)$", re.IGNORECASE
 )
 """What systems make of the name of a copy: ``x (1)``, ``Copy of x``, ``x - Copy (2)``, ``x copy``."""
+_OTHER_ENDINGS = frozenset({".dcm", ".dicom"})
+"""Of what an image was converted from, and that a table may still have."""
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 """What Roboflow appends to the name of an image that it exports."""
 _ARCHIVE_ID = re.compile(r"^(isic_\d{7})(_downsampled)?$", re.IGNORECASE)
@@ -46,8 +49,17 @@ def archive_id(name: str) -> str | None:
     >>> archive_id("isic_0000139 (1)"), archive_id("ISIC_0000139_downsampled"), archive_id("image1")
     ('ISIC_0000139', 'ISIC_0000139', None)
     """
-    found = _ARCHIVE_ID.match(_ROBOFLOW.sub("", _COPY.sub("", name)))
+    found = _ARCHIVE_ID.match(_ROBOFLOW.sub("", without_copy(name)))
     return found[1].upper() if found else None
+
+
+def without_copy(name: str) -> str:
+    """Return the name of what a copy was made of.
+
+    >>> without_copy("x (1)"), without_copy("Copy of x"), without_copy("x - Kopie")
+    ('x', 'x', 'x')
+    """
+    return _COPY.sub("", name)
 
 
 def split_id(image_id: str) -> Parts:
@@ -56,11 +68,17 @@ def split_id(image_id: str) -> Parts:
     >>> split_id(" images\\ISIC_1.JPG ")
     ('images', 'ISIC_1')
     """
-    parts = [part.strip() for part in re.split(r"[/\\]", image_id.strip(" \t\r\n\"'")) if part.strip()]
+    parts = [part.strip() for part in re.split(r"[/\\]", _bare(image_id)) if part.strip()]
     if not parts:
         return ("",)
     name = PurePosixPath(parts[-1])
-    return (*parts[:-1], name.stem if name.suffix.lower() in IMAGE_ENDINGS else parts[-1])
+    return (*parts[:-1], name.stem if name.suffix.lower() in IMAGE_ENDINGS | _OTHER_ENDINGS else parts[-1])
+
+
+def _bare(image_id: str) -> str:
+    """Return an id without quotes and spaces around it, and an address without its query."""
+    bare = image_id.strip(" \t\r\n\"'")
+    return unquote(re.split(r"[?#]", bare, maxsplit=1)[0]) if "://" in bare else bare
 
 
 def ending_of(image_id: str) -> str:
@@ -69,7 +87,7 @@ def ending_of(image_id: str) -> str:
     >>> ending_of("a/ISIC_1.JPG"), ending_of("ISIC_1.5")
     ('.jpg', '')
     """
-    ending = PurePosixPath(image_id.strip(" \t\r\n\"'")).suffix.lower()
+    ending = PurePosixPath(_bare(image_id)).suffix.lower()
     return ending if ending in IMAGE_ENDINGS else ""
 
 
@@ -79,7 +97,7 @@ def name_key(name: str) -> str:
     >>> name_key("ISIC_1"), name_key("123.0")
     ('isic_1', '123')
     """
-    key = unicodedata.normalize("NFC", name).lower()
+    key = unicodedata.normalize("NFC", name).strip().lower()
     return key[:-2] if re.fullmatch(r"\d+\.0", key) else key
 
 
@@ -153,7 +171,7 @@ def _settle(
 
 def _names(name: str) -> tuple[str, ...]:
     """Return the names under which a table may have an image: its own, its original's, and its number."""
-    return (name, _COPY.sub("", name), _ROBOFLOW.sub("", name), _without_zeros(name))
+    return (name, without_copy(name), _ROBOFLOW.sub("", name), _without_zeros(name))
 
 
 def _without_zeros(name: str) -> str:

@@ -22,7 +22,7 @@ from melanoma_ray.sources.cells import (
     clean_diagnosis,
     clean_group,
     describe_words,
-    is_number,
+    is_no_age,
     parse_age,
     parse_sex,
     parse_split,
@@ -253,7 +253,7 @@ def _read_cells(raw: pd.DataFrame, rows: pd.DataFrame, name: str) -> tuple[pd.Da
         cells[column] = each(texts[column], parse)
         is_lost = texts[column].notna() & cells[column].isna()
         if column == "age":
-            is_lost &= ~texts[column].map(is_number).astype(bool)
+            is_lost &= ~texts[column].map(is_no_age).astype(bool)
         notes += describe_words(name, what, texts.loc[is_lost, column])
     for column in ("lesion_id", "patient_id"):
         cells[column] = each(texts[column], clean_group)

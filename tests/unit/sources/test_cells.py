@@ -35,7 +35,7 @@ def test_a_sex_is_understood_where_it_is_certain(word: str, sex: str | None) -> 
     ("text", "years"),
     [
         *(("45 Jahre", 45), ("45y", 45), ("45 yo", 45), ("45 ans", 45), (">85", 85), ("45,5", 45.5), ("70-80 J.", 75)),
-        *(("18 months", 1.5), ("1965", None), ("<18", None), ("ca. 45", None), ("12/03/1960", None)),
+        *(("18 months", 1.5), ("1965", None), ("<18", None), ("999", None), ("ca. 45", None), ("12/03/1960", None)),
     ],
 )
 def test_an_age_is_understood_where_it_is_certain(text: str, years: float | None) -> None:

@@ -29,6 +29,8 @@ TAXONOMY = load_taxonomy()
         ("Basaliom", "basal cell carcinoma"),
         ("Seborrhoeic keratoses", "seborrheic keratosis"),
         ("Melanoma (malignant)", "melanoma"),
+        ("melanoma - Kopie", "melanoma"),
+        ("Nevus (2)", "nevus"),
     ],
 )
 def test_a_numbered_or_decorated_name_is_its_diagnosis(name: str, diagnosis: str) -> None:

@@ -95,3 +95,13 @@ def test_numbers_that_lost_their_zeros_are_found_where_that_is_certain() -> None
     assert match_rows([("012",), ("12",)], ["12", "012"]).row.tolist() == [1, 0]
     both = match_rows([("012",), ("0012",)], ["12"])
     assert (both.row.tolist(), both.ambiguous) == ([NO_ROW, NO_ROW], ("012",))
+
+
+@pytest.mark.parametrize("written", ["https://host.org/files/mole%201.jpg?size=big", "mole 1.dcm", "mole 1 "])
+def test_addresses_and_endings_of_what_an_image_was_made_of_are_understood(written: str) -> None:
+    assert match_rows([("mole 1",)], [written]).row.tolist() == [0]
+    assert match_rows([("mole 1 ",)], [written]).row.tolist() == [0]
+
+
+def test_a_question_mark_in_a_file_name_is_a_letter() -> None:
+    assert match_rows([("mole?1",), ("mole",)], ["mole?1.jpg"]).row.tolist() == [0, NO_ROW]

@@ -257,3 +257,26 @@ def test_a_german_export_is_read(tmp_path: Path) -> None:
     table = read(tmp_path, "sep=;\nBild;Diagnose;Alter;Geschlecht\na;Nävus;45 Jahre;weiblich\n".encode("latin-1"))
     row = table.rows.iloc[0]
     assert (row["image_id"], TAXONOMY.parse(row["diagnosis"]), row["age"], row["sex"]) == ("a", "nevus", 45.0, "female")
+
+
+def test_a_quotation_mark_without_its_other_half_swallows_no_rows(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,"5 mm,mel\nc,x,mel\nd,5",nv\n'.replace('5",', "5,"))
+    assert list(table.rows["image_id"]) == ["a", "b", "c", "d"]
+    assert words(table) == ["nv", "mel", "mel", "nv"]
+
+
+def test_lines_between_two_lost_quotation_marks_are_told(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,"5 mm,mel\nc,x,mel\nd,5",nv\n')
+    assert len(table.rows) == 2
+    assert table.notes == (
+        "meta.csv: 1 lines within quotation marks look like rows, and aren't read as such: is a mark missing?",
+    )
+
+
+def test_a_lone_quotation_mark_in_a_cell_leaves_quoted_cells_whole(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,"x, y",nv\nb,5" long,mel\n')
+    assert words(table) == ["nv", "mel"]
+
+
+def test_an_end_of_a_file_within_quotes_is_no_end_of_the_table(tmp_path: Path) -> None:
+    assert words(read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,x,mel\nc,"x,nv')) == ["nv", "mel", "nv"]
