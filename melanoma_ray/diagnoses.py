@@ -92,13 +92,17 @@ class Taxonomy:
         if found is not None:
             return self.meanings[found]
         names = [diagnosis.name for diagnosis in self.diagnoses]
-        near = difflib.get_close_matches(normalize_word(name), list(self.meanings), n=3, cutoff=0.75)
+        near = self.nearest(name)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         msg = (
             f"diagnosis {name!r} is unknown: expected one of {', '.join(names)}, or one of the other "
             f"{len(self.meanings) - len(names)} words of taxonomy.csv{hint}; a taxonomy table can add it"
         )
         raise DataError(msg)
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the known words that are spelled most like an unknown one."""
+        return difflib.get_close_matches(normalize_word(name), list(self.meanings), n=3, cutoff=0.75)
 
     def covers(self, name: str) -> tuple[str, ...]:
         """Return every diagnosis that a word may mean: HAM10000's ``akiec`` is also Bowen's disease, a carcinoma."""

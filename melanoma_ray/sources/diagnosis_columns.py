@@ -46,6 +46,22 @@ def tell_diagnosis(raw: pd.DataFrame, plain: pd.Series, taxonomy: Taxonomy) -> p
     return pd.Series([_prefer(word, other, taxonomy) for word, other in pairs], index=raw.index, dtype=object)
 
 
+def rows_that_contradict(raw: pd.DataFrame, words: pd.Series, taxonomy: Taxonomy) -> pd.Series:
+    """Tell the rows whose diagnosis can't be benign, or malignant, as another column of the table says it is."""
+    coarse = _coarse(raw)
+    pairs = list(zip(coarse, words, strict=True))
+    differ = {
+        pair: isinstance(pair[0], str)
+        and isinstance(pair[1], str)
+        and is_coarse(pair[0])
+        and taxonomy.knows(pair[1])
+        and not is_coarse(pair[1])
+        and taxonomy.contradicts(pair[0], pair[1])
+        for pair in set(pairs)
+    }
+    return pd.Series([differ[pair] for pair in pairs], index=raw.index)
+
+
 def rows_of_several(raw: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     """Tell the rows whose one-hot columns have more than one 1."""
     one_hot = [column for column in raw.columns if taxonomy.knows(str(column)) and is_flag(raw[column])]

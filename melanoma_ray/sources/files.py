@@ -219,7 +219,9 @@ def _open_parquet(info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: 
     ]
     names = [split_id(str(one))[-1:] for one in ids]
     return _Container(
-        frame=_frame_of_rows(info, root, [str(row) for row in range(len(ids))], names), table=table, notes=notes
+        frame=_frame_of_rows(info, root, [str(row) for row in range(len(ids))], names),
+        table=table,
+        notes=[*notes, *table.notes],
     )
 
 

@@ -30,11 +30,10 @@ from melanoma_ray.diagnoses import (
 )
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SOURCE
-from melanoma_ray.sources.cells import parse_split
 from melanoma_ray.sources.containers import split_address
 from melanoma_ray.sources.files import SourceFiles, find_tables, open_source
 from melanoma_ray.sources.folder_words import folder_word
-from melanoma_ray.sources.given_splits import describe_given_split, give_splits
+from melanoma_ray.sources.given_splits import describe_given_split, give_splits, split_of_container, split_of_folders
 from melanoma_ray.sources.group_ids import find_scopes, unify_groups
 from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
@@ -132,9 +131,9 @@ def _two_classes(frame: pd.DataFrame, taxonomy: Taxonomy) -> tuple[Diagnosis, Di
 
 
 def _kin(root: str) -> str:
-    """Return what the sources of one collection share: Train and Test in one folder are two parts of one."""
+    """Return what the sources of one collection share: Train and Test in one folder, or two such files, are one."""
     folder, _, name = root.rpartition("/")
-    return folder if parse_split(PurePosixPath(name).stem) is not None else root
+    return folder if split_of_folders([name]) or split_of_container(name) else root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

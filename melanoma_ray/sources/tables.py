@@ -27,7 +27,7 @@ from melanoma_ray.sources.cells import (
     parse_sex,
     parse_split,
 )
-from melanoma_ray.sources.diagnosis_columns import each, is_flag, rows_of_several, tell_diagnosis
+from melanoma_ray.sources.diagnosis_columns import each, is_flag, rows_of_several, rows_that_contradict, tell_diagnosis
 from melanoma_ray.sources.dialects import read_text_table
 
 COLUMNS = {
@@ -223,17 +223,24 @@ def normalize_table(
 def _read_diagnosis(
     raw: pd.DataFrame, plain: pd.Series, name: str, taxonomy: Taxonomy, *, is_strict: bool
 ) -> tuple[pd.Series, list[str]]:
-    """Return the table's word for each row, and which rows are of several diagnoses."""
+    """Return the table's word for each row, and which rows are of several diagnoses or contradict themselves."""
     is_several = pd.Series(data=False, index=raw.index) if is_strict else rows_of_several(raw, taxonomy)
     try:
         words = tell_diagnosis(raw[~is_several], plain[~is_several], taxonomy).reindex(raw.index)
     except DataError as error:
         msg = f"metadata table {name}: {error}"
         raise DataError(msg) from error
-    if not is_several.any():
-        return words, []
-    table = name.rsplit("/", 1)[-1]
-    return words, [f"{table}: {int(is_several.sum()):,} rows have more than one diagnosis, so they tell none"]
+    table, notes = name.rsplit("/", 1)[-1], []
+    if is_several.any():
+        notes.append(f"{table}: {int(is_several.sum()):,} rows have more than one diagnosis, so they tell none")
+    differ = rows_that_contradict(raw, words, taxonomy)
+    if differ.any():
+        told = ", ".join(f"{word!r} ({count:,})" for word, count in words[differ].value_counts().head(5).items())
+        notes.append(
+            f"{table}: {int(differ.sum()):,} rows say of a diagnosis that it is benign where it is malignant, or the "
+            f"other way round; the diagnosis counts: {told}"
+        )
+    return words, notes
 
 
 def _read_cells(raw: pd.DataFrame, rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
@@ -266,17 +273,21 @@ def without_unknown(table: Table, taxonomy: Taxonomy) -> Table:
     is_unknown = words.notna() & ~words.map(lambda word: word is not None and taxonomy.knows(word)).astype(bool)
     if not is_unknown.any():
         return table
-    try:
-        taxonomy.parse(str(words[is_unknown].iloc[0]))
-        hint = ""
-    except DataError as error:
-        hint = str(error).partition("words of taxonomy.csv")[2]
+    hint = ""
+    if words[is_unknown].nunique() == 1:
+        hint = _nearest(str(words[is_unknown].iloc[0]), taxonomy)
     name = table.name.rsplit("/", 1)[-1]
     told = ", ".join(f"{word!r} ({count:,})" for word, count in words[is_unknown].value_counts().head(5).items())
     rows = "1 row has" if is_unknown.sum() == 1 else f"{int(is_unknown.sum()):,} rows have"
-    note = f"{name}: {rows} a word for the lesion that is unknown, so they tell no diagnosis: {told}{hint}"
+    way_out = "a taxonomy table can add it"
+    note = f"{name}: {rows} a word for the lesion that is unknown, so they tell no diagnosis: {told}{hint}; {way_out}"
     rows_left = table.rows.assign(diagnosis=words.where(~is_unknown, None))
     return replace(table, rows=rows_left, notes=(*table.notes, note))
+
+
+def _nearest(word: str, taxonomy: Taxonomy) -> str:
+    near = taxonomy.nearest(word)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def with_splits_of_names(tables: Sequence[Table]) -> list[Table]:

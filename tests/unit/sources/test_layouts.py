@@ -370,6 +370,20 @@ def test_train_and_test_of_one_folder_share_their_patients(tmp_path: Path) -> No
     assert column(found, "patient_id") == ["P1", "P1"]
 
 
+def test_containers_called_after_splits_share_their_patients(tmp_path: Path) -> None:
+    for name in ("isic_train.parquet", "isic_test.parquet"):
+        content = {"image": pa.array([b"x"], pa.binary()), "dx": ["nv"], "patient_id": ["P1"]}
+        pq.write_table(pa.table(content), tmp_path / name)
+    roots = [str(tmp_path / name) for name in ("isic_train.parquet", "isic_test.parquet")]
+    assert column(read_collection(roots), "patient_id") == ["P1", "P1"]
+
+
+def test_what_isn_t_understood_of_a_container_s_own_columns_is_told(tmp_path: Path) -> None:
+    content = {"image": pa.array([b"x"], pa.binary()), "dx": ["nv"], "sex": ["divers"]}
+    pq.write_table(pa.table(content), tmp_path / "images.parquet")
+    assert len(notes_of(read_collection(str(tmp_path)), about="'divers' (1)")) == 1
+
+
 def test_a_taxonomy_that_lies_among_the_images_is_no_table_of_images(tmp_path: Path) -> None:
     touch(tmp_path, "nevus/a.jpg", "warts/b.jpg")
     own = tmp_path / "words.csv"

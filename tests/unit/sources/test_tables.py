@@ -280,3 +280,15 @@ def test_a_lone_quotation_mark_in_a_cell_leaves_quoted_cells_whole(tmp_path: Pat
 
 def test_an_end_of_a_file_within_quotes_is_no_end_of_the_table(tmp_path: Path) -> None:
     assert words(read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,x,mel\nc,"x,nv')) == ["nv", "mel", "nv"]
+
+
+def test_a_row_that_says_benign_of_a_melanoma_is_told(tmp_path: Path) -> None:
+    header = "image_name,diagnosis,benign_malignant,target\n"
+    table = read(
+        tmp_path, header + "a,melanoma,benign,0\nb,nevus,benign,0\nc,melanoma,malignant,1\nd,unknown,benign,0\n"
+    )
+    assert words(table) == ["melanoma", "nevus", "melanoma", "unknown"]
+    assert table.notes == (
+        "meta.csv: 1 rows say of a diagnosis that it is benign where it is malignant, or the other way round; "
+        "the diagnosis counts: 'melanoma' (1)",
+    )
