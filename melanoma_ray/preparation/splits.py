@@ -213,6 +213,13 @@ def _fill_empty_sides(kept: pd.DataFrame, side: pd.Series, is_open: pd.Index, si
 
 def _describe_lack(kept: pd.DataFrame, name: str) -> str:
     """Say why there is nothing for a side: which lesion, patient or picture holds the images together."""
+    given = sorted(set(kept["given_split"].dropna()) & {"test", "val"})
+    if len(kept) and kept["given_split"].isin(given).all():
+        where = " or ".join(given)
+        return (
+            f"no image is left for the {name} split: all {len(kept)} images are in the given {where} split; "
+            "give the images to train on as well, or the folders below by themselves"
+        )
     sizes = kept["group_id"].value_counts()
     largest = kept[kept["group_id"] == sizes.index[0]]
     shared = [

@@ -41,7 +41,7 @@ class SourceFiles:
     tables: list[str]
     """Paths of the text tables."""
     parquet_tables: list[Table]
-    """Parquet files without images: tables."""
+    """Parquet files without images of their own: tables."""
     passed_over: Counter[str]
     notes: list[str]
     """What a person should know of the containers, a sentence each."""
@@ -62,14 +62,16 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
     files = _frame_of_files(listing, root)
     names = {parts[-1].lower() for parts in files["parts"]}
     opened = [_open_container(info, root, taxonomy, named) for info in listing.containers]
-    passed_over, kept = Counter(listing.passed_over), [_Container(frame=files)]
+    passed_over, kept, tables = Counter(listing.passed_over), [_Container(frame=files)], list[Table]()
     for container in opened:
         if container.frame is None:
             passed_over[LEFT_CONTAINERS if container.table is None else TABLES] += 1
         elif len(container.frame) and {parts[-1].lower() for parts in container.frame["parts"]} <= names:
-            passed_over["containers whose images lie beside them as files"] += 1
+            passed_over["containers whose images lie beside them as files: their columns are read"] += 1
         else:
             kept.append(container)
+            continue
+        tables += [] if container.table is None else [container.table]
     frame = pd.concat([one.frame for one in kept], ignore_index=True)
     notes = [note for container in opened for note in container.notes]
     if frame.empty:
@@ -81,7 +83,7 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
         own=_own_columns(kept, frame.index),
         container_split=split.astype(object).where(split.notna(), None),
         tables=[info.path for info in listing.tables],
-        parquet_tables=[one.table for one in opened if one.frame is None and one.table is not None],
+        parquet_tables=tables,
         passed_over=passed_over,
         notes=notes,
     )

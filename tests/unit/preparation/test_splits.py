@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melanoma_ray.config import SplitConfig
+from melanoma_ray.errors import DataError
 from melanoma_ray.preparation.labels import assign_groups
 from melanoma_ray.preparation.splits import CROSSES, TIED, Assignment, assign_splits
 
@@ -206,3 +207,11 @@ def test_what_was_drawn_before_a_test_split_was_given_isn_t_lost() -> None:
     )
     assert second.dropped.isna().all()
     assert second.split.notna().all()
+
+
+def test_images_of_a_given_test_split_alone_are_refused_in_those_words() -> None:
+    index = grouped(build_clean_index(12)).assign(given_split="test")
+    with pytest.raises(
+        DataError, match="all 12 images are in the given test split; give the images to train on as well"
+    ):
+        assign_splits(index, SplitConfig())

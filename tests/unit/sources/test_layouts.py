@@ -518,3 +518,14 @@ def test_two_tables_called_after_splits_give_them_and_one_alone_doesn_t(tmp_path
     (tmp_path / "train.csv").write_text("image_id,dx\na,nv\nb,nv\n")
     (tmp_path / "test.csv").unlink()
     assert column(read_collection(str(tmp_path)), "given_split") == [None, None]
+
+
+def test_a_container_whose_images_lie_beside_it_makes_claims_about_them(tmp_path: Path) -> None:
+    touch(tmp_path, "nevus/a.jpg", "nevus/b.jpg")
+    content = {"image": pa.array([b"x", b"y"], pa.binary()), "image_id": ["a", "b"], "dx": ["mel", "nv"]}
+    pq.write_table(pa.table(content), tmp_path / "data.parquet")
+    found = rows_by_id(read_collection(str(tmp_path)))
+    assert {name: (row["diagnosis"], row["table_diagnosis"]) for name, row in found.items()} == {
+        "a": ("nevus", "melanoma"),
+        "b": ("nevus", "nevus"),
+    }
