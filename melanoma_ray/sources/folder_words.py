@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import combinations
 
 from melanoma_ray.diagnoses import Taxonomy, is_coarse
 from melanoma_ray.sources.joining import most_telling
-from melanoma_ray.sources.matching import without_copy
+from melanoma_ray.sources.matching import Parts, without_copy
 
 _NUMBER_BEFORE = re.compile(r"^\s*\d+\s*[.)_\-:\s]\s*")
 _COUNT_BEHIND = re.compile(
@@ -22,17 +23,46 @@ _PARENTHESES = re.compile(r"^(.*?)\s*[(\[]([^()\[\]]+)[)\]]\s*$")
 _NEUTRAL = frozenset(
     {
         *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pics", "scans", "dermoscopy"),
-        *("dermoscopic", "cases", "samples", "folder", "files", "class", "set", "data", "dataset", "only"),
-        *("jpg", "jpeg", "png", "cropped", "resized", "bilder", "fotos"),
+        *("dermoscopic", "cases", "samples", "jpg", "jpeg", "png", "cropped", "resized", "bilder", "fotos"),
     }
 )
-"""Words beside a diagnosis that don't change it."""
+"""Words beside a diagnosis that don't change it. ``dataset`` isn't among them: one about a diagnosis has others too."""
 
 
-def folder_word(folders: Sequence[str], taxonomy: Taxonomy) -> str | None:
-    """Return the word of the innermost folder that is a diagnosis; a fine word before a coarse one."""
-    found = [word for name in reversed(folders) if (word := diagnosis_in(name, taxonomy)) is not None]
-    return most_telling(found, taxonomy)
+def folder_words(folders: Iterable[Parts], taxonomy: Taxonomy) -> tuple[dict[Parts, str | None], list[str]]:
+    """Return the word for the lesion of each path of folders, and what to know of it.
+
+    The innermost folder that is a diagnosis counts, but a fine word before a coarse one. A folder below which other
+    diagnoses lie is named after its subject, such as ``melanoma/benign``, and tells none.
+    """
+    told = {
+        one: [(one[: depth + 1], word) for depth, name in enumerate(one) if (word := diagnosis_in(name, taxonomy))]
+        for one in set(folders)
+    }
+    subjects = {
+        outer[0]
+        for words in told.values()
+        for outer, inner in combinations(words, 2)
+        if _differ(outer[1], inner[1], taxonomy)
+    }
+    found = {
+        one: most_telling([word for path, word in reversed(words) if path not in subjects], taxonomy)
+        for one, words in told.items()
+    }
+    return found, [
+        f"the folder {path[-1]} has images of other diagnoses below it, so its name tells none of them"
+        for path in sorted(subjects)
+    ]
+
+
+def _differ(outer: str, inner: str, taxonomy: Taxonomy) -> bool:
+    """Tell whether a folder's diagnosis can't be that of a folder above it."""
+    if is_coarse(outer):
+        return False
+    if is_coarse(inner):
+        return taxonomy.contradicts(inner, outer)
+    meant = set(taxonomy.covers(outer)), set(taxonomy.covers(inner))
+    return all(meant) and not set.intersection(*meant)
 
 
 def diagnosis_in(name: str, taxonomy: Taxonomy) -> str | None:

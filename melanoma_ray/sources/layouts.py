@@ -32,7 +32,7 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.schema import SOURCE
 from melanoma_ray.sources.containers import split_address
 from melanoma_ray.sources.files import SourceFiles, find_tables, open_source
-from melanoma_ray.sources.folder_words import folder_word
+from melanoma_ray.sources.folder_words import folder_words
 from melanoma_ray.sources.given_splits import describe_given_split, give_splits, split_of_container, split_of_folders
 from melanoma_ray.sources.group_ids import find_scopes, unify_groups
 from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
@@ -158,11 +158,12 @@ def _read_source(
     known = join_tables(files, tables, taxonomy)
     whole = (PurePosixPath(root).name,) if is_one_of_several else ()
     folders = [(*whole, *one[:-1]) for one in files.frame["parts"]]
-    frame = _claim(files, known, folders, taxonomy)
+    words, word_notes = folder_words(folders, taxonomy)
+    frame = _claim(files, known, [words[one] for one in folders], taxonomy)
     frame["given_split"], split_notes = give_splits(folders, frame["given_split"], files.container_split)
     for word in frame["word"].dropna().unique():
         taxonomy.parse(word)
-    notes = [*files.notes, *found.left_alone, *_describe_repeated(frame), *known.notes]
+    notes = [*files.notes, *found.left_alone, *word_notes, *_describe_repeated(frame), *known.notes]
     tells = files.has_own_columns or any(table.rows["diagnosis"].notna().any() for table in tables)
     untold = frame[frame["word"].isna() & (~known.has_row | (not tells))]
     check_diagnoses(frame, untold, tables, notes)
@@ -176,7 +177,7 @@ def _read_source(
     )
 
 
-def _claim(files: SourceFiles, known: Known, folders: Sequence[Parts], taxonomy: Taxonomy) -> pd.DataFrame:
+def _claim(files: SourceFiles, known: Known, words: list[str | None], taxonomy: Taxonomy) -> pd.DataFrame:
     """Return the images with what folders and tables claim of them; ``word`` is the claim that counts."""
     frame = files.frame.assign(
         **{name: known.fields[name] for name in FIELDS},
@@ -185,9 +186,7 @@ def _claim(files: SourceFiles, known: Known, folders: Sequence[Parts], taxonomy:
         source=files.root,
     )
     index = frame.index
-    word_of = {one: folder_word(one, taxonomy) for one in set(folders)}
-    words = [word_of[one] for one in folders]
-    frame["folder_word"] = pd.Series(words, index=index, dtype=object)
+    frame["folder_word"] = pd.Series(list(words), index=index, dtype=object)
     pairs = list(zip(words, known.word, strict=True))
     by_table = {pair: _is_by_table(*pair, taxonomy) for pair in set(pairs)}
     overruled = {

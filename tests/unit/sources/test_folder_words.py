@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
-from melanoma_ray.sources.folder_words import diagnosis_in
+from melanoma_ray.sources.folder_words import diagnosis_in, folder_words
 
 TAXONOMY = load_taxonomy()
 
@@ -55,3 +55,23 @@ def test_what_is_no_melanoma_isn_t_one_however_it_is_decorated() -> None:
     word = diagnosis_in("2_not_melanoma_images", TAXONOMY)
     assert word is not None
     assert TAXONOMY.parse(word) is None
+
+
+def test_a_folder_above_other_diagnoses_is_named_after_its_subject_and_tells_none() -> None:
+    paths = [("melanoma", "benign"), ("melanoma", "malignant"), ("melanoma", "unsure"), ("nevus", "blue nevus")]
+    found, notes = folder_words(paths, TAXONOMY)
+    assert found == {paths[0]: "benign", paths[1]: "malignant", paths[2]: None, paths[3]: "blue nevus"}
+    assert notes == ["the folder melanoma has images of other diagnoses below it, so its name tells none of them"]
+
+
+def test_a_coarse_folder_below_a_fine_one_that_it_fits_leaves_the_fine_word() -> None:
+    paths = [("melanoma", "malignant"), ("Train", "melanoma"), ("benign", "nevus"), ("melanoma", "patient_12")]
+    assert folder_words(paths, TAXONOMY) == (
+        {paths[0]: "melanoma", paths[1]: "melanoma", paths[2]: "nevus", paths[3]: "melanoma"},
+        [],
+    )
+
+
+@pytest.mark.parametrize("name", ["melanoma_dataset", "Melanoma Data", "melanoma set"])
+def test_a_data_set_about_a_diagnosis_is_no_folder_of_it(name: str) -> None:
+    assert diagnosis_in(name, TAXONOMY) is None
