@@ -44,7 +44,8 @@ def list_images(images: str, metadata: Sequence[str] = (), columns: Sequence[str
     files = open_source(storage.absolute(images), taxonomy, named)
     tables = [read_table_file(storage.absolute(name), taxonomy, named, is_strict=False) for name in metadata]
     if not files.has_own_columns:
-        check_named(tables, named)
+        found = f"the {len(files.tables)} tables in {images} are read only if they are given with --metadata"
+        check_named(tables, named, [found] if files.tables else [])
     known = join_tables(files, tables, taxonomy)
     frame = files.frame[["path", "image_id"]].assign(**{name: known.fields[name] for name in _KNOWN})
     passed_over = dict(files.passed_over)

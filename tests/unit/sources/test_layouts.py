@@ -479,11 +479,13 @@ def test_numbered_and_decorated_folders_are_diagnoses_and_doubtful_ones_are_name
 def test_a_table_s_diagnoses_hinder_no_prediction(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg")
     table = tmp_path / "meta.csv"
-    table.write_text("picture no,MEL,NV,dx,years\na,1,1,rarissima,45 Jahre\n")
-    found = list_images(str(tmp_path / "images"), [str(table)], ["image=picture no", "age=years"])
+    table.write_text("picture no,MEL,NV,dx,years x\na,1,1,rarissima,45 Jahre\n")
+    found = list_images(str(tmp_path / "images"), [str(table)], ["image=picture no", "age=years x"])
     assert found.images["age"].tolist() == [45.0]
     with pytest.raises(DataError, match="no table has a column 'alter'"):
         list_images(str(tmp_path / "images"), [str(table)], ["image=picture no", "age=alter"])
+    with pytest.raises(DataError, match=r"the 1 tables in .* are read only if they are given with --metadata"):
+        list_images(str(tmp_path), (), ["age=years"])
 
 
 def test_a_table_whose_only_fault_is_its_column_s_name_says_which_columns_it_has(tmp_path: Path) -> None:
