@@ -19,6 +19,14 @@ from melanoma_ray.sources.tables import COLUMNS, Table
 
 FIELDS = [name for name in COLUMNS if name not in {"image_id", "diagnosis"}]
 """What tables know of an image besides its diagnosis."""
+_TOLD_APART = {
+    "diagnosis": "diagnoses",
+    "lesion_id": "lesions",
+    "patient_id": "patients",
+    "age": "ages",
+    "sex": "sexes",
+}
+"""Columns in which several rows or tables should agree."""
 _FEW_MATCHES = 0.1
 """Share of the images below which a table next to matches nothing."""
 
@@ -61,8 +69,25 @@ def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy)
         has_row=has_row,
         rows_found={one.table.name: (one.ids, one.ids_found) for one in joined},
         group_tables=frozenset(one.table.name for one in joined if one.claim[list(GROUPS)].notna().any(axis=None)),
-        notes=tuple(note for one in joined for note in (*one.table.notes, *one.notes)),
+        notes=(*(note for one in joined for note in (*one.table.notes, *one.notes)), *_describe_differences(claims)),
     )
+
+
+def _describe_differences(claims: Sequence[pd.DataFrame]) -> list[str]:
+    """Say of how many images two tables, or a table and a container, tell different lesions, patients or the like."""
+    notes = []
+    for column, what in _TOLD_APART.items():
+        if column == "diagnosis" or not claims:  # a diagnosis is judged by what its word may mean, in ``contradict``
+            continue
+        first, *others = (claim[column].map(group_key).astype(object) for claim in claims)
+        differs = pd.Series(data=False, index=first.index)
+        for other in others:
+            differs |= first.notna() & other.notna() & (first != other)
+            first = first.where(first.notna(), other)
+        number = int(differs.sum())
+        if number:
+            notes.append(f"tables tell different {what} of {number:,} images: the first table's count")
+    return notes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,16 +148,6 @@ def _join_lesions(table: Table, lesion: pd.Series, parts: list[Parts]) -> _Joine
         ids_found=frozenset(of_image.dropna()),
         notes=_describe_match(table, table.rows["lesion_id"], int(found.sum()), len(lesion), ()),
     )
-
-
-_TOLD_APART = {
-    "diagnosis": "diagnoses",
-    "lesion_id": "lesions",
-    "patient_id": "patients",
-    "age": "ages",
-    "sex": "sexes",
-}
-"""Columns in which several rows of one image should agree."""
 
 
 def _describe_repeated(table: Table, rows: pd.DataFrame) -> list[str]:

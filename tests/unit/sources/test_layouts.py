@@ -531,3 +531,15 @@ def test_a_container_whose_images_lie_beside_it_makes_claims_about_them(tmp_path
         "a": ("nevus", "melanoma"),
         "b": ("nevus", "nevus"),
     }
+
+
+def test_tables_that_tell_different_lesions_or_ages_of_an_image_are_said(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "m1.csv").write_text("image_id,dx,lesion_id,age\na,nv,L1,40\nb,mel,L2,50\n")
+    (tmp_path / "m2.csv").write_text("image_id,lesion_id,age\na,l1.0,41\nb,L3,\n")
+    found = read_collection(str(tmp_path))
+    assert notes_of(found, about="tables tell different") == [
+        "tables tell different lesions of 1 images: the first table's count",
+        "tables tell different ages of 1 images: the first table's count",
+    ]
+    assert column(found, "lesion_id") == ["L1", "L2"]
