@@ -20,6 +20,8 @@ _DELIMITERS = ",;\t|"
 _SEP_LINE = re.compile(r"^\"?sep=(.)\"?[;,\t]*\r?\n", re.IGNORECASE)
 """Excel's own first line, which names the delimiter."""
 _MAX_TITLE_LINES = 10
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
+"""Letters without a width, which come along from web pages and word processors."""
 _QUOTE_MINIMAL: Literal[0] = csv.QUOTE_MINIMAL
 _QUOTE_NONE: Literal[3] = csv.QUOTE_NONE
 
@@ -46,7 +48,7 @@ def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> tuple
     except OSError as error:
         msg = f"metadata table {name}: can't be read ({error.strerror or error}); give a CSV file"
         raise DataError(msg) from error
-    text = decode_text(content)
+    text = decode_text(content).translate(_INVISIBLE)
     if "\0" in text[:4096]:
         msg = f"metadata table {name}: not a text table; save it as CSV"
         raise DataError(msg)

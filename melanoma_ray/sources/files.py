@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -146,10 +146,16 @@ def find_tables(files: SourceFiles, taxonomy: Taxonomy, named: Mapping[str, str]
         if {"name", "diagnosis"} <= set(table.columns) and _TAXONOMY_COLUMNS & set(table.columns):
             left_alone.append(f"left alone: {name} looks like a taxonomy; give it with --taxonomy if it is yours")
         else:
-            found.append(without_unknown(table, taxonomy))
+            found.append(replace(without_unknown(table, taxonomy), folder=_folder_of(name, files.root)))
     passed_over[TABLES] += len(files.tables)
     parquet_tables = [without_unknown(table, taxonomy) for table in files.parquet_tables]
     return FoundTables(tables=[*found, *parquet_tables], passed_over=passed_over, left_alone=left_alone)
+
+
+def _folder_of(name: str, root: str) -> str:
+    """Return the folder of a table below the source; nothing for one that lies beside it."""
+    prefix = root.rstrip("/") + "/"
+    return name[len(prefix) :].rpartition("/")[0] if name.startswith(prefix) else ""
 
 
 def _list_beside(root: str) -> list[str]:

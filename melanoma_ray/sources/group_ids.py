@@ -16,6 +16,11 @@ _KNOWN = re.compile(r"^(?:ham|il|ip|bcn)_\d+$")
 """Ids of HAM10000, the ISIC archive (lesions and patients) and BCN20000, which no other collection gives."""
 
 
+_MOST_SHARED, _MANY_PATIENTS = 0.5, 3
+"""Share of the patients who have a lesion id that others have too, above which ids are rather numbers within a patient;
+and patients of one lesion id, below which it is rather an error."""
+
+
 def group_key(value: object) -> str | None:
     """Return what two spellings of one id have in common: ``P2`` and ``p2.0``, as a spreadsheet leaves it.
 
@@ -56,7 +61,31 @@ def unify_groups(frame: pd.DataFrame, scope_of: Mapping[str, str]) -> tuple[pd.D
         names = ids.merge(first[["key", "scope", "name"]], on=["key", "scope"], how="left").set_index(ids.index)["name"]
         frame = frame.assign(**{column: names.reindex(frame.index).astype(object)})
         frame[column] = frame[column].where(frame[column].notna(), None)
-    return frame, notes
+    return _number_within_patients(frame, notes)
+
+
+def _number_within_patients(frame: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the images with lesions that are told apart by their patients, where ids count within each patient.
+
+    A lesion is one person's. Where single ids are of several people, that is told; where many are, they are numbers.
+    """
+    known = frame.dropna(subset=list(GROUPS))
+    known = known[~known["lesion_id"].map(group_key).map(_is_known).astype(bool)]
+    patients = known.groupby("lesion_id")["patient_id"].nunique()
+    shared = patients[patients > 1]
+    if shared.empty:
+        return frame, notes
+    told = ", ".join(map(str, shared.index[:5]))
+    sharing = known.loc[known["lesion_id"].isin(shared.index), "patient_id"].nunique()
+    if shared.max() < _MANY_PATIENTS or sharing <= _MOST_SHARED * known["patient_id"].nunique():
+        return frame, [
+            *notes,
+            f"{len(shared):,} lesion ids are of several patients, whose images stay together: {told}",
+        ]
+    lesion = frame["lesion_id"].astype(object)
+    lesion.loc[known.index] = known["lesion_id"] + " of " + known["patient_id"]
+    note = f"lesion ids such as {told} stand with several patients: they count within each patient"
+    return frame.assign(lesion_id=lesion), [*notes, note]
 
 
 def _is_known(key: object) -> bool:

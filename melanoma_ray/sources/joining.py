@@ -126,7 +126,8 @@ def _best_match(table: Table, frame: pd.DataFrame, parts: list[Parts]) -> tuple[
     """Return the column that most images are found in, the first among equals, and how its rows match."""
     tried = []
     for ids in (table.rows["image_id"], *table.other_ids):
-        match = match_rows(parts, ids.tolist(), lambda places: _are_same(frame, places), list(frame["ending"]))
+        placed = [None if one is None else f"{table.folder}/{one}" for one in ids]
+        match = match_rows(parts, placed, lambda places: _are_same(frame, places), list(frame["ending"]))
         tried.append((ids, match))
         if (match.row != NO_ROW).all():
             break

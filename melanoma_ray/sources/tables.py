@@ -97,6 +97,8 @@ class Table:
     """Further columns that may hold the images' ids: a table may have numbers and names."""
     flags: tuple[str, ...] = ()
     """Columns that may tell a diagnosis, and have only yes and no, such as target."""
+    folder: str = ""
+    """Folder in which it was found, below the source: of files of one name, its rows are about those that lie there."""
     notes: tuple[str, ...] = ()
     """What wasn't understood of it, a sentence each."""
 

@@ -24,9 +24,9 @@ def check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence[
     folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1 and parse_split(one[-2]) is None})
     where = f" (but in {', '.join(folders[:5])})" if folders else ""
     lie = f"lie in no folder named after a diagnosis{where}"
-    why = f"; {'; '.join(notes)}" if notes else ""
+    why = f"; {'; '.join(dict.fromkeys(notes))}" if notes else ""
     if tables:
-        names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
+        names = ", ".join(dict.fromkeys(table.name.rsplit("/", 1)[-1] for table in tables))
         msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; {_advise(tables)}"
     else:
         msg = (

@@ -36,3 +36,21 @@ def test_sources_that_share_a_table_share_their_ids() -> None:
     )
     assert scopes == {"a": "a", "b": "a", "c": "c"}
     assert unify(["P1", "P1", "P1"], "abc", scopes)[0] == ["P1", "P1", "P1 in c"]
+
+
+def unify_lesions(lesions: list[str], patients: list[str]) -> tuple[list[str], list[str]]:
+    frame = pd.DataFrame({"source": "a", "patient_id": patients, "lesion_id": lesions}, dtype=object)
+    found, notes = unify_groups(frame, {"a": "a"})
+    return found["lesion_id"].tolist(), notes
+
+
+def test_lesions_that_are_numbered_within_each_patient_tie_no_patients() -> None:
+    lesions, [note] = unify_lesions(["1", "1", "2", "1", "1"], ["P1", "P1", "P1", "P2", "P3"])
+    assert lesions == ["1 of P1", "1 of P1", "2 of P1", "1 of P2", "1 of P3"]
+    assert note == "lesion ids such as 1 stand with several patients: they count within each patient"
+
+
+def test_a_single_lesion_of_two_patients_is_told_and_stays_one() -> None:
+    lesions, [note] = unify_lesions(["L1", "L1", "L2", "L3"], ["P1", "P2", "P1", "P2"])
+    assert lesions == ["L1", "L1", "L2", "L3"]
+    assert note == "1 lesion ids are of several patients, whose images stay together: L1"

@@ -543,3 +543,21 @@ def test_tables_that_tell_different_lesions_or_ages_of_an_image_are_said(tmp_pat
         "tables tell different ages of 1 images: the first table's count",
     ]
     assert column(found, "lesion_id") == ["L1", "L2"]
+
+
+def test_a_table_in_each_folder_is_about_the_files_that_lie_there(tmp_path: Path) -> None:
+    for patient, word in (("p1", "nv"), ("p2", "mel")):
+        touch(tmp_path, f"{patient}/img0.jpg", f"{patient}/img1.jpg")
+        (tmp_path / patient / "img0.jpg").write_bytes(patient.encode())
+        (tmp_path / patient / "img1.jpg").write_bytes(2 * patient.encode())
+        (tmp_path / patient / "labels.csv").write_text(f"image,dx\nimg0,{word}\nimg1,{word}\n")
+    found = read_collection(str(tmp_path))
+    assert column(found, "diagnosis") == ["nevus", "nevus", "melanoma", "melanoma"]
+    assert (found.num_rows_without_file, found.notes) == (0, ("no split was given",))
+
+
+def test_a_table_in_a_folder_of_its_own_is_about_all_images(tmp_path: Path) -> None:
+    touch(tmp_path, "images/x/a.jpg", "images/y/a.jpg", "images/b.jpg")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "m.csv").write_text("image,dx\nimages/x/a.jpg,nv\ny/a.jpg,mel\nb,bcc\n")
+    assert column(read_collection(str(tmp_path)), "diagnosis") == ["basal cell carcinoma", "nevus", "melanoma"]

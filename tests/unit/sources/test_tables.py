@@ -292,3 +292,9 @@ def test_a_row_that_says_benign_of_a_melanoma_is_told(tmp_path: Path) -> None:
         "meta.csv: 1 rows say of a diagnosis that it is benign where it is malignant, or the other way round; "
         "the diagnosis counts: 'melanoma' (1)",
     )
+
+
+def test_letters_without_a_width_make_no_other_word(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,dx\na,\u200bMelanoma\nb,Nevus\u00a0\n\u200bc,nv\n")
+    assert list(table.rows["image_id"]) == ["a", "b", "c"]
+    assert words(table) == ["Melanoma", "Nevus", "nv"]
