@@ -259,9 +259,13 @@ def _built_in_text() -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Return a table's text: UTF-8 with or without a byte order mark, UTF-16, or else Latin-1."""
+    """Return a table's text: UTF-8 or UTF-16 with or without a byte order mark, or else Latin-1."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
+    head = content[:64]
+    for first, codec in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(head) > 1 and not any(head[first::2]) and all(head[1 - first :: 2]):
+            return content.decode(codec, errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -96,16 +96,21 @@ def _may_be_bytes(item: h5py.Dataset) -> bool:
 
 
 def bytes_column(schema: pa.Schema) -> str | None:
-    """Return the name of the column with encoded images, if there is one."""
-    for name in BYTES_COLUMNS:
-        if name in schema.names and (
-            _is_binary(schema.field(name).type) or pa.types.is_struct(schema.field(name).type)
-        ):
-            return name
-    return None
+    """Return the name of the column with encoded images, if there is one: by its name, or the only one of bytes."""
+    encoded = list_bytes_columns(schema)
+    named = [name for name in BYTES_COLUMNS if name in encoded]
+    return named[0] if named else encoded[0] if len(encoded) == 1 else None
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def list_bytes_columns(schema: pa.Schema) -> list[str]:
+    """Return the names of all columns of bytes, which are images or something else, but no texts."""
+    return [field.name for field in schema if _is_encoded(field.type)]
+
+
+def _is_encoded(kind: pa.DataType) -> bool:
+    """Tell a column of bytes, or of structs with a field of bytes."""
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _is_encoded(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from melanoma_ray import storage
 from melanoma_ray.diagnoses import Taxonomy
 from melanoma_ray.errors import DataError
-from melanoma_ray.sources.containers import SEPARATOR, bytes_column, is_hdf5, list_hdf5
+from melanoma_ray.sources.arrow_tables import table_of_arrow
+from melanoma_ray.sources.containers import SEPARATOR, bytes_column, is_hdf5, list_bytes_columns, list_hdf5
 from melanoma_ray.sources.given_splits import split_of_container
 from melanoma_ray.sources.listing import IMAGE_ENDINGS, Listing, is_table, list_source
 from melanoma_ray.sources.matching import ending_of, split_id
-from melanoma_ray.sources.tables import COLUMNS, Table, read_table_file, table_of_arrow, without_unknown
+from melanoma_ray.sources.tables import COLUMNS, Table, read_table_file, without_unknown
 
 LEFT_TABLES = "tables that aren't used, since others were given"
 TABLES = "tables"
@@ -209,7 +210,8 @@ def _open_parquet(info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: 
     with filesystem.open_input_file(name) as stream:
         file = pq.ParquetFile(stream)
         column = bytes_column(file.schema_arrow)
-        plain = [one for one in file.schema_arrow.names if one != column]
+        encoded = list_bytes_columns(file.schema_arrow)
+        plain = [one for one in file.schema_arrow.names if one not in encoded]
         raw = file.read(plain).replace_schema_metadata(file.schema_arrow.metadata)
         inner = _inner_names(file, column)
     table, note = table_of_arrow(raw, info.path, taxonomy, named)

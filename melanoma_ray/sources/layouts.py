@@ -161,8 +161,7 @@ def _read_source(
     words, word_notes = folder_words(folders, taxonomy)
     frame = _claim(files, known, [words[one] for one in folders], taxonomy)
     frame["given_split"], split_notes = give_splits(folders, frame["given_split"], files.container_split)
-    for word in frame["word"].dropna().unique():
-        taxonomy.parse(word)
+    _check_words(frame, tables, taxonomy)
     notes = [*files.notes, *found.left_alone, *word_notes, *_describe_repeated(frame), *known.notes]
     tells = files.has_own_columns or any(table.rows["diagnosis"].notna().any() for table in tables)
     untold = frame[frame["word"].isna() & (~known.has_row | (not tells))]
@@ -175,6 +174,19 @@ def _read_source(
         passed_over=files.passed_over + found.passed_over,
         notes=(*notes, *split_notes, *describe_untold(frame)),
     )
+
+
+def _check_words(frame: pd.DataFrame, tables: Sequence[Table], taxonomy: Taxonomy) -> None:
+    """Refuse a word that the taxonomy doesn't know, and say in which file it stands."""
+    for word in frame["word"].dropna().unique():
+        if taxonomy.knows(word):
+            continue
+        place = next((one.name for one in tables if (one.rows["diagnosis"] == word).any()), frame["source"].iloc[0])
+        try:
+            taxonomy.parse(word)
+        except DataError as error:
+            msg = f"{place}: {error}"
+            raise DataError(msg) from error
 
 
 def _claim(files: SourceFiles, known: Known, words: list[str | None], taxonomy: Taxonomy) -> pd.DataFrame:

@@ -457,7 +457,7 @@ def test_an_odd_word_in_a_found_table_costs_its_row_alone_and_is_named(tmp_path:
     found = read_collection(str(tmp_path))
     assert (column(found, "image_id"), found.num_files_without_row) == (["a", "c"], 1)
     assert len(notes_of(found, about="'nevsu' (1)")) == 1
-    with pytest.raises(DataError, match="diagnosis 'nevsu' is unknown"):
+    with pytest.raises(DataError, match=r"meta\.csv: diagnosis 'nevsu' is unknown"):
         read_collection(str(tmp_path), str(tmp_path / "meta.csv"))
 
 
@@ -561,3 +561,31 @@ def test_a_table_in_a_folder_of_its_own_is_about_all_images(tmp_path: Path) -> N
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "m.csv").write_text("image,dx\nimages/x/a.jpg,nv\ny/a.jpg,mel\nb,bcc\n")
     assert column(read_collection(str(tmp_path)), "diagnosis") == ["basal cell carcinoma", "nevus", "melanoma"]
+
+
+def test_columns_of_lists_and_structs_are_words_that_nobody_knows(tmp_path: Path) -> None:
+    content = {
+        "image": pa.array([b"x", b"y"], pa.binary()),
+        "dx": ["nv", "mel"],
+        "split": [["train"], ["test", "x"]],
+        "age": [{"years": 1}] * 2,
+    }
+    pq.write_table(pa.table(content), tmp_path / "d.parquet")
+    found = read_collection(str(tmp_path))
+    assert (column(found, "diagnosis"), column(found, "age")) == (["nevus", "melanoma"], [None, None])
+    assert len(notes_of(found, about="an age that isn't understood")) == 1
+    pq.write_table(
+        pa.table({"image": pa.array([b"x", b"y"], pa.binary()), "label": [[0], [0, 1]]}), tmp_path / "d.parquet"
+    )
+    with pytest.raises(DataError, match=r"diagnosis '\[0\]' is unknown"):
+        read_collection(str(tmp_path))
+
+
+def test_the_only_column_of_bytes_is_the_image_whatever_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    bytes_ = pa.array([b"x", b"y"], pa.binary())
+    pq.write_table(pa.table({"photo": bytes_, "dx": ["nv", "mel"]}), path)
+    assert column(read_collection(str(tmp_path)), "diagnosis") == ["nevus", "melanoma"]
+    pq.write_table(pa.table({"photo": bytes_, "sketch": bytes_, "dx": ["nv", "mel"]}), path)
+    with pytest.raises(DataError, match="neither encoded images nor images' ids"):
+        read_collection(str(tmp_path))

@@ -45,7 +45,7 @@ def test_a_table_is_read_in_whatever_dialect_it_comes(tmp_path: Path, content: s
     assert words(table) == ["nv", "mel"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1", "utf-8"])
 def test_a_table_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     table = read(tmp_path, "image_id,dx,ärztin\na,nv,Müller\n".encode(encoding))
     assert words(table) == ["nv"]
