@@ -51,17 +51,15 @@ def main(arguments: PredictArguments) -> TriageResult:
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     find_checkpoint(arguments.checkpoint)
-    list_images(arguments.images, arguments.metadata, arguments.columns)
+    images = list_images(arguments.images, arguments.metadata, arguments.columns)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     if alerts is not None:
         check_node(alerts)
     result = triage(
         arguments.checkpoint,
-        arguments.images,
+        images,
         arguments.output,
-        metadata=arguments.metadata,
-        columns=arguments.columns,
         use_gpu=arguments.use_gpu,
         alerts=alerts,
     )

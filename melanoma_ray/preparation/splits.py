@@ -218,7 +218,7 @@ def _describe_lack(kept: pd.DataFrame, name: str) -> str:
         where = " or ".join(given)
         return (
             f"no image is left for the {name} split: all {len(kept)} images are in the given {where} split; "
-            "give the images to train on as well, or the folders below by themselves"
+            "give the images to train on as well, or --split.method all-test for a collection for evaluation alone"
         )
     sizes = kept["group_id"].value_counts()
     largest = kept[kept["group_id"] == sizes.index[0]]
