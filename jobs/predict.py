@@ -30,6 +30,8 @@ class PredictArguments:
     """CSV tables with age, sex and site by image, for a model that uses them; by default they count as unknown."""
     alerts: str | None = None
     """File with the settings of alerts, .toml or .json, as in docs/alerts.md; by default nobody is alerted."""
+    columns: tuple[str, ...] = ()
+    """Columns of the tables that can't be recognised by their names, such as image=derm age=years site=place."""
     use_gpu: bool = False
     """Predict on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
@@ -49,16 +51,15 @@ def main(arguments: PredictArguments) -> TriageResult:
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     find_checkpoint(arguments.checkpoint)
-    list_images(arguments.images, arguments.metadata)
+    images = list_images(arguments.images, arguments.metadata, arguments.columns)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     if alerts is not None:
         check_node(alerts)
     result = triage(
         arguments.checkpoint,
-        arguments.images,
+        images,
         arguments.output,
-        metadata=arguments.metadata,
         use_gpu=arguments.use_gpu,
         alerts=alerts,
     )

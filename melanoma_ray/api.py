@@ -93,6 +93,9 @@ class ModelCard(Message):
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
     network: str = Field(description="Name of the network, such as tf_efficientnet_lite2.")
     diagnoses: list[str] = Field(description="Diagnoses that it can answer, in the order of the network's outputs.")
+    referred: list[str] = Field(
+        default=[], description="Those of them whose probability is compared with the threshold."
+    )
     image_side_px: int = Field(description="Width and height of the network's input, pixels.")
     temperature: float = Field(description="Number that logits are divided by; fitted on the validation split.")
     bias: list[float] = Field(

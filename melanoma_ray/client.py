@@ -78,7 +78,7 @@ class Client:
 
         Args:
             encoded: The image.
-            diagnosis: Diagnosis to explain, by any name that ``parse_diagnosis`` accepts; by default melanoma.
+            diagnosis: Diagnosis to explain: one of the model's, in any spelling; by default what it refers for.
 
         Raises:
             ServiceError: As for ``predict``, or the model doesn't have the diagnosis.

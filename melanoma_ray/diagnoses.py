@@ -9,6 +9,7 @@ import csv
 import difflib
 import io
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -69,12 +70,14 @@ class Taxonomy:
         meanings: Name of the diagnosis of each normalised word; none: the word is known, but means none of them.
         wider: All diagnoses that a normalised word may mean, where that is more than one.
         malignancy: Whether a lesion of each normalised word is malignant, where the word implies it.
+        origin: Path of the user's own table; nothing where there is none.
     """
 
     diagnoses: tuple[Diagnosis, ...]
     meanings: Mapping[str, str | None]
     wider: Mapping[str, tuple[str, ...]]
     malignancy: Mapping[str, bool]
+    origin: str = ""
 
     def parse(self, name: str) -> str | None:
         """Return the diagnosis for a word in any case, with any separator; none: it is known, but none of these.
@@ -89,13 +92,17 @@ class Taxonomy:
         if found is not None:
             return self.meanings[found]
         names = [diagnosis.name for diagnosis in self.diagnoses]
-        near = difflib.get_close_matches(_normalize(name), list(self.meanings), n=3, cutoff=0.75)
+        near = self.nearest(name)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         msg = (
             f"diagnosis {name!r} is unknown: expected one of {', '.join(names)}, or one of the other "
             f"{len(self.meanings) - len(names)} words of taxonomy.csv{hint}; a taxonomy table can add it"
         )
         raise DataError(msg)
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the known words that are spelled most like an unknown one."""
+        return difflib.get_close_matches(normalize_word(name), list(self.meanings), n=3, cutoff=0.75)
 
     def covers(self, name: str) -> tuple[str, ...]:
         """Return every diagnosis that a word may mean: HAM10000's ``akiec`` is also Bowen's disease, a carcinoma."""
@@ -109,12 +116,26 @@ class Taxonomy:
 
     def is_fine(self, name: str) -> bool:
         """Return whether a word means one of the diagnoses, and not only benign, malignant or other."""
-        return self.knows(name) and self.parse(name) is not None and _normalize(name) not in _COARSE
+        return self.knows(name) and self.parse(name) is not None and normalize_word(name) not in _COARSE
+
+    def contradicts(self, coarse: str, fine: str) -> bool:
+        """Return whether benign, malignant or other can't be true of what a finer word means.
+
+        >>> load_taxonomy().contradicts("benign", "mel"), load_taxonomy().contradicts("malignant", "akiec")
+        (True, False)
+        """
+        word = self._look_up(fine) or ""
+        classes = {one.name: one for one in self.diagnoses}
+        meant = [classes[name] for name in self.covers(fine) if name in classes]
+        if normalize_word(coarse) in _NO_MELANOMA:
+            return bool(meant) and all(one.is_melanoma for one in meant)
+        flags = {one.is_malignant for one in meant} if word in self.wider else {self.malignancy.get(word)}
+        return None not in flags and (normalize_word(coarse) == "malignant") not in flags
 
     def _look_up(self, name: str) -> str | None:
-        """Return the word under which a name is known: itself, or one of its singulars."""
-        normal = _normalize(name)
-        return next((word for word in (normal, *_singulars(normal)) if word in self.meanings), None)
+        """Return the word under which a name is known: itself, its American spelling, or one of their singulars."""
+        spellings = _spellings(normalize_word(name))
+        return next((word for one in spellings for word in (one, *_singulars(one)) if word in self.meanings), None)
 
 
 def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
@@ -177,7 +198,9 @@ def two_way(taxonomy: Taxonomy, diagnoses: tuple[Diagnosis, Diagnosis]) -> Taxon
         if diagnoses == MELANOMA_OR_OTHER and word in _NO_MELANOMA:
             is_positive = False
         meanings[word] = None if is_positive is None else positive if is_positive else negative
-    return Taxonomy(diagnoses, meanings | {negative: negative, positive: positive}, {}, taxonomy.malignancy)
+    return Taxonomy(
+        diagnoses, meanings | {negative: negative, positive: positive}, {}, taxonomy.malignancy, taxonomy.origin
+    )
 
 
 def _is_melanoma(taxonomy: Taxonomy, name: str | None) -> bool:
@@ -186,7 +209,7 @@ def _is_melanoma(taxonomy: Taxonomy, name: str | None) -> bool:
 
 def is_coarse(name: str) -> bool:
     """Return whether a word means no more than benign, malignant or other."""
-    return _normalize(name) in _COARSE
+    return normalize_word(name) in _COARSE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,10 +234,23 @@ def _own_diagnoses(rows: Sequence[_Row]) -> tuple[Diagnosis, ...]:
     for name in dict.fromkeys(row.diagnosis for row in rows if row.diagnosis):
         own = [row for row in rows if row.diagnosis == name]
         known = nine.get(name, Diagnosis(name))
-        is_melanoma = next((row.is_melanoma for row in own if row.is_melanoma is not None), known.is_melanoma)
-        is_malignant = next((row.is_malignant for row in own if row.is_malignant is not None), known.is_malignant)
-        found.append(Diagnosis(name, is_melanoma=is_melanoma, is_malignant=is_malignant or is_melanoma))
+        is_melanoma = _agreed(name, "is_melanoma", [row.is_melanoma for row in own], known.is_melanoma)
+        told = [row.is_malignant for row in own]
+        is_malignant = _agreed(name, "is_malignant", told, known.is_malignant or is_melanoma)
+        if is_melanoma and not is_malignant:
+            msg = f"taxonomy table: {name!r} has is_melanoma yes and is_malignant no: a melanoma is always malignant"
+            raise DataError(msg)
+        found.append(Diagnosis(name, is_melanoma=is_melanoma, is_malignant=is_malignant))
     return tuple(found)
+
+
+def _agreed(name: str, column: str, flags: Sequence[bool | None], default: bool) -> bool:  # noqa: FBT001
+    """Return what all rows of a diagnosis say that say anything; refuse rows that contradict each other."""
+    told = {flag for flag in flags if flag is not None}
+    if len(told) > 1:
+        msg = f"taxonomy table: rows of {name!r} have {column} yes and no: say one of them"
+        raise DataError(msg)
+    return told.pop() if told else default
 
 
 @lru_cache(maxsize=1)
@@ -223,9 +259,13 @@ def _built_in_text() -> str:
 
 
 def decode_text(content: bytes) -> str:
-    """Return a table's text: UTF-8 with or without a byte order mark, UTF-16, or else Latin-1."""
+    """Return a table's text: UTF-8 or UTF-16 with or without a byte order mark, or else Latin-1."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
+    head = content[:64]
+    for first, codec in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if len(head) > 1 and not any(head[first::2]) and all(head[1 - first :: 2]):
+            return content.decode(codec, errors="replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -250,7 +290,7 @@ def _read_row(row: Mapping[str, str | None]) -> _Row:
     covers = tuple(part.strip() for part in (row.get("covers") or "").split("|") if part.strip())
     diagnosis = " ".join((row["diagnosis"] or "").split())
     return _Row(
-        word=_normalize(row["name"] or ""),
+        word=normalize_word(row["name"] or ""),
         diagnosis=(diagnosis.lower() if diagnosis.lower() in DIAGNOSES else diagnosis) or None,
         covers=covers,
         is_melanoma=_flag(row, "is_melanoma"),
@@ -266,8 +306,22 @@ def _flag(row: Mapping[str, str | None], name: str) -> bool | None:
     return value in _YES if value else None
 
 
-def _normalize(name: str) -> str:
-    return " ".join(re.split(r"[\s_\-,()]+", name.strip().lower().replace("’", "'"))).strip()
+def normalize_word(name: str) -> str:
+    """Return what different spellings of a word have in common: case, separators, Unicode's forms.
+
+    >>> normalize_word("Basal_Cell-Carcinoma")
+    'basal cell carcinoma'
+    """
+    plain = unicodedata.normalize("NFC", name).strip().lower().replace("’", "'")
+    return " ".join(re.split(r"[\s_\-,()]+", plain)).strip()
+
+
+def _spellings(normal: str) -> Iterable[str]:
+    """Yield a word as it is and in the American spelling: naevus, nävus, haemangioma, seborrhoeic."""
+    american = normal
+    for other, ours in (("naev", "nev"), ("näv", "nev"), ("haem", "hem"), ("rrhoe", "rrhe")):
+        american = american.replace(other, ours)
+    return dict.fromkeys((normal, american))
 
 
 def _singulars(normal: str) -> Iterable[str]:

@@ -51,6 +51,10 @@ SOURCE = pa.schema(
         ("table_diagnosis", pa.string()),  # canonical; null: no table has a row, or it is none of the diagnoses
         ("is_by_table", pa.bool_()),  # whether diagnosis is the table's claim, because folders claim nothing
         ("table_covers", pa.list_(pa.string())),  # all diagnoses that the table's word may mean
+        (
+            "folder_claim",
+            pa.string(),
+        ),  # coarse word of the folder, such as benign, that the table's contradicts; or null
         ("lesion_id", pa.string()),  # null: unknown, so the image counts as a lesion of its own
         ("patient_id", pa.string()),
         ("given_split", pa.string()),  # train, val or test where the collection brings its own split

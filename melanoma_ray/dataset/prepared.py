@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
 from melanoma_ray.config import PrepareConfig
-from melanoma_ray.dataset.shards import read_crops, shards_name
+from melanoma_ray.dataset.shards import read_crops, readable_shards_names
 from melanoma_ray.diagnoses import NINE, Diagnosis, class_numbers, sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
@@ -159,7 +159,7 @@ def open_dataset(uri: str) -> PreparedDataset:
     """
     root = storage.absolute(uri)
     info = read_info(root)
-    if info.pixels != shards_name(info.config.image):
+    if info.pixels not in readable_shards_names(info.config.image):
         msg = f"prepared dataset {root}: its crops are of another version; run the same jobs.prepare again"
         raise DataError(msg)
     index = read_index(storage.join(root, info.index))

@@ -25,8 +25,14 @@ from melanoma_ray.schema import SHARD
 
 KEY = ["path", "num_bytes", "modified_ns"]
 UNREADABLE = "unreadable"
-_FORMAT = "3"
-"""Version of a row's content; increase it when the same file and settings give another row."""
+_FORMAT = "4"
+"""Version of a row's content; increase it when the same file and settings give another row.
+
+4: images of more than 8 bits, of unusual colour spaces, turned, or cut by their last bytes have other pixels than in 3.
+"""
+_READABLE = ("4", "3")
+"""Versions whose files are laid out as today: a dataset of these can be opened, and is decoded anew when it is prepared
+again."""
 _CROPS = ".arrow"
 """Ending of the crops' file, in place of ``.parquet``."""
 _CROPS_ASKED_FOR_SINGLY = 16
@@ -35,7 +41,16 @@ _CROPS_ASKED_FOR_SINGLY = 16
 
 def shards_name(config: ImageConfig) -> str:
     """Return the name of the directory of the shards that are made with these settings."""
-    return "pixels-" + hashlib.sha256(f"{_FORMAT}:{astuple(config)}".encode()).hexdigest()[:12]
+    return _name_of(_FORMAT, config)
+
+
+def readable_shards_names(config: ImageConfig) -> tuple[str, ...]:
+    """Return the names that it may have in a dataset that this version can open."""
+    return tuple(_name_of(version, config) for version in _READABLE)
+
+
+def _name_of(version: str, config: ImageConfig) -> str:
+    return "pixels-" + hashlib.sha256(f"{version}:{astuple(config)}".encode()).hexdigest()[:12]
 
 
 def read_measurements(shards_uri: str) -> pd.DataFrame:

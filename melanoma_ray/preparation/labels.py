@@ -55,8 +55,8 @@ def resolve_labels(
     """Resolve conflicting diagnoses and find the copies.
 
     Args:
-        index: With path, image_id, diagnosis, table_diagnosis, is_by_table, table_covers, content_sha256, width,
-            height and given_split.
+        index: With path, image_id, diagnosis, table_diagnosis, is_by_table, table_covers, folder_claim,
+            content_sha256, width, height and given_split.
         near_duplicates: Positions of pairs of pictures that look the same: their claims must agree, but both stay.
         policy: keep changes nothing, and lets copies leak across a random split.
     """
@@ -66,12 +66,14 @@ def resolve_labels(
     verdicts = _judge(index, picture)
     conflict = picture.map({number: verdict.claims for number, verdict in verdicts.items()}).astype(object)
     conflict = conflict.where(conflict.notna(), None)
+    is_overruled = index["folder_claim"].notna() & conflict.isna()  # benign says the folder, melanoma the table
+    told = index["folder_claim"].fillna("").astype(str) + " | " + index["diagnosis"]
     if policy == "keep":
         return Labels(
             diagnosis=index["diagnosis"],
-            resolution=nothing,
+            resolution=nothing.mask(is_overruled, BY_TABLE),
             dropped=nothing,
-            conflict=conflict,
+            conflict=conflict.mask(is_overruled, told),
             copy=copy,
             picture=picture,
         )
@@ -82,7 +84,12 @@ def resolve_labels(
     dropped = nothing.mask(_is_later_copy(index, copy), DUPLICATE)
     dropped = dropped.mask(conflict.notna() & found.isna(), CONFLICT)
     return Labels(
-        diagnosis=diagnosis, resolution=resolution, dropped=dropped, conflict=conflict, copy=copy, picture=picture
+        diagnosis=diagnosis,
+        resolution=resolution.mask(is_overruled, BY_TABLE),
+        dropped=dropped,
+        conflict=conflict.mask(is_overruled, told),
+        copy=copy,
+        picture=picture,
     )
 
 

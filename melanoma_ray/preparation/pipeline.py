@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -44,7 +44,7 @@ from melanoma_ray.sources.listing import MASKS
 
 logger = logging.getLogger(__name__)
 
-_RULES = 3
+_RULES = 4
 """Raised when the same images and settings come to another result, so that an older one isn't taken for it."""
 
 ShowProgress = Callable[[Iterator[int], int, str], Iterator[int]]
@@ -82,8 +82,10 @@ def prepare(
     if is_mask.any():
         passed_over = Counter(collection.passed_over) + Counter({MASKS: int(is_mask.sum())})
         collection, index = replace(collection, passed_over=dict(passed_over)), index[~is_mask].reset_index(drop=True)
-    index, labels, near_duplicates = _resolve(index, storage.join(uri, pixels), config, _recorded(uri, old, config))
-    info = _describe(collection, index, quarantine, config, labels, inputs)
+    resolved = _resolve(index, storage.join(uri, pixels), config, _recorded(uri, old, config))
+    index, labels, near_duplicates = resolved.index, resolved.labels, resolved.near_duplicates
+    notes = [*_describe_released(resolved.num_released), *_describe_given(collection, index, quarantine)]
+    info = _describe(replace(collection, notes=(*collection.notes, *notes)), index, quarantine, config, labels, inputs)
     storage.write_table(storage.join(uri, info.index), _to_table(index, INDEX))
     storage.write_table(storage.join(uri, prepared.QUARANTINE), _to_table(quarantine, QUARANTINE))
     whole = PreparedDataset(uri=uri, info=info, index=index)
@@ -160,10 +162,18 @@ def _recorded(uri: str, old: DatasetInfo | None, config: PrepareConfig) -> pd.Da
     return recorded.dropna(subset=["split"])
 
 
-def _resolve(
-    index: pd.DataFrame, shards_uri: str, config: PrepareConfig, recorded: pd.DataFrame | None
-) -> tuple[pd.DataFrame, Labels, NearDuplicates]:
-    """Add everything that is decided about an image; return also the labels and the near-duplicates."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Resolved:
+    """Readable images with everything that is decided about them."""
+
+    index: pd.DataFrame
+    labels: Labels
+    near_duplicates: NearDuplicates
+    num_released: int
+
+
+def _resolve(index: pd.DataFrame, shards_uri: str, config: PrepareConfig, recorded: pd.DataFrame | None) -> _Resolved:
+    """Add everything that is decided about an image."""
     near_duplicates = _find_near_duplicates(index, shards_uri, config)
     labels = resolve_labels(index, near_duplicates.pairs, config.duplicates)
     index = index.assign(
@@ -182,7 +192,7 @@ def _resolve(
     assignment = assign_splits(kept, config.split, recorded)
     for name in ("split", "fold", "dropped"):
         index.loc[kept.index, name] = getattr(assignment, name)
-    return index, labels, near_duplicates
+    return _Resolved(index=index, labels=labels, near_duplicates=near_duplicates, num_released=assignment.num_released)
 
 
 def _find_near_duplicates(index: pd.DataFrame, shards_uri: str, config: PrepareConfig) -> NearDuplicates:
@@ -233,15 +243,35 @@ def _describe(
         num_left_out=collection.num_left_out,
         taxonomy=order,
         passed_over=collection.passed_over,
-        notes=(*collection.notes, *_describe_given_test(index)),
+        notes=collection.notes,
     )
 
 
-def _describe_given_test(index: pd.DataFrame) -> list[str]:
-    """Say which images of a given test split couldn't stay in it."""
-    lost = index[(index["given_split"] == "test") & (index["split"] != "test")]
-    why = ", ".join(f"{count:,} {reason}" for reason, count in lost["dropped"].value_counts().items())
-    return [f"of the given test split {len(lost):,} images had to be dropped: {why}"] if len(lost) else []
+def _describe_released(number: int) -> list[str]:
+    """Say that a given split has taken the place of one that was drawn."""
+    what = "1 image is" if number == 1 else f"{number:,} images are"
+    return [f"{what} drawn anew that an earlier preparation drew for a split which is given now"] if number else []
+
+
+def _describe_given(collection: Collection, index: pd.DataFrame, quarantine: pd.DataFrame) -> list[str]:
+    """Say of each given split how many of its images remain, and what became of the others."""
+    told = []
+    for split in SPLITS:
+        found = collection.num_given.get(split, 0)
+        mine, bad = (frame[frame["given_split"] == split] for frame in (index, quarantine))
+        remain = int(mine["split"].notna().sum())
+        if remain == found:
+            continue
+        num_labelled = pa.compute.sum(pa.compute.equal(collection.table.column("given_split"), split)).as_py() or 0
+        lost = {
+            "without one of the diagnoses": found - num_labelled,
+            "masks": num_labelled - len(mine) - len(bad),
+            **{f"unreadable ({fault})": int(count) for fault, count in bad["fault"].value_counts().items()},
+            **{str(reason): int(count) for reason, count in mine["dropped"].value_counts().items()},
+        }
+        why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items() if count)
+        told.append(f"of the given {split} split {remain:,} of {found:,} images remain: {why}")
+    return told
 
 
 def _to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -33,6 +33,8 @@ class Assignment:
     """Of cross-validation, from 0; nothing without folds, and for test images."""
     dropped: pd.Series
     """Why an image stands in no split, or nothing."""
+    num_released: int
+    """Images that an earlier preparation drew for test or val, drawn anew since that split is given now."""
 
 
 def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None = None) -> Assignment:
@@ -47,14 +49,21 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
         recorded: content_sha256, claimed_diagnosis, path, split and fold of an earlier preparation by the same
             settings. Its images stay where they are, and new ones of their groups join them; where a new image ties
             groups of several sides, test is stronger than val and val than train, and the weaker side's images
-            are dropped.
+            are dropped. Where a test or val split is given, it is made of the given images alone, and what was
+            recorded on that side before is drawn anew.
     """
     if config.method == "all-test":
         nothing = pd.Series(None, index.index, object)
-        return _to_assignment(pd.Series("test", index.index, object), nothing, config)
-    given = set(index["given_split"].dropna())
-    sides = _list_sides(config, has_test="test" in given, has_val="val" in given)
-    side, dropped = _known_sides(index, config, recorded)
+        return _to_assignment(pd.Series("test", index.index, object), nothing, config, 0)
+    given = _given_sides(index, config)
+    names = set(index["given_split"].dropna())
+    sides = _list_sides(config, has_test="test" in names, has_val="val" in names)
+    side = _recorded_sides(index, config, recorded)
+    is_released = side.isin(given.dropna().unique()) & given.isna()  # a given split is made of the given images alone
+    side = side.mask(is_released, None).where(given.isna(), given)
+    dropped = pd.Series([None] * len(index), index=index.index, dtype=object)
+    if config.method == "grouped":
+        dropped = _drop_crossing(index, side, given)
     open_ = index[side.isna() & dropped.isna()]
     if config.method == "random":
         side[open_.index] = _draw_images(open_, sides, config.seed)
@@ -63,7 +72,7 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
         group_side = _draw_groups(index.assign(side=side)[is_shared], sides, config.seed)
         side[open_.index] = open_["group_id"].map(group_side)
         _fill_empty_sides(index[dropped.isna()], side, open_.index, sides)
-    return _to_assignment(side, dropped, config)
+    return _to_assignment(side, dropped, config, int(is_released.sum()))
 
 
 def _list_sides(config: SplitConfig, *, has_test: bool, has_val: bool) -> dict[str, float]:
@@ -76,31 +85,36 @@ def _list_sides(config: SplitConfig, *, has_test: bool, has_val: bool) -> dict[s
     return {"test": test, "val": val, "train": 1 - test - val}
 
 
-def _known_sides(
-    index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None
-) -> tuple[pd.Series, pd.Series]:
-    """Return the sides that are given or recorded, and the images that must leave because of them."""
-    side = pd.Series([None] * len(index), index=index.index, dtype=object)
-    dropped = side.copy()
-    if recorded is not None:
-        key = _record_keys(index, config)
-        before = recorded.assign(key=_record_keys(recorded, config)).drop_duplicates("key").set_index("key")
-        side = key.map(before["split"]).astype(object)
-        if config.num_folds:
-            fold = key.map(before["fold"])
-            side = side.mask(fold.notna(), fold.map("{:.0f}".format, na_action="ignore"))
-        side = side.where(side.notna(), None)
-    is_test = index["given_split"] == "test"
-    is_val = (index["given_split"] == "val") & (config.num_folds == 0)
-    side[is_val], side[is_test] = "val", "test"
-    if config.method == "grouped":
-        strongest = _strongest_sides(index["group_id"], side)
-        weaker = side.notna() & (side != index["group_id"].map(strongest))
-        crosses_val = index["group_id"].isin(index["group_id"][is_val]) & ~is_val & (side != "test")
-        crosses = index["group_id"].isin(index["group_id"][is_test]) & ~is_test
-        dropped[weaker], dropped[crosses_val], dropped[crosses] = TIED, CROSSES_VAL, CROSSES
-        side[weaker | crosses_val | crosses] = None
-    return side, dropped
+def _recorded_sides(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFrame | None) -> pd.Series:
+    """Return the side on which an earlier preparation put each image, or nothing; a fold is called by its number."""
+    if recorded is None:
+        return pd.Series([None] * len(index), index=index.index, dtype=object)
+    key = _record_keys(index, config)
+    before = recorded.assign(key=_record_keys(recorded, config)).drop_duplicates("key").set_index("key")
+    side = key.map(before["split"]).astype(object)
+    if config.num_folds:
+        fold = key.map(before["fold"])
+        side = side.mask(fold.notna(), fold.map("{:.0f}".format, na_action="ignore"))
+    return side.where(side.notna(), None)
+
+
+def _given_sides(index: pd.DataFrame, config: SplitConfig) -> pd.Series:
+    """Return the side that the collection itself gives each image, where it counts: test, and without folds val."""
+    counts = {"test"} if config.num_folds else {"test", "val"}
+    return index["given_split"].where(index["given_split"].isin(counts), None).astype(object)
+
+
+def _drop_crossing(index: pd.DataFrame, side: pd.Series, given: pd.Series) -> pd.Series:
+    """Return why images must leave, since their group stands on a stronger side; they lose their side, in place."""
+    group = index["group_id"]
+    is_test, is_val = given == "test", given == "val"
+    weaker = side.notna() & (side != group.map(_strongest_sides(group, side)))
+    crosses_val = group.isin(group[is_val]) & ~is_val & (side != "test")
+    crosses = group.isin(group[is_test]) & ~is_test
+    dropped = pd.Series([None] * len(index), index=index.index, dtype=object)
+    dropped[weaker], dropped[crosses_val], dropped[crosses] = TIED, CROSSES_VAL, CROSSES
+    side[weaker | crosses_val | crosses] = None
+    return dropped
 
 
 def _record_keys(images: pd.DataFrame, config: SplitConfig) -> pd.Series:
@@ -199,6 +213,13 @@ def _fill_empty_sides(kept: pd.DataFrame, side: pd.Series, is_open: pd.Index, si
 
 def _describe_lack(kept: pd.DataFrame, name: str) -> str:
     """Say why there is nothing for a side: which lesion, patient or picture holds the images together."""
+    given = sorted(set(kept["given_split"].dropna()) & {"test", "val"})
+    if len(kept) and kept["given_split"].isin(given).all():
+        where = " or ".join(given)
+        return (
+            f"no image is left for the {name} split: all {len(kept)} images are in the given {where} split; "
+            "give the images to train on as well, or --split.method all-test for a collection for evaluation alone"
+        )
     sizes = kept["group_id"].value_counts()
     largest = kept[kept["group_id"] == sizes.index[0]]
     shared = [
@@ -219,10 +240,10 @@ def _count(groups: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     return groups.groupby("side")["size"].sum().reindex(list(names)).fillna(0).to_numpy(np.float64, copy=True)
 
 
-def _to_assignment(side: pd.Series, dropped: pd.Series, config: SplitConfig) -> Assignment:
+def _to_assignment(side: pd.Series, dropped: pd.Series, config: SplitConfig, num_released: int) -> Assignment:
     if not config.num_folds:
-        return Assignment(split=side, fold=side.map(lambda _: None), dropped=dropped)
+        return Assignment(split=side, fold=side.map(lambda _: None), dropped=dropped, num_released=num_released)
     is_fold = side.notna() & (side != "test")
     fold = pd.to_numeric(side.where(is_fold, None), errors="coerce")
     split = side.mask(is_fold, fold.map(lambda number: "val" if number == 0 else "train"))
-    return Assignment(split=split, fold=fold, dropped=dropped)
+    return Assignment(split=split, fold=fold, dropped=dropped, num_released=num_released)

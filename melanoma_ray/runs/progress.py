@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from melanoma_ray import storage
+from melanoma_ray.errors import DataError
 from melanoma_ray.runs.history import EpochRecord, StepRecord
 
 TRAINED = "progress.safetensors"
@@ -46,16 +47,22 @@ def read_progress(directory: str) -> Progress:
     """Read progress.json of a progress directory, local or s3://.
 
     Raises:
-        DataError: The file doesn't exist, or isn't a JSON object.
+        DataError: The file doesn't exist, or isn't what ``Progress.write`` writes.
     """
-    return _parse(storage.read_json(storage.join(directory, PROGRESS)))
+    name = storage.join(directory, PROGRESS)
+    try:
+        return _parse(storage.read_json(name))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        msg = f"{name}: malformed ({missing}); begin the run anew under another name, or repair the file"
+        raise DataError(msg) from error
 
 
 def _parse(data: Mapping[str, Any]) -> Progress:
     return Progress(
-        batch_index=data["batch_index"] if "batch_index" in data else data[_OLD_BATCH_INDEX],
-        step=data["step"],
-        tally=data["tally"],
+        batch_index=int(data["batch_index"] if "batch_index" in data else data[_OLD_BATCH_INDEX]),
+        step=int(data["step"]),
+        tally=[float(value) for value in data["tally"]],
         history=[EpochRecord(**record) for record in data["history"]],
         steps=[StepRecord(**record) for record in data["steps"]],
     )

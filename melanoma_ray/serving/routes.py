@@ -10,7 +10,7 @@ from ray import serve
 
 from melanoma_ray import __version__
 from melanoma_ray.api import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
-from melanoma_ray.diagnoses import MELANOMA, parse_diagnosis
+from melanoma_ray.diagnoses import MELANOMA, normalize_word, parse_diagnosis
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import Sex, Site
 from melanoma_ray.serving.boundary import RequestBoundary
@@ -91,9 +91,12 @@ async def predict(
 async def explain(
     request: Request,
     assessor: CurrentAssessor,
-    diagnosis: Annotated[str, Query(description="Which of the model's diagnoses, as GET /v1/model lists them.")] = (
-        MELANOMA
-    ),
+    diagnosis: Annotated[
+        str | None,
+        Query(
+            description="Which of the model's diagnoses, as GET /v1/model lists them; by default what it refers for."
+        ),
+    ] = None,
 ) -> Response:
     """Return the image as PNG, with the evidence for a diagnosis laid over it (Grad-CAM). Nothing is stored."""
     name = _known_diagnosis(diagnosis, assessor.card)
@@ -101,15 +104,25 @@ async def explain(
     return Response(await assessor.explain(upload, name), media_type="image/png")
 
 
-def _known_diagnosis(diagnosis: str, card: ModelCard) -> str:
-    try:
-        name = parse_diagnosis(diagnosis)
-    except DataError:
-        name = ""
-    if name not in card.diagnoses:
-        msg = f"diagnosis={diagnosis!r}: expected one of {', '.join(card.diagnoses)}"
+def _known_diagnosis(diagnosis: str | None, card: ModelCard) -> str:
+    """Return one of the model's own diagnoses, which need not be the nine; by default the first that is referred."""
+    if diagnosis is None and card.referred:
+        return card.referred[0]
+    asked = MELANOMA if diagnosis is None else diagnosis
+    own = {normalize_word(name): name for name in card.diagnoses}
+    found = own.get(normalize_word(asked)) or own.get(normalize_word(_synonym(asked)))
+    if found is None:
+        msg = f"diagnosis={asked!r}: expected one of {', '.join(card.diagnoses)}"
         raise ProblemError("unknown-diagnosis", msg)
-    return name
+    return found
+
+
+def _synonym(word: str) -> str:
+    """Return one of the nine diagnoses for another word for it; else the word itself."""
+    try:
+        return parse_diagnosis(word)
+    except DataError:
+        return word
 
 
 async def describe_model(assessor: CurrentAssessor) -> ModelCard:

@@ -70,6 +70,7 @@ def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
         checkpoint_id=predictor.checkpoint_id,
         network=manifest.experiment.model.network,
         diagnoses=list(manifest.diagnoses),
+        referred=list(manifest.referred),
         image_side_px=manifest.experiment.model.image_side,
         temperature=calibration.temperature,
         bias=list(calibration.bias),

@@ -69,7 +69,9 @@ def is_hdf5(path: str) -> bool:
 
 
 def list_hdf5(path: str) -> list[str]:
-    """Return the names of all data sets in an HDF5 file, those in groups included (``group/name``).
+    """Return the names of all data sets in an HDF5 file that may be encoded images (``group/name``).
+
+    Arrays of numbers, such as a network's weights, are none.
 
     Raises:
         OSError: It isn't one.
@@ -77,7 +79,7 @@ def list_hdf5(path: str) -> list[str]:
     keys: list[str] = []
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and _may_be_bytes(item):
             keys.append(name)
 
     with _open(path) as file, h5py.File(file, "r") as content:
@@ -85,17 +87,30 @@ def list_hdf5(path: str) -> list[str]:
     return keys
 
 
+def _may_be_bytes(item: h5py.Dataset) -> bool:
+    """Tell a data set of one text, one opaque value, or one row of bytes."""
+    kind = item.dtype
+    if item.ndim == 0:
+        return kind.kind in "VSO" or h5py.check_vlen_dtype(kind) is not None
+    return item.ndim == 1 and (kind in (np.uint8, np.int8) or (item.size == 1 and kind.kind in "VSO"))
+
+
 def bytes_column(schema: pa.Schema) -> str | None:
-    """Return the name of the column with encoded images, if there is one."""
-    for name in BYTES_COLUMNS:
-        if name in schema.names and (
-            _is_binary(schema.field(name).type) or pa.types.is_struct(schema.field(name).type)
-        ):
-            return name
-    return None
+    """Return the name of the column with encoded images, if there is one: by its name, or the only one of bytes."""
+    encoded = list_bytes_columns(schema)
+    named = [name for name in BYTES_COLUMNS if name in encoded]
+    return named[0] if named else encoded[0] if len(encoded) == 1 else None
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def list_bytes_columns(schema: pa.Schema) -> list[str]:
+    """Return the names of all columns of bytes, which are images or something else, but no texts."""
+    return [field.name for field in schema if _is_encoded(field.type)]
+
+
+def _is_encoded(kind: pa.DataType) -> bool:
+    """Tell a column of bytes, or of structs with a field of bytes."""
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _is_encoded(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

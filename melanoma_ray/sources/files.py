@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -16,17 +14,18 @@ import pyarrow.parquet as pq
 from melanoma_ray import storage
 from melanoma_ray.diagnoses import Taxonomy
 from melanoma_ray.errors import DataError
-from melanoma_ray.sources.containers import SEPARATOR, bytes_column, is_hdf5, list_hdf5
+from melanoma_ray.sources.arrow_tables import table_of_arrow
+from melanoma_ray.sources.containers import SEPARATOR, bytes_column, is_hdf5, list_bytes_columns, list_hdf5
+from melanoma_ray.sources.given_splits import split_of_container
 from melanoma_ray.sources.listing import IMAGE_ENDINGS, Listing, is_table, list_source
-from melanoma_ray.sources.matching import split_id
-from melanoma_ray.sources.tables import COLUMNS, SPLIT_WORDS, Table, read_table_file, table_of_arrow
+from melanoma_ray.sources.matching import ending_of, split_id
+from melanoma_ray.sources.tables import COLUMNS, Table, read_table_file, without_unknown
 
-logger = logging.getLogger(__name__)
-
-_SHARD_SPLIT = re.compile(rf"^({'|'.join(SPLIT_WORDS)})(-\d{{5}}-of-\d{{5}}.*)?\.parquet$", re.IGNORECASE)
-"""A Parquet file of a Hugging Face data set, named after its split."""
 LEFT_TABLES = "tables that aren't used, since others were given"
 TABLES = "tables"
+LEFT_CONTAINERS = "HDF5 and Parquet files with neither encoded images nor a table of images"
+_TAXONOMY_COLUMNS = frozenset({"covers", "is_melanoma", "is_malignant"})
+"""Columns that only a taxonomy has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +34,7 @@ class SourceFiles:
 
     root: str
     frame: pd.DataFrame
-    """One row an image: path, image_id, num_bytes, modified_ns and parts (folders below the source, and name)."""
+    """One row an image: path, image_id, ending, num_bytes, modified_ns and parts (folders below the source, name)."""
     own: pd.DataFrame | None
     """What containers say of their own rows, under our column names, indexed as ``frame``; none: there is nothing."""
     container_split: pd.Series
@@ -43,7 +42,7 @@ class SourceFiles:
     tables: list[str]
     """Paths of the text tables."""
     parquet_tables: list[Table]
-    """Parquet files without images: tables."""
+    """Parquet files without images of their own: tables."""
     passed_over: Counter[str]
     notes: list[str]
     """What a person should know of the containers, a sentence each."""
@@ -61,43 +60,72 @@ def open_source(root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> Sour
         DataError: There is nothing of this name, no image in it, or a container can't be opened.
     """
     listing = list_source(root)
-    frames, owns = [_frame_of_files(listing, root)], [pd.DataFrame()]
-    parquet_tables: list[Table] = []
-    names = {parts[-1].lower() for parts in frames[0]["parts"]}
-    passed_over, notes = Counter(listing.passed_over), list[str]()
-    for info in listing.containers:
-        frame, own = _open_container(info, root, taxonomy, named, notes)
-        if frame is None:
-            parquet_tables += [own] if own is not None else []
-            passed_over[TABLES] += 1
-        elif len(frame) and {parts[-1].lower() for parts in frame["parts"]} <= names:
-            passed_over["containers whose images lie beside them as files"] += 1
+    files = _frame_of_files(listing, root)
+    names = {parts[-1].lower() for parts in files["parts"]}
+    opened = [_open_container(info, root, taxonomy, named) for info in listing.containers]
+    passed_over, kept, tables = Counter(listing.passed_over), [_Container(frame=files)], list[Table]()
+    for container in opened:
+        if container.frame is None:
+            passed_over[LEFT_CONTAINERS if container.table is None else TABLES] += 1
+        elif len(container.frame) and {parts[-1].lower() for parts in container.frame["parts"]} <= names:
+            passed_over["containers whose images lie beside them as files: their columns are read"] += 1
         else:
-            frames.append(frame)
-            owns.append(pd.DataFrame(index=range(len(frame))) if own is None else own.rows)
-    frame = pd.concat(frames, ignore_index=True)
+            kept.append(container)
+            continue
+        tables += [] if container.table is None else [container.table]
+    frame = pd.concat([one.frame for one in kept], ignore_index=True)
+    notes = [note for container in opened for note in container.notes]
     if frame.empty:
-        raise DataError(_describe_nothing(root, passed_over, listing))
-    sizes = [len(one) for one in frames]
-    padded = [own.set_axis(range(sum(sizes[:i]), sum(sizes[: i + 1]))) for i, own in enumerate(owns) if len(own)]
-    own_columns = pd.concat(padded).reindex(frame.index) if any(len(one.columns) for one in padded) else None
-    split = frame["container"].map(_split_of_container)
+        raise DataError(_describe_nothing(root, passed_over, listing, notes))
+    split = frame["container"].map(split_of_container)
     return SourceFiles(
         root=root,
         frame=frame.drop(columns="container"),
-        own=None if own_columns is None else own_columns.reindex(columns=list(COLUMNS)).astype(object),
+        own=_own_columns(kept, frame.index),
         container_split=split.astype(object).where(split.notna(), None),
         tables=[info.path for info in listing.tables],
-        parquet_tables=parquet_tables,
+        parquet_tables=tables,
         passed_over=passed_over,
         notes=notes,
     )
 
 
-def find_tables(
-    files: SourceFiles, taxonomy: Taxonomy, named: Mapping[str, str], *, are_given: bool
-) -> tuple[list[Table], Counter[str], list[str]]:
-    """Return the tables in a source, or, where there are none, beside it; how many files they are; and what to know.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Container:
+    """An HDF5 or Parquet file, opened; or all files of a source that are images themselves."""
+
+    frame: pd.DataFrame | None = None
+    """One row an image; none: there is no encoded image in it."""
+    table: Table | None = None
+    """Its columns, for its own images or, where it has none, for others."""
+    notes: list[str] = field(default_factory=list)
+
+
+def _own_columns(kept: list[_Container], index: pd.Index) -> pd.DataFrame | None:
+    """Return what the containers say of their own rows, or nothing where none says anything."""
+    padded, start = [], 0
+    for one in kept:
+        size = 0 if one.frame is None else len(one.frame)
+        if size and one.table is not None:
+            padded.append(one.table.rows.set_axis(range(start, start + size)))
+        start += size
+    if not padded:
+        return None
+    return pd.concat(padded).reindex(index).reindex(columns=list(COLUMNS)).astype(object)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundTables:
+    """The tables in a source or beside it."""
+
+    tables: list[Table]
+    passed_over: Counter[str]
+    left_alone: list[str]
+    """Why a file is no table of images, a sentence each."""
+
+
+def find_tables(files: SourceFiles, taxonomy: Taxonomy, named: Mapping[str, str], *, are_given: bool) -> FoundTables:
+    """Return the tables in a source, or, where there are none, beside it.
 
     A file that isn't a table of images is left alone, and said so. Where the user gave tables, those found aren't used.
     """
@@ -105,20 +133,30 @@ def find_tables(
     if are_given:
         if files.tables or files.parquet_tables:
             passed_over[LEFT_TABLES] += len(files.tables)
-        return [], passed_over, []
+        return FoundTables(tables=[], passed_over=passed_over, left_alone=[])
     beside = [] if files.tables or files.parquet_tables else _list_beside(files.root)
-    found, notes = [], []
+    found, left_alone = [], []
     for name in files.tables or beside:
+        if name == taxonomy.origin:
+            continue
         try:
-            table = read_table_file(name, taxonomy, named)
-            for word in table.rows["diagnosis"].dropna().unique():
-                taxonomy.parse(word)
+            table = read_table_file(name, taxonomy, named, is_strict=False)
         except DataError as error:
-            notes.append(f"left alone: {error}")
+            left_alone.append(f"left alone: {error}")
+            continue
+        if {"name", "diagnosis"} <= set(table.columns) and _TAXONOMY_COLUMNS & set(table.columns):
+            left_alone.append(f"left alone: {name} looks like a taxonomy; give it with --taxonomy if it is yours")
         else:
-            found.append(table)
+            found.append(replace(without_unknown(table, taxonomy), folder=_folder_of(name, files.root)))
     passed_over[TABLES] += len(files.tables)
-    return [*found, *files.parquet_tables], passed_over, notes
+    parquet_tables = [without_unknown(table, taxonomy) for table in files.parquet_tables]
+    return FoundTables(tables=[*found, *parquet_tables], passed_over=passed_over, left_alone=left_alone)
+
+
+def _folder_of(name: str, root: str) -> str:
+    """Return the folder of a table below the source; nothing for one that lies beside it."""
+    prefix = root.rstrip("/") + "/"
+    return name[len(prefix) :].rpartition("/")[0] if name.startswith(prefix) else ""
 
 
 def _list_beside(root: str) -> list[str]:
@@ -135,6 +173,7 @@ def _frame_of_files(listing: Listing, root: str) -> pd.DataFrame:
         {
             "path": [info.path for info in infos],
             "image_id": [one.stem for one in inside],
+            "ending": [ending_of(one.name) for one in inside],
             "num_bytes": [info.num_bytes for info in infos],
             "modified_ns": [info.modified_ns for info in infos],
             "parts": [(*one.parts[:-1], one.stem) for one in inside],
@@ -143,66 +182,80 @@ def _frame_of_files(listing: Listing, root: str) -> pd.DataFrame:
     ).astype({"num_bytes": "int64", "modified_ns": "int64"})
 
 
-def _open_container(
-    info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
-) -> tuple[pd.DataFrame | None, Table | None]:
-    """Return the images in an HDF5 or Parquet file and its own columns; without images it is a table.
+def _open_container(info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> _Container:
+    """Return the images in an HDF5 or Parquet file and its own columns; without images it is a table, or nothing.
 
     Raises:
         DataError: It can't be opened.
     """
-    own = None
     try:
         if is_hdf5(info.path):
-            keys = list_hdf5(info.path)
-            names = [split_id(key)[-1] for key in keys]
-            groups = [split_id(key)[:-1] for key in keys]
-        else:
-            ids, own = _read_parquet_columns(info.path, taxonomy, named, notes)
-            if ids is None:
-                return None, own
-            names, keys = ids, [str(row) for row in range(len(ids))]
-            groups = [()] * len(ids)
+            return _open_hdf5(info, root)
+        return _open_parquet(info, root, taxonomy, named)
     except (OSError, pa.ArrowInvalid) as error:
         msg = f"{info.path}: can't be opened ({error}); is it complete?"
         raise DataError(msg) from error
-    folders = PurePosixPath(info.path[len(root.rstrip("/")) + 1 :]).parts[:-1]
-    frame = pd.DataFrame(
-        {
-            "path": [f"{info.path}{SEPARATOR}{key}" for key in keys],
-            "image_id": names,
-            "parts": [(*folders, *group, name) for group, name in zip(groups, names, strict=True)],
-            "container": [info.path] * len(keys),
-        }
-    )
-    return frame.assign(num_bytes=info.num_bytes, modified_ns=info.modified_ns), own
 
 
-def _read_parquet_columns(
-    path: str, taxonomy: Taxonomy, named: Mapping[str, str], notes: list[str]
-) -> tuple[list[str] | None, Table]:
-    """Return the image ids of a Parquet file, none if it has no images, and its columns as a table."""
-    filesystem, name = storage.resolve(path)
+def _open_hdf5(info: storage.FileInfo, root: str) -> _Container:
+    keys = list_hdf5(info.path)
+    if not keys:
+        return _Container(notes=[f"left alone: {info.path}: no encoded image in it (arrays of pixels aren't read)"])
+    split = [split_id(key) for key in keys]
+    return _Container(frame=_frame_of_rows(info, root, keys, split))
+
+
+def _open_parquet(info: storage.FileInfo, root: str, taxonomy: Taxonomy, named: Mapping[str, str]) -> _Container:
+    filesystem, name = storage.resolve(info.path)
     with filesystem.open_input_file(name) as stream:
         file = pq.ParquetFile(stream)
         column = bytes_column(file.schema_arrow)
-        plain = [one for one in file.schema_arrow.names if one != column]
+        encoded = list_bytes_columns(file.schema_arrow)
+        plain = [one for one in file.schema_arrow.names if one not in encoded]
         raw = file.read(plain).replace_schema_metadata(file.schema_arrow.metadata)
         inner = _inner_names(file, column)
-    table, note = table_of_arrow(raw, path, taxonomy, named)
-    if note is not None:
-        notes.append(note)
+    table, note = table_of_arrow(raw, info.path, taxonomy, named)
+    notes = [] if note is None else [note]
     if column is None:
-        if table.rows["image_id"].isna().all():
-            msg = f"{path}: has columns {', '.join(plain) or 'none'}: neither encoded images nor images' ids"
-            raise DataError(msg)
-        return None, table
-    stem = PurePosixPath(path).stem
+        if table.rows["image_id"].isna().all() and table.rows["lesion_id"].isna().all():
+            columns = ", ".join(plain) or "none"
+            why = f"{info.path}: has columns {columns}: neither encoded images nor images' ids"
+            return _Container(notes=[f"left alone: {why}"])
+        return _Container(table=table, notes=notes)
+    stem = PurePosixPath(info.path).stem
     ids = [
         one or (split_id(beside)[-1] if beside else f"{stem}-{row}")
         for row, (one, beside) in enumerate(zip(table.rows["image_id"], inner, strict=True))
     ]
-    return [split_id(str(one))[-1] for one in ids], table
+    names = [split_id(str(one))[-1:] for one in ids]
+    return _Container(
+        frame=_frame_of_rows(info, root, [str(row) for row in range(len(ids))], names),
+        table=table,
+        notes=[*notes, *table.notes],
+    )
+
+
+def _frame_of_rows(info: storage.FileInfo, root: str, keys: list[str], names: list[tuple[str, ...]]) -> pd.DataFrame:
+    """Return a row for each image of a container.
+
+    Args:
+        info: The container.
+        root: The source.
+        keys: Key of each image in the container.
+        names: Groups in the container, and name, of each image.
+    """
+    folders = PurePosixPath(info.path[len(root.rstrip("/")) + 1 :]).parts[:-1]
+    return pd.DataFrame(
+        {
+            "path": [f"{info.path}{SEPARATOR}{key}" for key in keys],
+            "image_id": [name[-1] for name in names],
+            "ending": "",
+            "num_bytes": info.num_bytes,
+            "modified_ns": info.modified_ns,
+            "parts": [(*folders, *name) for name in names],
+            "container": [info.path] * len(keys),
+        }
+    )
 
 
 def _inner_names(file: pq.ParquetFile, column: str | None) -> list[str | None]:
@@ -217,14 +270,10 @@ def _inner_names(file: pq.ParquetFile, column: str | None) -> list[str | None]:
     return [value or None for value in values.to_pylist()]
 
 
-def _split_of_container(path: str | None) -> str | None:
-    found = _SHARD_SPLIT.match(path.rsplit("/", 1)[-1]) if path else None
-    return None if found is None else SPLIT_WORDS[found[1].lower()]
-
-
-def _describe_nothing(root: str, passed_over: Mapping[str, int], listing: Listing) -> str:
+def _describe_nothing(root: str, passed_over: Mapping[str, int], listing: Listing, notes: list[str]) -> str:
     endings = " ".join(sorted(IMAGE_ENDINGS))
     others = "; ".join(f"{count} {reason}" for reason, count in passed_over.items())
     tables = f"; {len(listing.tables)} tables" if listing.tables else ""
     what = f" Found were {others}{tables}." if others or tables else ""
-    return f"images folder {root}: no image in it (looked for {endings}, HDF5 and Parquet at any depth).{what}"
+    why = f" {'; '.join(notes[:3])}." if notes else ""
+    return f"images folder {root}: no image in it (looked for {endings}, HDF5 and Parquet at any depth).{what}{why}"

@@ -13,11 +13,20 @@ from melanoma_ray import storage
 from melanoma_ray.diagnoses import Taxonomy, is_coarse
 from melanoma_ray.sources.containers import split_address
 from melanoma_ray.sources.files import SourceFiles
-from melanoma_ray.sources.matching import NO_ROW, Parts, match_rows
+from melanoma_ray.sources.group_ids import GROUPS, group_key
+from melanoma_ray.sources.matching import NO_ROW, Match, Parts, match_rows, row_key
 from melanoma_ray.sources.tables import COLUMNS, Table
 
 FIELDS = [name for name in COLUMNS if name not in {"image_id", "diagnosis"}]
 """What tables know of an image besides its diagnosis."""
+_TOLD_APART = {
+    "diagnosis": "diagnoses",
+    "lesion_id": "lesions",
+    "patient_id": "patients",
+    "age": "ages",
+    "sex": "sexes",
+}
+"""Columns in which several rows or tables should agree."""
 _FEW_MATCHES = 0.1
 """Share of the images below which a table next to matches nothing."""
 
@@ -33,36 +42,23 @@ class Known:
     """All tables' words, a tuple an image."""
     has_row: pd.Series
     """Whether any table has a row for the image."""
-    rows_found: dict[str, tuple[int, frozenset[int]]]
-    """Number of rows of each table, by its name, and which of them are about an image of the source."""
+    rows_found: dict[str, tuple[frozenset[str], frozenset[str]]]
+    """Ids in each table, by its name, and those of them that are about an image of the source."""
+    group_tables: frozenset[str]
+    """Names of the tables that bring lesions or patients to images of the source."""
     notes: tuple[str, ...]
 
 
 def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy) -> Known:
     """Return what the tables, and then a container's own columns, know of a source's images."""
     frame, parts = files.frame, list(files.frame["parts"])
-    claims: list[pd.DataFrame] = []
-    has_row = pd.Series(data=False, index=frame.index)
-    notes: list[str] = []
-    rows_found: dict[str, tuple[int, frozenset[int]]] = {}
-    for table in (one for one in tables if not one.is_of_lesions):
-        match = match_rows(parts, table.rows["image_id"].tolist(), lambda places: _are_same(frame, places))
-        is_matched = match.row != NO_ROW
-        has_row |= is_matched
-        claims.append(table.rows.iloc[match.row[is_matched]].set_axis(frame.index[is_matched]).reindex(frame.index))
-        rows_found[table.name] = len(table.rows), frozenset(match.row[is_matched].tolist())
-        notes += _describe_repeated(table)
-        notes += _describe_match(table, int(is_matched.sum()), len(frame), match.ambiguous)
-    if files.own is not None:
-        claims.append(files.own)
+    joined = [_join_images(table, frame, parts) for table in tables if not table.is_of_lesions]
+    claims = [one.claim for one in joined] + ([] if files.own is None else [files.own])
     lesion = _first([claim["lesion_id"] for claim in claims], frame.index)
-    for table in (one for one in tables if one.is_of_lesions):
-        rows = table.rows.dropna(subset=["lesion_id"]).drop_duplicates("lesion_id").set_index("lesion_id", drop=False)
-        of_image = lesion.where(lesion.isin(rows.index)).fillna(_lesion_folders(parts, rows.index, frame.index))
-        has_row |= of_image.notna()
-        claims.append(rows.reindex(of_image).set_axis(frame.index))
-        rows_found[table.name] = len(rows), frozenset(np.flatnonzero(rows.index.isin(of_image)).tolist())
-        notes += _describe_match(table, int(of_image.notna().sum()), len(frame), ())
+    of_lesions = [_join_lesions(table, lesion, parts) for table in tables if table.is_of_lesions]
+    claims += [one.claim for one in of_lesions]
+    joined += of_lesions
+    has_row = pd.Series(np.any([one.has_row for one in joined], axis=0) if joined else False, index=frame.index)
     columns = [claim["diagnosis"] for claim in claims]
     words = [tuple(dict.fromkeys(w for w in row if isinstance(w, str))) for row in zip(*columns, strict=True)]
     all_words = pd.Series(dict(zip(frame.index, words or [()] * len(frame), strict=True)), dtype=object)
@@ -71,19 +67,104 @@ def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy)
         word=pd.Series([most_telling(words, taxonomy) for words in all_words], index=frame.index, dtype=object),
         words=all_words,
         has_row=has_row,
-        rows_found=rows_found,
-        notes=tuple(notes),
+        rows_found={one.table.name: (one.ids, one.ids_found) for one in joined},
+        group_tables=frozenset(one.table.name for one in joined if one.claim[list(GROUPS)].notna().any(axis=None)),
+        notes=(*(note for one in joined for note in (*one.table.notes, *one.notes)), *_describe_differences(claims)),
     )
 
 
-def _describe_repeated(table: Table) -> list[str]:
-    """Say which ids of a table stand several times with different diagnoses."""
-    words = table.rows.dropna(subset=["diagnosis"]).groupby("image_id")["diagnosis"].unique()
-    told = [f"{name} ({', '.join(map(str, found))})" for name, found in words.items() if len(found) > 1]
-    if not told:
-        return []
+def _describe_differences(claims: Sequence[pd.DataFrame]) -> list[str]:
+    """Say of how many images two tables, or a table and a container, tell different lesions, patients or the like."""
+    notes = []
+    for column, what in _TOLD_APART.items():
+        if column == "diagnosis" or not claims:  # a diagnosis is judged by what its word may mean, in ``contradict``
+            continue
+        first, *others = (claim[column].map(group_key).astype(object) for claim in claims)
+        differs = pd.Series(data=False, index=first.index)
+        for other in others:
+            differs |= first.notna() & other.notna() & (first != other)
+            first = first.where(first.notna(), other)
+        number = int(differs.sum())
+        if number:
+            notes.append(f"tables tell different {what} of {number:,} images: the first table's count")
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Joined:
+    """What one table knows of a source's images."""
+
+    table: Table
+    claim: pd.DataFrame
+    """Its row of each image, nulls where it has none."""
+    has_row: np.ndarray
+    ids: frozenset[str]
+    ids_found: frozenset[str]
+    notes: list[str]
+
+
+def _join_images(table: Table, frame: pd.DataFrame, parts: list[Parts]) -> _Joined:
+    ids, match = _best_match(table, frame, parts)
+    rows = table.rows.assign(image_id=ids)
+    is_matched = match.row != NO_ROW
+    keys = ids.map(row_key, na_action="ignore")
+    claim = rows.iloc[match.row[is_matched]].set_axis(frame.index[is_matched]).reindex(frame.index)
+    return _Joined(
+        table=table,
+        claim=claim.astype(object).where(claim.notna(), None),
+        has_row=is_matched,
+        ids=frozenset(keys.dropna()),
+        ids_found=frozenset(keys.iloc[match.row[is_matched]]),
+        notes=[
+            *_describe_repeated(table, rows),
+            *_describe_match(table, ids, int(is_matched.sum()), len(frame), match.ambiguous),
+        ],
+    )
+
+
+def _best_match(table: Table, frame: pd.DataFrame, parts: list[Parts]) -> tuple[pd.Series, Match]:
+    """Return the column that most images are found in, the first among equals, and how its rows match."""
+    tried = []
+    for ids in (table.rows["image_id"], *table.other_ids):
+        placed = [None if one is None else f"{table.folder}/{one}" for one in ids]
+        match = match_rows(parts, placed, lambda places: _are_same(frame, places), list(frame["ending"]))
+        tried.append((ids, match))
+        if (match.row != NO_ROW).all():
+            break
+    return max(tried, key=lambda one: int((one[1].row != NO_ROW).sum()))
+
+
+def _join_lesions(table: Table, lesion: pd.Series, parts: list[Parts]) -> _Joined:
+    rows = table.rows.dropna(subset=["lesion_id"])
+    rows = rows.set_axis(rows["lesion_id"].map(group_key))
+    rows = rows[~rows.index.duplicated()]
+    key = lesion.map(group_key, na_action="ignore").astype(object)
+    of_image = key.where(key.isin(rows.index)).fillna(_lesion_folders(parts, rows.index, lesion.index))
+    found = of_image.notna().to_numpy()
+    return _Joined(
+        table=table,
+        claim=rows.reindex(of_image).set_axis(lesion.index),
+        has_row=found,
+        ids=frozenset(rows.index),
+        ids_found=frozenset(of_image.dropna()),
+        notes=_describe_match(table, table.rows["lesion_id"], int(found.sum()), len(lesion), ()),
+    )
+
+
+def _describe_repeated(table: Table, rows: pd.DataFrame) -> list[str]:
+    """Say which ids of a table stand several times and differ in what they say."""
+    known = rows.dropna(subset=["image_id"])
+    repeated = known[known["image_id"].duplicated(keep=False)]
+    notes = []
     name = table.name.rsplit("/", 1)[-1]
-    return [f"{name} has several rows of different diagnoses for {len(told):,} ids, the first counts: {told[0]}"]
+    for column, what in _TOLD_APART.items():
+        words = repeated.dropna(subset=[column]).groupby("image_id")[column].unique()
+        told = [f"{one} ({', '.join(map(str, found))})" for one, found in words.items() if len(found) > 1]
+        if told:
+            notes.append(
+                f"{name} has several rows of different {what} for {len(told):,} ids, the first counts: {told[0]}"
+            )
+    return notes
 
 
 def most_telling(words: Sequence[str], taxonomy: Taxonomy) -> str | None:
@@ -103,15 +184,18 @@ def _first(columns: Sequence[pd.Series], index: pd.Index) -> pd.Series:
 def _lesion_folders(parts: Sequence[Parts], lesions: pd.Index, index: pd.Index) -> pd.Series:
     """Return the folder of each image that is called as a lesion of a table (MILK10k)."""
     known = set(lesions)
-    return pd.Series([next((f for f in one[:-1] if f in known), None) for one in parts], index=index, dtype=object)
+    keys = [[group_key(folder) for folder in one[:-1]] for one in parts]
+    return pd.Series([next((key for key in one if key in known), None) for one in keys], index=index, dtype=object)
 
 
-def _describe_match(table: Table, num_matched: int, num_images: int, ambiguous: Sequence[str]) -> list[str]:
+def _describe_match(
+    table: Table, ids: pd.Series, num_matched: int, num_images: int, ambiguous: Sequence[str]
+) -> list[str]:
     """Say how well a table fits, where it doesn't."""
     notes = []
     name = table.name.rsplit("/", 1)[-1]
     if num_matched < _FEW_MATCHES * num_images:
-        ids = table.rows["image_id"].dropna() if not table.is_of_lesions else table.rows["lesion_id"].dropna()
+        ids = ids.dropna()
         looks = f"; its ids look like {str(ids.iloc[0])!r}" if len(ids) else ""
         notes.append(f"of {num_images:,} images {num_matched:,} were found in {name}{looks}")
     if ambiguous:

@@ -29,18 +29,20 @@ from melanoma_ray.diagnoses import (
     two_way,
 )
 from melanoma_ray.errors import DataError
-from melanoma_ray.schema import SOURCE, SPLITS
+from melanoma_ray.schema import SOURCE
 from melanoma_ray.sources.containers import split_address
-from melanoma_ray.sources.files import find_tables, open_source
-from melanoma_ray.sources.joining import FIELDS, contradict, covers_of, join_tables, most_telling
+from melanoma_ray.sources.files import SourceFiles, find_tables, open_source
+from melanoma_ray.sources.folder_words import folder_words
+from melanoma_ray.sources.given_splits import describe_given_split, give_splits, split_of_container, split_of_folders
+from melanoma_ray.sources.group_ids import find_scopes, unify_groups
+from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
-from melanoma_ray.sources.tables import SPLIT_WORDS, Table, check_named, parse_columns, read_table_file
+from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, with_splits_of_names
+from melanoma_ray.sources.untold import check_diagnoses, describe_untold
 
 _PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 _LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
-_MOST_UNTOLD = 0.5
-"""Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +61,8 @@ class Collection:
     """Images whose word for the lesion is known, but none of the diagnoses; by that word."""
     passed_over: dict[str, int]
     """Files that aren't read as images, by the reason."""
+    num_given: dict[str, int]
+    """Images found in each split that the sources themselves give, with those that are left out."""
     notes: tuple[str, ...]
     """What a person should know of how the sources were understood, a sentence each."""
 
@@ -102,7 +106,9 @@ def read_collection(
     frame = (
         pd.concat([source.frame for source in sources]).drop_duplicates("path").sort_values("path", ignore_index=True)
     )
-    notes = [note for source in sources for note in source.notes]
+    scopes = find_scopes({one.root: one.group_tables for one in sources}, {root: _kin(root) for root in roots})
+    frame, id_notes = unify_groups(frame, scopes)
+    notes = [*dict.fromkeys(note for source in sources for note in source.notes), *id_notes]
     if taxonomy is None and (classes := _two_classes(frame, known)) is not None:
         known = two_way(known, classes)
         notes.append(f"no finer diagnoses than {classes[0].name} and {classes[1].name}: these two are the classes")
@@ -124,18 +130,19 @@ def _two_classes(frame: pd.DataFrame, taxonomy: Taxonomy) -> tuple[Diagnosis, Di
     return None
 
 
-def describe_given_split(given: pd.Series) -> str:
-    """Return the sizes of the split that the sources themselves bring, in words."""
-    counts = given.value_counts()
-    told = ", ".join(f"{split} {int(counts[split])}" for split in SPLITS if split in counts)
-    return f"given split: {told}" if told else "no split was given"
+def _kin(root: str) -> str:
+    """Return what the sources of one collection share: Train and Test in one folder, or two such files, are one."""
+    folder, _, name = root.rpartition("/")
+    return folder if split_of_folders([name]) or split_of_container(name) else root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
+    root: str
     frame: pd.DataFrame
     """One row an image: the columns of ``SOURCE`` but for what the taxonomy says, and the words that were found."""
-    rows_found: dict[str, tuple[int, frozenset[int]]]
+    rows_found: dict[str, tuple[frozenset[str], frozenset[str]]]
+    group_tables: frozenset[str]
     passed_over: Counter[str]
     notes: tuple[str, ...]
 
@@ -144,58 +151,83 @@ def _read_source(
     root: str, given: Sequence[Table], taxonomy: Taxonomy, named: dict[str, str], *, is_one_of_several: bool
 ) -> _Source:
     files = open_source(root, taxonomy, named)
-    found, passed_over, notes = find_tables(files, taxonomy, named, are_given=bool(given))
-    tables = [*given, *found]
-    frame = files.frame.copy()
-    parts: list[Parts] = list(frame["parts"])
+    found = find_tables(files, taxonomy, named, are_given=bool(given))
+    tables = with_splits_of_names([*given, *found.tables])
     if not files.has_own_columns:
-        check_named(tables, named)
+        check_named(tables, named, found.left_alone)
     known = join_tables(files, tables, taxonomy)
-    for name in FIELDS:
-        frame[name] = known.fields[name]
-    frame["table_word"] = known.word
-    frame["table_words"] = known.words
     whole = (PurePosixPath(root).name,) if is_one_of_several else ()
-    folder = [_folder_word((*whole, *one[:-1]), taxonomy) for one in parts]
-    frame["folder_word"] = pd.Series(folder, index=frame.index, dtype=object)
-    is_by_table = _is_by_table(frame, taxonomy)
-    frame["is_by_table"] = is_by_table
-    frame["word"] = frame["folder_word"].where(~is_by_table, frame["table_word"])
-    by_folder = pd.Series([_given_split((*whole, *one[:-1])) for one in parts], index=frame.index, dtype=object)
-    by_column = frame["given_split"].map(lambda word: SPLIT_WORDS.get(str(word).lower()))
-    frame["given_split"] = by_folder.fillna(by_column).fillna(files.container_split)
-    frame["given_split"] = frame["given_split"].astype(object).where(frame["given_split"].notna(), None)
-    frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, folder, _PATIENT_FOLDER, frame.index))
-    frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, folder, _LESION_FOLDER, frame.index))
-    frame["source"] = root
-    for word in frame["word"].dropna().unique():
-        taxonomy.parse(word)
-    notes = [*notes, *_describe_repeated(frame)]
-    untold = frame[frame["word"].isna() & ~known.has_row]
-    _check_diagnoses(frame, untold, tables, [*files.notes, *notes, *known.notes])
+    folders = [(*whole, *one[:-1]) for one in files.frame["parts"]]
+    words, word_notes = folder_words(folders, taxonomy)
+    frame = _claim(files, known, [words[one] for one in folders], taxonomy)
+    frame["given_split"], split_notes = give_splits(folders, frame["given_split"], files.container_split)
+    _check_words(frame, tables, taxonomy)
+    notes = [*files.notes, *found.left_alone, *word_notes, *_describe_repeated(frame), *known.notes]
+    tells = files.has_own_columns or any(table.rows["diagnosis"].notna().any() for table in tables)
+    untold = frame[frame["word"].isna() & (~known.has_row | (not tells))]
+    check_diagnoses(frame, untold, tables, notes)
     return _Source(
+        root=root,
         frame=frame,
         rows_found=known.rows_found,
-        passed_over=files.passed_over + passed_over,
-        notes=(*files.notes, *notes, *known.notes, *_describe_untold(frame)),
+        group_tables=known.group_tables,
+        passed_over=files.passed_over + found.passed_over,
+        notes=(*notes, *split_notes, *describe_untold(frame)),
     )
 
 
-def _folder_word(folders: Parts, taxonomy: Taxonomy) -> str | None:
-    """Return the innermost folder that is a diagnosis; a fine word before a coarse one."""
-    return most_telling([name for name in reversed(folders) if taxonomy.knows(name)], taxonomy)
+def _check_words(frame: pd.DataFrame, tables: Sequence[Table], taxonomy: Taxonomy) -> None:
+    """Refuse a word that the taxonomy doesn't know, and say in which file it stands."""
+    for word in frame["word"].dropna().unique():
+        if taxonomy.knows(word):
+            continue
+        place = next((one.name for one in tables if (one.rows["diagnosis"] == word).any()), frame["source"].iloc[0])
+        try:
+            taxonomy.parse(word)
+        except DataError as error:
+            msg = f"{place}: {error}"
+            raise DataError(msg) from error
 
 
-def _is_by_table(frame: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
-    """Tell the images whose diagnosis a table tells: no folder does, or only a coarse word of one."""
-    coarse = frame["folder_word"].map(lambda word: word is not None and is_coarse(word))
-    finer = frame["table_word"].map(lambda word: word is not None and taxonomy.knows(word) and not is_coarse(word))
-    return frame["table_word"].notna() & (frame["folder_word"].isna() | (coarse & finer))
+def _claim(files: SourceFiles, known: Known, words: list[str | None], taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return the images with what folders and tables claim of them; ``word`` is the claim that counts."""
+    frame = files.frame.assign(
+        **{name: known.fields[name] for name in FIELDS},
+        table_word=known.word,
+        table_words=known.words,
+        source=files.root,
+    )
+    index = frame.index
+    frame["folder_word"] = pd.Series(list(words), index=index, dtype=object)
+    pairs = list(zip(words, known.word, strict=True))
+    by_table = {pair: _is_by_table(*pair, taxonomy) for pair in set(pairs)}
+    overruled = {
+        (folder, table): folder is not None and table is not None and taxonomy.contradicts(folder, table)
+        for (folder, table), is_by_table in by_table.items()
+        if is_by_table
+    }
+    frame["is_by_table"] = [by_table[pair] for pair in pairs]
+    frame["word"] = frame["folder_word"].where(~frame["is_by_table"], frame["table_word"])
+    claims = [pair[0] if overruled.get(pair) else None for pair in pairs]
+    frame["folder_claim"] = pd.Series(claims, index=index, dtype=object)
+    parts: list[Parts] = list(frame["parts"])
+    frame["patient_id"] = frame["patient_id"].fillna(_folder_group(parts, words, _PATIENT_FOLDER, index))
+    frame["lesion_id"] = frame["lesion_id"].fillna(_folder_group(parts, words, _LESION_FOLDER, index))
+    return frame
 
 
-def _given_split(folders: Parts) -> str | None:
-    """Return the split that a folder's name gives, the outermost one if there are several."""
-    return next((SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS), None)
+def _is_by_table(folder: str | None, table: str | None, taxonomy: Taxonomy) -> bool:
+    """Tell whether a table tells the diagnosis: no folder does, or only a coarse word of one.
+
+    A coarse folder that is one of the classes, and that the table contradicts, makes a claim of its own.
+    """
+    if table is None:
+        return False
+    if folder is None:
+        return True
+    if not is_coarse(folder) or not taxonomy.knows(table) or is_coarse(table):
+        return False
+    return taxonomy.parse(folder) is None or not taxonomy.contradicts(folder, table)
 
 
 def _folder_group(
@@ -209,27 +241,6 @@ def _folder_group(
     return pd.Series(found, index=index, dtype=object)
 
 
-def _check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence[Table], notes: Sequence[str]) -> None:
-    """Refuse a source that wasn't understood: most images for which no table has a row are without a diagnosis."""
-    if len(untold) <= _MOST_UNTOLD * len(frame):
-        return
-    example = untold["path"].iloc[0].rsplit("/", 1)[-1]
-    what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
-    folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1} - set(SPLIT_WORDS))
-    where = f" (but in {', '.join(folders[:5])})" if folders else ""
-    lie = f"lie in no folder named after a diagnosis{where}"
-    why = f"; {'; '.join(notes)}" if notes else ""
-    if tables:
-        names = ", ".join(table.name.rsplit("/", 1)[-1] for table in tables)
-        msg = f"{what} {lie}, and the tables ({names}) don't tell theirs{why}; are they the right tables?"
-    else:
-        msg = (
-            f"{what} {lie}, and there is no table that tells theirs{why}; sort them into such folders, give "
-            "--metadata with their diagnoses, or add the folders' words with --taxonomy"
-        )
-    raise DataError(msg)
-
-
 def _describe_repeated(frame: pd.DataFrame) -> list[str]:
     """Say which ids of a container's rows stand several times under different words."""
     rows = frame[[bool(split_address(path)[0]) for path in frame["path"]]]
@@ -238,25 +249,15 @@ def _describe_repeated(frame: pd.DataFrame) -> list[str]:
     return [f"ids that stand for several rows of different diagnoses: {', '.join(told[:5])}"] if told else []
 
 
-def _describe_untold(frame: pd.DataFrame) -> list[str]:
-    """Say which images are left out for want of a diagnosis."""
-    untold = frame[frame["word"].isna()]
-    if untold.empty:
-        return []
-    folders = Counter(one[-2] if len(one) > 1 else "no folder" for one in untold["parts"])
-    told = ", ".join(f"{count:,} in {name}" for name, count in folders.most_common(5))
-    return [f"{len(untold):,} images are left out, since no folder and no table tells their diagnosis ({told})"]
-
-
 def _count_unmatched(sources: Sequence[_Source]) -> int:
-    """Return the rows of all tables that are about no image of any source."""
-    sizes: dict[str, int] = {}
-    found: dict[str, set[int]] = {}
+    """Return the ids of all tables that are about no image of any source."""
+    ids: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[str]] = {}
     for source in sources:
-        for name, (size, rows) in source.rows_found.items():
-            sizes[name] = size
-            found[name] = found.get(name, set()) | rows
-    return sum(size - len(found[name]) for name, size in sizes.items())
+        for name, (all_ids, ids_found) in source.rows_found.items():
+            ids[name] = all_ids
+            found[name] = found.get(name, frozenset()) | ids_found
+    return sum(len(all_ids - found[name]) for name, all_ids in ids.items())
 
 
 def _to_collection(
@@ -270,7 +271,9 @@ def _to_collection(
         names = ", ".join(one.name for one in taxonomy.diagnoses)
         words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))
         roots = ", ".join(frame["source"].unique())
-        msg = f"{roots}: no image has one of the diagnoses {names} (only {words or 'none'}); a --taxonomy may add them"
+        why = f"; {'; '.join(notes)}" if notes else ""
+        only = f"(only {words or 'none'}){why}"
+        msg = f"{roots}: no image has one of the diagnoses {names} {only}; a --taxonomy may add them"
         raise DataError(msg)
     cache = {words: covers_of(words, taxonomy) for words in set(kept["table_words"])}
     told = {word: taxonomy.parse(word) for word in kept["table_word"].dropna().unique() if taxonomy.knows(word)}
@@ -292,5 +295,6 @@ def _to_collection(
         num_files_without_row=int(frame["word"].isna().sum()),
         num_left_out=dict(left_out),
         passed_over=dict(sum((one.passed_over for one in sources), Counter())),
+        num_given={str(split): int(count) for split, count in frame["given_split"].value_counts().items()},
         notes=tuple(notes),
     )

@@ -6,7 +6,6 @@ The rule: no file is silent. What isn't read is counted under its reason, and ea
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -17,23 +16,26 @@ from melanoma_ray import storage
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.sources.containers import CONTAINER_ENDINGS
+from melanoma_ray.sources.masks import find_masks
 
 IMAGE_ENDINGS = READABLE_ENDINGS
 """File name endings of images: all that the decoder can read."""
-TABLE_ENDINGS = frozenset({".csv", ".tsv", ".tab"})
+TABLE_ENDINGS = frozenset({".csv", ".tsv", ".tab", ".jsonl"})
 _TABLES_BY_NAME = ("ham10000_metadata", "ph2_dataset.txt")
 """Tables that are published under names without one of these endings."""
-_SYSTEM_NAMES = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
-"""What operating systems and network disks leave in folders; besides these, all that begins with a dot."""
-_MASK_STEM = re.compile(
-    r"[_-](segmentation|superpixels?|seg|masks?|attribute_\w+|roi|(r\d+_)?label\d*)$", re.IGNORECASE
+_SYSTEM_NAMES = frozenset(
+    {
+        *("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__pycache__"),
+        *("$recycle.bin", "recycler", "lost+found", "system volume information", "found.000"),
+    }
 )
-_MASK_FOLDER = re.compile(r"^(mask|segmentation|superpixel|.*_(segmentation|mask|roi))s?$", re.IGNORECASE)
-_PH2_MASK = re.compile(r"^IMD\d+_lesion$", re.IGNORECASE)
+"""What operating systems and network disks leave in folders; besides these, all that begins with a dot."""
 SYSTEM = "hidden files and files of the operating system"
 MASKS = "masks of images (segmentations, superpixels, attribute maps)"
 UNREADABLE_FOLDERS = "folders that can't be read: check their permissions"
-LOOPS = "links to a folder that is read already"
+LOOPS = "links back to a folder above, or to one that is read five times already"
+_MOST_READINGS = 5
+"""Of one folder, under its own name and those of links, which may say more, such as ``Test``."""
 BAD_NAMES = "files whose name isn't UTF-8: rename them"
 
 
@@ -72,21 +74,26 @@ def list_source(root: str) -> Listing:
     for info in sorted(infos, key=lambda one: one.path):
         inside = info.path[prefix:] or info.path.rsplit("/", 1)[-1]  # the source may be this one file
         _classify(info, PurePosixPath(inside), listing)
+    is_mask = find_masks([info.path for info in listing.images], [info.path[prefix:] for info in listing.images])
+    if any(is_mask):
+        listing.passed_over[MASKS] += sum(is_mask)
+        listing.images[:] = [info for info, one in zip(listing.images, is_mask, strict=True) if not one]
     return listing
 
 
 def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
     """Yield the files below a local folder, links followed; what a name or a loop hides is counted."""
-    seen: set[tuple[int, int]] = set()
-    waiting = [root]
+    readings: Counter[_Identity] = Counter()
+    waiting: list[tuple[str, frozenset[_Identity]]] = [(root, frozenset())]
     while waiting:
-        folder = waiting.pop()
+        folder, above = waiting.pop()
         try:
             status = os.stat(folder)  # noqa: PTH116 - names that aren't UTF-8 stay as they are
-            if (status.st_dev, status.st_ino) in seen:
+            identity = status.st_dev, status.st_ino
+            if identity in above or readings[identity] >= _MOST_READINGS:
                 passed_over[LOOPS] += 1
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            readings[identity] += 1
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             passed_over[UNREADABLE_FOLDERS] += 1
@@ -96,12 +103,16 @@ def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
             if not _is_utf8(entry.name):
                 passed_over[BAD_NAMES] += 1
             elif stat.S_ISDIR(mode):
-                waiting.append(entry.path)
+                waiting.append((entry.path, above | {identity}))
             elif stat.S_ISREG(mode):
                 status = entry.stat()
                 yield storage.FileInfo(path=entry.path, num_bytes=status.st_size, modified_ns=status.st_mtime_ns)
             else:
                 passed_over["broken links and special files"] += 1
+
+
+_Identity = tuple[int, int]
+"""Device and inode of a folder."""
 
 
 def _mode(entry: os.DirEntry[str]) -> int:
@@ -122,10 +133,7 @@ def _classify(info: storage.FileInfo, inside: PurePosixPath, listing: Listing) -
     if any(part.startswith(".") or part.lower() in _SYSTEM_NAMES for part in inside.parts):
         listing.passed_over[SYSTEM] += 1
     elif ending in IMAGE_ENDINGS:
-        if _is_mask(inside):
-            listing.passed_over[MASKS] += 1
-        else:
-            listing.images.append(info)
+        listing.images.append(info)
     elif ending in CONTAINER_ENDINGS:
         listing.containers.append(info)
     elif is_table(inside.name):
@@ -137,15 +145,6 @@ def _classify(info: storage.FileInfo, inside: PurePosixPath, listing: Listing) -
 def is_table(name: str) -> bool:
     """Tell a table by its file's name."""
     return PurePosixPath(name).suffix.lower() in TABLE_ENDINGS or name.lower() in _TABLES_BY_NAME
-
-
-def _is_mask(inside: PurePosixPath) -> bool:
-    stem = inside.stem
-    return bool(
-        _MASK_STEM.search(stem)
-        or _PH2_MASK.search(stem)
-        or any(_MASK_FOLDER.search(part) or _PH2_MASK.search(part) for part in inside.parts[:-1])
-    )
 
 
 def _describe_other(ending: str) -> str:

@@ -11,7 +11,7 @@ from melanoma_ray import storage
 from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.sources.files import TABLES, open_source
 from melanoma_ray.sources.joining import join_tables
-from melanoma_ray.sources.tables import parse_columns, read_table_file
+from melanoma_ray.sources.tables import check_named, parse_columns, read_table_file
 
 _KNOWN = ("age", "sex", "site", "lesion_id", "patient_id")
 
@@ -42,10 +42,17 @@ def list_images(images: str, metadata: Sequence[str] = (), columns: Sequence[str
     """
     named, taxonomy = parse_columns(columns), load_taxonomy()
     files = open_source(storage.absolute(images), taxonomy, named)
-    tables = [read_table_file(storage.absolute(name), taxonomy, named) for name in metadata]
+    tables = [read_table_file(storage.absolute(name), taxonomy, named, is_strict=False) for name in metadata]
+    if not files.has_own_columns:
+        found = f"the {len(files.tables)} tables in {images} are read only if they are given with --metadata"
+        check_named(tables, named, [found] if files.tables else [])
     known = join_tables(files, tables, taxonomy)
     frame = files.frame[["path", "image_id"]].assign(**{name: known.fields[name] for name in _KNOWN})
     passed_over = dict(files.passed_over)
     if files.tables:
         passed_over[TABLES] = passed_over.get(TABLES, 0) + len(files.tables)
-    return ImageList(images=frame.sort_values("path", ignore_index=True), passed_over=passed_over, notes=known.notes)
+    return ImageList(
+        images=frame.sort_values("path", ignore_index=True),
+        passed_over=passed_over,
+        notes=(*files.notes, *known.notes),
+    )

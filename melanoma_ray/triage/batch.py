@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from melanoma_ray.patients import encode_metadata
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
 from melanoma_ray.sources.containers import read_encoded
-from melanoma_ray.sources.unlabelled import list_images
+from melanoma_ray.sources.unlabelled import ImageList
 from melanoma_ray.triage.alerting import raise_alerts
 
 _IMAGES_PER_BLOCK = 64
@@ -81,10 +80,9 @@ class _PredictingActor:
 
 def triage(
     checkpoint: str,
-    images: str,
+    images: ImageList,
     output: str,
     *,
-    metadata: Sequence[str] = (),
     use_gpu: bool = False,
     alerts: AlertSettings | None = None,
 ) -> TriageResult:
@@ -92,20 +90,17 @@ def triage(
 
     Args:
         checkpoint: Checkpoint directory, run directory or a sweep's best.json.
-        images: Folder with images, local or s3://; its subfolders are searched too.
+        images: From ``list_images``, with age, sex and site for a model that uses them.
         output: Directory for predictions.parquet and worklist.html.
-        metadata: CSV tables with age, sex and site, for a model that uses them.
         use_gpu: Predict on GPUs instead of CPUs.
         alerts: Whom to alert about which answers; none: nobody.
 
     Raises:
         AlertError: The alerts can't be kept; predictions.parquet and worklist.html are written before.
         CheckpointError: The checkpoint can't be used.
-        DataError: There is no such folder, no image in it, or no such table.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
-    listed = list_images(images, metadata)
     schema = pa.schema(
         [
             ("path", pa.string()),
@@ -115,7 +110,7 @@ def triage(
             ("site", pa.string()),
         ]
     )
-    asked = pa.Table.from_pandas(listed.images[schema.names], schema, preserve_index=False).combine_chunks()
+    asked = pa.Table.from_pandas(images.images[schema.names], schema, preserve_index=False).combine_chunks()
     blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
     table = map_with_actors(
         ray.data.from_blocks(blocks),
@@ -140,9 +135,9 @@ def triage(
         worklist=worklist,
         num_by_decision={decision: decisions.count(decision) for decision in sorted(set(decisions))},
         num_unreadable=table.num_rows - len(decisions),
-        passed_over=listed.passed_over,
-        notes=listed.notes,
-        alerts=None if alerts is None else raise_alerts(alerts, table, listed.images, predictor, worklist),
+        passed_over=images.passed_over,
+        notes=images.notes,
+        alerts=None if alerts is None else raise_alerts(alerts, table, images.images, predictor, worklist),
     )
 
 

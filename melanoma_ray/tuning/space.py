@@ -1,8 +1,8 @@
 """The search space around an experiment, as one table of dimensions.
 
-The allowed values of a setting are read from the setting itself (its ``Range`` or its ``Literal``), so the space can't
-have values that the experiment would refuse. Each dimension is extended to include the experiment's own value, so that
-the first trial can be the experiment itself.
+The words of a setting are read from its ``Literal``, and numbers are checked against its ``Range``, so the space can't
+have values that the setting would refuse. Each dimension includes the experiment's own value, so that the first trial
+can be the experiment itself.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
 from melanoma_ray.errors import AlertError, ConfigError
 from melanoma_ray.serving.lifecycle import start_service, stop_service
+from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
@@ -43,7 +44,7 @@ def build_settings(folder: Path, **changes: object) -> AlertSettings:
 def test_a_batch_alerts_about_all_but_its_routine_images(collection: str, tmp_path: Path) -> None:
     checkpoint = build_checkpoint(str(tmp_path / "checkpoint"), side=SIDE)
     settings = build_settings(tmp_path, node_resource=HEAD)
-    result = triage(checkpoint, collection, str(tmp_path / "output"), alerts=settings)
+    result = triage(checkpoint, list_images(collection), str(tmp_path / "output"), alerts=settings)
     table = pd.read_parquet(result.predictions)
     urgent = table[table["decision"] != "routine"]
     assert len(urgent) > 0

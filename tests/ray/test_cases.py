@@ -131,12 +131,14 @@ class Picture:
     fault: str
 
 
-DIAGNOSES = st.sampled_from(["melanoma", "Nevi", "BCC", "bkl", "unknown", "blobs"])
+DIAGNOSES = st.sampled_from(["melanoma", "1. Nevi (NV) - 12", "BCC", "bkl", "unknown", "blobs", "benign", "labels"])
 PICTURES = st.builds(
     Picture,
-    split=st.sampled_from(["", "", "Train", "test", "valid", "zip top/Test"]),
+    split=st.sampled_from(["", "", "training_set", "test", "valid", "zip top/Test images"]),
     folder=DIAGNOSES,
-    name=st.sampled_from(["a", "b", "ISIC_0000001", "ISIC_0000002", "x (1)", "p::1", "é ü", "._a", "m_Segmentation"]),
+    name=st.sampled_from(
+        ["a", "b", "ISIC_0000001", "Copy of ISIC_0000001", "x (1)", "p::1", "é ü", "._a", "m_Segmentation", "a_roi"]
+    ),
     seed=st.integers(0, 30),
     side=st.sampled_from([32, 48, 64]),
     fault=st.sampled_from(["", "", "", "", "", "empty", "text", "cut"]),
@@ -147,7 +149,7 @@ TABLES = st.sampled_from(
         "",
         "",
         "image_id,dx,lesion_id\na,nv,L1\nb,mel,L1\n",
-        "image;dx;patient_id\nISIC_0000001.JPG;mel;None\n",
+        "sep=;\nimage;dx;patient_id;set\nISIC_0000001.JPG;mel;None;test\nx;oddity;P1;holdout\n",
         "x,y\n1,2\n",
     ]
 )

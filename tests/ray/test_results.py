@@ -20,6 +20,7 @@ from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
+from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage
 from melanoma_ray.tuning.sweep import sweep
 from tests.checkpoints import build_checkpoint
@@ -71,7 +72,7 @@ def test_a_dataset_of_another_image_size_is_refused(prepared: str, tmp_path: Pat
 def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
     checkpoint: str, collection: str, tmp_path: Path
 ) -> None:
-    result = triage(checkpoint, collection, str(tmp_path))
+    result = triage(checkpoint, list_images(collection), str(tmp_path))
     table = pd.read_parquet(result.predictions)
     assert list(table.columns) == [
         "image_id",
@@ -100,7 +101,7 @@ def test_batch_prediction_hears_what_a_table_tells(collection: str, tmp_path: Pa
     checkpoint = build_checkpoint(str(tmp_path / "checkpoint"), side=SIDE, uses_metadata=True)
     table = pd.read_csv(Path(collection) / "metadata.csv", dtype={"age": float})
     told, untold = (
-        pd.read_parquet(triage(checkpoint, collection, str(tmp_path / name), metadata=metadata).predictions)
+        pd.read_parquet(triage(checkpoint, list_images(collection, metadata), str(tmp_path / name)).predictions)
         for name, metadata in (("told", [f"{collection}/metadata.csv"]), ("untold", []))
     )
     predictor = Predictor.load(checkpoint, "cpu")

@@ -13,7 +13,7 @@ import pytest
 from melanoma_ray import storage
 from melanoma_ray.config import ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import DATASET, FORMAT_VERSION, DatasetInfo, open_dataset
-from melanoma_ray.dataset.shards import files_of, shards_name, write_crops
+from melanoma_ray.dataset.shards import files_of, readable_shards_names, shards_name, write_crops
 from melanoma_ray.errors import ConfigError, DataError
 
 SIDE = 32
@@ -67,6 +67,16 @@ def test_an_index_is_opened_whatever_its_columns_were_called(tmp_path: Path, nam
     assert dataset.index["path"].tolist() == ["a.jpg", "b.jpg", "d.jpg"]
     assert dataset.index["resolution"].dropna().tolist() == ["by table"]
     np.testing.assert_array_equal(dataset.load_pixels(["d.jpg", "a.jpg"]), CROPS[[0, 1]])
+
+
+def test_a_dataset_whose_crops_an_earlier_decoder_made_is_opened(tmp_path: Path) -> None:
+    today, before = readable_shards_names(CONFIG.image)
+    assert today == shards_name(CONFIG.image)
+    name = str(Path(write_dataset(tmp_path, INDEX)) / DATASET)
+    (tmp_path / today).rename(tmp_path / before)
+    storage.write_json(name, storage.read_json(name) | {"pixels": before})
+    dataset = open_dataset(str(tmp_path))
+    np.testing.assert_array_equal(dataset.load_pixels(["d.jpg"]), CROPS[[0]])
 
 
 def test_a_diagnosis_that_training_doesn_t_know_has_no_class_number(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def build_index(rows: list[dict[str, object]]) -> pd.DataFrame:
             "is_by_table": False,
             "given_split": None,
             "table_covers": None,
+            "folder_claim": None,
             "width": 10,
             "height": 10,
             "lesion_id": None,
@@ -143,3 +144,15 @@ def test_groups_join_through_others() -> None:
         ]
     )
     assert assign_groups(index, np.array([[3, 4]])).tolist() == ["w", "w", "w", "v", "v"]
+
+
+def test_a_folder_s_benign_that_a_table_overrules_is_a_conflict_like_any_other() -> None:
+    rows: list[dict[str, object]] = [
+        {"diagnosis": "melanoma", "folder_claim": "benign", "is_by_table": True, "table_covers": ["melanoma"]},
+        {"diagnosis": "melanoma", "is_by_table": True, "table_covers": ["melanoma"]},
+    ]
+    labels = resolve_labels(build_index(rows), NO_PAIRS, "drop")
+    assert count_conflicts(labels) == {"benign | melanoma": {BY_TABLE: 1}}
+    assert labels.dropped.isna().all()
+    kept = resolve_labels(build_index(rows), NO_PAIRS, "keep")
+    assert count_conflicts(kept) == {"benign | melanoma": {BY_TABLE: 1}}

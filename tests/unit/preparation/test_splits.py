@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from melanoma_ray.config import SplitConfig
+from melanoma_ray.errors import DataError
 from melanoma_ray.preparation.labels import assign_groups
 from melanoma_ray.preparation.splits import CROSSES, TIED, Assignment, assign_splits
 
@@ -173,3 +174,44 @@ def test_a_diagnosis_of_two_images_stays_in_training() -> None:
     index["diagnosis"] = ["dermatofibroma"] * 2 + ["nevus"] * 60
     found = assign_splits(grouped(index), SplitConfig())
     assert found.split[:2].tolist() == ["train", "train"]
+
+
+@pytest.mark.parametrize("method", ["grouped", "random"])
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_split_that_is_given_later_is_made_of_the_given_images_alone(
+    method: Literal["grouped", "random"], split: str
+) -> None:
+    """Train was prepared first, and Test came later."""
+    index = grouped(build_clean_index(60))
+    config = SplitConfig(method=method)
+    earlier = index.iloc[:48]
+    first = assign_splits(earlier, config)
+    drawn = first.split[first.split == split].index
+    later = index.assign(given_split=pd.Series([None] * 48 + [split] * 12, dtype=object))
+    second = assign_splits(later, config, record(earlier, first))
+    assert second.split[second.split == split].index.tolist() == list(range(48, 60))
+    assert second.num_released == len(drawn) > 0
+    third = assign_splits(later, config, record(later, second))
+    assert third.split.equals(second.split)
+    assert third.num_released == 0
+
+
+def test_what_was_drawn_before_a_test_split_was_given_isn_t_lost() -> None:
+    index = grouped(build_clean_index(60))
+    earlier = index.iloc[:48]
+    first = assign_splits(earlier, SplitConfig())
+    second = assign_splits(
+        index.assign(given_split=pd.Series([None] * 48 + ["test"] * 12, dtype=object)),
+        SplitConfig(),
+        record(earlier, first),
+    )
+    assert second.dropped.isna().all()
+    assert second.split.notna().all()
+
+
+def test_images_of_a_given_test_split_alone_are_refused_in_those_words() -> None:
+    index = grouped(build_clean_index(12)).assign(given_split="test")
+    with pytest.raises(
+        DataError, match="all 12 images are in the given test split; give the images to train on as well"
+    ):
+        assign_splits(index, SplitConfig())

@@ -52,3 +52,21 @@ def test_missing_or_damaged_progress_is_named(tmp_path: Path) -> None:
     (tmp_path / PROGRESS).write_text('{"batch_index": 1')
     with pytest.raises(DataError, match=r"progress\.json: not JSON"):
         read_progress(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        '{"batch_index": 1, "step": 2, "tally": [], "history": [{"epoch": 1}], "steps": []}',
+        '{"batch_index": 1, "step": 2, "tally": null, "history": [], "steps": []}',
+        '{"batch_index": "many", "step": 2, "tally": [], "history": [], "steps": []}',
+        '{"batch_index": 1, "step": 2, "tally": [], "history": [], "steps": [3]}',
+    ],
+)
+def test_progress_that_lacks_a_part_or_has_a_wrong_one_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / PROGRESS).write_text(content)
+    with pytest.raises(DataError, match=r"progress\.json") as caught:
+        read_progress(str(tmp_path))
+    assert "\n" not in str(caught.value)

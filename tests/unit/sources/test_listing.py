@@ -85,3 +85,35 @@ def test_odd_names_are_read_or_counted(tmp_path: Path) -> None:
 def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: not found; give the folder"):
         list_source(str(tmp_path / "nowhere"))
+
+
+def test_a_link_to_a_folder_that_lies_elsewhere_in_the_source_is_read_under_both_names(tmp_path: Path) -> None:
+    touch(tmp_path, "all/holdout/nevus/a.jpg", "all/rest/nevus/b.jpg")
+    (tmp_path / "Test").symlink_to(tmp_path / "all" / "holdout")
+    found = list_source(str(tmp_path))
+    inside = [info.path.removeprefix(f"{tmp_path}/") for info in found.images]
+    assert inside == ["Test/nevus/a.jpg", "all/holdout/nevus/a.jpg", "all/rest/nevus/b.jpg"]
+
+
+def test_folders_that_link_to_each_other_are_read_a_few_times_only(tmp_path: Path) -> None:
+    for one in range(6):
+        touch(tmp_path, f"{one}/a.jpg")
+        for other in range(6):
+            if one != other:
+                (tmp_path / str(one) / f"to {other}").symlink_to(tmp_path / str(other))
+    found = list_source(str(tmp_path))
+    assert len(found.images) == 6 * 5
+    assert found.passed_over[LOOPS] > 0
+
+
+@pytest.mark.parametrize("name", ["System Volume Information/x.jpg", "RECYCLER/x.jpg", "nevus/ehthumbs.db"])
+def test_rubbish_of_windows_is_passed_over(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name)
+    assert list_source(str(tmp_path)).passed_over == {SYSTEM: 1}
+
+
+def test_json_lines_are_a_table_and_a_json_file_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "metadata.jsonl", "dataset.json")
+    found = list_source(str(tmp_path))
+    assert len(found.tables) == 1
+    assert found.passed_over == {"files ending in .json, which are no images": 1}

@@ -8,7 +8,8 @@ import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import ConfigError, DataError
-from melanoma_ray.sources.tables import Table, check_named, clean, parse_age, parse_columns, read_table_file
+from melanoma_ray.sources.cells import clean, parse_age
+from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, without_unknown
 
 TAXONOMY = load_taxonomy()
 
@@ -44,7 +45,7 @@ def test_a_table_is_read_in_whatever_dialect_it_comes(tmp_path: Path, content: s
     assert words(table) == ["nv", "mel"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1", "utf-8"])
 def test_a_table_is_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     table = read(tmp_path, "image_id,dx,ärztin\na,nv,Müller\n".encode(encoding))
     assert words(table) == ["nv"]
@@ -165,3 +166,135 @@ def test_what_is_no_table_of_images_is_one_line(tmp_path: Path) -> None:
         read(tmp_path, b"PK\x03\x04\0\0\0\0")
     with pytest.raises(DataError, match="rows with more than one 1"):
         read(tmp_path, "image,MEL,NV,BCC\na,1,1,0\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\nimage_id;dx\na;nv\nb;mel\n",
+        '"sep=;"\r\nimage_id;dx\r\na;nv\r\nb;mel\r\n',
+        "Export of 2024;;\n\nimage_id;dx\na;nv\nb;mel\n",
+        "Skin clinic, second floor\nimage_id,dx\na,nv\nb,mel\n",
+        "Image ID,DX\na,nv\nb,mel\n",
+        '{"image_id": "a", "dx": "nv"}\n{"image_id": "b", "dx": "mel", "age": null}\n',
+        "image_id,dx\r\na,nv\r\n\r\nb,mel\r\n,\r\n",
+    ],
+    ids=["sep", "quoted sep", "title", "title of commas", "spaces", "JSON lines", "blank rows"],
+)
+def test_what_excel_and_hugging_face_put_around_a_table_is_understood(tmp_path: Path, content: str) -> None:
+    table = read(tmp_path, content, "metadata.jsonl" if content.startswith("{") else "meta.csv")
+    known = table.rows.dropna(subset=["image_id"])
+    assert list(known["image_id"]) == ["a", "b"]
+    assert list(known["diagnosis"]) == ["nv", "mel"]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]\n", "{broken\n"])
+def test_json_lines_that_are_none_are_one_line(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError, match=r"metadata\.jsonl: not a CSV table"):
+        read(tmp_path, content, "metadata.jsonl")
+
+
+@pytest.mark.parametrize("column", ["id", "ID", "file_path", "FilePath".lower(), "img_path", "photo"])
+def test_more_names_of_a_column_of_ids_are_known(tmp_path: Path, column: str) -> None:
+    assert list(read(tmp_path, f"{column},dx\na.jpg,nv\n").rows["image_id"]) == ["a.jpg"]
+
+
+def test_cells_that_aren_t_understood_are_told_with_their_numbers(tmp_path: Path) -> None:
+    table = read(
+        tmp_path, "image_id,dx,sex,age,split\na,nv,divers,old,holdout\nb,nv,x,45,train\nc,nv,,-1,test\nd,nv,w,999,dev\n"
+    )
+    assert table.notes == (
+        "meta.csv: 1 row has an age that isn't understood, and counts as unknown: 'old' (1)",
+        "meta.csv: 2 rows have a sex that isn't understood, and counts as unknown: 'divers' (1), 'x' (1)",
+        "meta.csv: 2 rows have a split that isn't understood, and counts as unknown: 'holdout' (1), 'dev' (1)",
+    )
+    assert list(table.rows["given_split"]) == [None, "train", "test", None]
+
+
+def test_a_column_named_set_is_a_split_where_its_words_are(tmp_path: Path) -> None:
+    assert list(read(tmp_path, "image_id,dx,Set\na,nv,Training\nb,nv,Test\n").rows["given_split"]) == ["train", "test"]
+    other = read(tmp_path, "image_id,dx,set\na,nv,HAM10000\nb,nv,BCN\n")
+    assert (list(other.rows["given_split"]), other.notes) == ([None, None], ())
+
+
+def test_unknown_words_of_a_found_table_are_told_and_the_other_rows_stay(tmp_path: Path) -> None:
+    table = without_unknown(read(tmp_path, "image_id,dx,age\na,nv,40\nb,nevsu,50\nc,mel,60\n"), TAXONOMY)
+    assert words(table) == ["nv", None, "mel"]
+    assert list(table.rows["age"]) == [40, 50, 60]
+    [note] = table.notes
+    assert note.startswith(
+        "meta.csv: 1 row has a word for the lesion that is unknown, so they tell no diagnosis: 'nevsu'"
+    )
+    assert "did you mean 'nevus'" in note
+
+
+def test_rows_of_several_diagnoses_tell_none_in_a_table_that_was_only_found(tmp_path: Path) -> None:
+    path = tmp_path / "truth.csv"
+    path.write_text("image,MEL,NV,BCC\na,1,1,0\nb,0,1,0\n")
+    table = read_table_file(str(path), TAXONOMY, is_strict=False)
+    assert words(table) == [None, "NV"]
+    assert table.notes == ("truth.csv: 1 rows have more than one diagnosis, so they tell none",)
+
+
+def test_a_name_by_hand_that_only_a_table_left_alone_may_have_is_refused_with_the_reason() -> None:
+    with pytest.raises(DataError, match=r"no table has a column 'foto' \(left alone: x\.csv: why\)"):
+        check_named([], {"image_id": "foto"}, ["left alone: x.csv: why"])
+    with pytest.raises(DataError, match="there is no table"):
+        check_named([], {"image_id": "foto"})
+
+
+def test_a_row_of_too_many_cells_costs_itself_alone_and_empty_ones_cost_nothing(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,dx\na,nv\nb,nevus, junctional\nc,mel,,\n")
+    assert list(table.rows["image_id"]) == ["a", "c"]
+    assert words(table) == ["nv", "mel"]
+    assert table.notes == (
+        "meta.csv: 1 row has more cells than there are columns, and can't be read: 'b,nevus, junctional'; "
+        "put quotes around texts",
+    )
+
+
+def test_a_german_export_is_read(tmp_path: Path) -> None:
+    table = read(tmp_path, "sep=;\nBild;Diagnose;Alter;Geschlecht\na;Nävus;45 Jahre;weiblich\n".encode("latin-1"))
+    row = table.rows.iloc[0]
+    assert (row["image_id"], TAXONOMY.parse(row["diagnosis"]), row["age"], row["sex"]) == ("a", "nevus", 45.0, "female")
+
+
+def test_a_quotation_mark_without_its_other_half_swallows_no_rows(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,"5 mm,mel\nc,x,mel\nd,5",nv\n'.replace('5",', "5,"))
+    assert list(table.rows["image_id"]) == ["a", "b", "c", "d"]
+    assert words(table) == ["nv", "mel", "mel", "nv"]
+
+
+def test_lines_between_two_lost_quotation_marks_are_told(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,"5 mm,mel\nc,x,mel\nd,5",nv\n')
+    assert len(table.rows) == 2
+    assert table.notes == (
+        "meta.csv: 1 lines within quotation marks look like rows, and aren't read as such: is a mark missing?",
+    )
+
+
+def test_a_lone_quotation_mark_in_a_cell_leaves_quoted_cells_whole(tmp_path: Path) -> None:
+    table = read(tmp_path, 'image_id,comment,dx\na,"x, y",nv\nb,5" long,mel\n')
+    assert words(table) == ["nv", "mel"]
+
+
+def test_an_end_of_a_file_within_quotes_is_no_end_of_the_table(tmp_path: Path) -> None:
+    assert words(read(tmp_path, 'image_id,comment,dx\na,x,nv\nb,x,mel\nc,"x,nv')) == ["nv", "mel", "nv"]
+
+
+def test_a_row_that_says_benign_of_a_melanoma_is_told(tmp_path: Path) -> None:
+    header = "image_name,diagnosis,benign_malignant,target\n"
+    table = read(
+        tmp_path, header + "a,melanoma,benign,0\nb,nevus,benign,0\nc,melanoma,malignant,1\nd,unknown,benign,0\n"
+    )
+    assert words(table) == ["melanoma", "nevus", "melanoma", "unknown"]
+    assert table.notes == (
+        "meta.csv: 1 rows say of a diagnosis that it is benign where it is malignant, or the other way round; "
+        "the diagnosis counts: 'melanoma' (1)",
+    )
+
+
+def test_letters_without_a_width_make_no_other_word(tmp_path: Path) -> None:
+    table = read(tmp_path, "image_id,dx\na,\u200bMelanoma\nb,Nevus\u00a0\n\u200bc,nv\n")
+    assert list(table.rows["image_id"]) == ["a", "b", "c"]
+    assert words(table) == ["Melanoma", "Nevus", "nv"]

@@ -1,0 +1,133 @@
+"""Which columns of a table tell the diagnosis, and how: one word, a hierarchy, one-hot columns, or only malignancy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from melanoma_ray.diagnoses import Taxonomy, is_coarse
+from melanoma_ray.errors import DataError
+from melanoma_ray.sources.cells import clean, clean_diagnosis
+
+_LEVELS = [[f"{stem}_{level}" for level in range(5, 0, -1)] for stem in ("diagnosis", "iddx")]
+"""From the finest to the coarsest: the archive's own client, and ISIC 2024."""
+_TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
+
+
+def each(column: pd.Series, function: Callable[[Any], object]) -> pd.Series:
+    """Return what the function makes of each value; none stays none, which pandas' own map would make NaN."""
+    return pd.Series([function(value) for value in column], index=column.index, dtype=object)
+
+
+def tell_diagnosis(raw: pd.DataFrame, plain: pd.Series, taxonomy: Taxonomy) -> pd.Series:
+    """Return the table's word for each row: of one-hot columns, a hierarchy, one column, or whether it is malignant.
+
+    A word that the taxonomy doesn't know gives way to one that says at least benign or malignant.
+
+    Args:
+        raw: The table under its own names.
+        plain: Its column of diagnoses, or nothing.
+        taxonomy: Says which words are diagnoses.
+
+    Raises:
+        DataError: One-hot rows with more than one 1; the message doesn't name the table.
+    """
+    coarse = _coarse(raw)
+    one_hot = [column for column in raw.columns if taxonomy.knows(str(column)) and is_flag(raw[column])]
+    if len(one_hot) >= 2:
+        return _from_one_hot(raw, one_hot)
+    for levels in _LEVELS:
+        present = [level for level in levels if level in raw.columns]
+        if present:
+            plain = _finest(raw[present].apply(each, function=clean_diagnosis), taxonomy).fillna(plain)
+    pairs = zip(each(plain, clean_diagnosis), coarse, strict=True)
+    return pd.Series([_prefer(word, other, taxonomy) for word, other in pairs], index=raw.index, dtype=object)
+
+
+def rows_that_contradict(raw: pd.DataFrame, words: pd.Series, taxonomy: Taxonomy) -> pd.Series:
+    """Tell the rows whose diagnosis can't be benign, or malignant, as another column of the table says it is."""
+    coarse = _coarse(raw)
+    pairs = list(zip(coarse, words, strict=True))
+    differ = {
+        pair: isinstance(pair[0], str)
+        and isinstance(pair[1], str)
+        and is_coarse(pair[0])
+        and taxonomy.knows(pair[1])
+        and not is_coarse(pair[1])
+        and taxonomy.contradicts(pair[0], pair[1])
+        for pair in set(pairs)
+    }
+    return pd.Series([differ[pair] for pair in pairs], index=raw.index)
+
+
+def rows_of_several(raw: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
+    """Tell the rows whose one-hot columns have more than one 1."""
+    one_hot = [column for column in raw.columns if taxonomy.knows(str(column)) and is_flag(raw[column])]
+    if len(one_hot) < 2:
+        return pd.Series(data=False, index=raw.index)
+    return raw[one_hot].map(_is_one).sum(axis=1) > 1
+
+
+def is_flag(column: pd.Series) -> bool:
+    """Tell a column of yes and no."""
+    values = set(column.map(lambda value: "" if value is None else str(value).strip().lower()))
+    return values <= _TRUE | _FALSE | {"nan"} and bool(values & _TRUE | values & (_FALSE - {""}))
+
+
+def _is_one(value: object) -> bool:
+    return str(value).strip().lower() in _TRUE
+
+
+def _prefer(word: str | None, coarse: str | None, taxonomy: Taxonomy) -> str | None:
+    """Return a table's word, or in its place what is said of malignancy, where only that means one of the diagnoses."""
+    if coarse is None or (word is not None and taxonomy.knows(word) and taxonomy.parse(word) is not None):
+        return word
+    return coarse if word is None or not taxonomy.knows(word) or taxonomy.parse(coarse) is not None else word
+
+
+def _coarse(raw: pd.DataFrame) -> pd.Series:
+    """Return what a table says of malignancy alone, or nothing."""
+    found = pd.Series([None] * len(raw), index=raw.index, dtype=object)
+    if "benign_malignant" in raw.columns:
+        found = each(raw["benign_malignant"], clean)
+        if "target" in raw.columns:  # ISIC 2020: the target is melanoma
+            found = found.mask(each(raw["target"], clean) == "1", "melanoma")
+    elif "malignant" in raw.columns:
+        flags = each(raw["malignant"], lambda value: str(value).strip().lower())
+        found = each(flags, lambda flag: "malignant" if flag in _TRUE else "benign" if flag in _FALSE - {""} else None)
+    return found.astype(object).where(found.notna(), None)
+
+
+def _from_one_hot(raw: pd.DataFrame, codes: list[str]) -> pd.Series:
+    """Return the name of each row's column with a 1.
+
+    ISIC 2017 has columns for two diagnoses only: a row without a 1 is a nevus there. Elsewhere a row of zeros tells
+    nothing.
+    """
+    ones = raw[codes].map(_is_one)
+    wrong = ones.sum(axis=1) > 1
+    if wrong.any():
+        first = raw.loc[wrong, codes].iloc[0].to_dict()
+        msg = f"{int(wrong.sum())} rows with more than one 1 in {'/'.join(codes)}: {first}"
+        raise DataError(msg)
+    is_isic_2017 = set(codes) == {"melanoma", "seborrheic_keratosis"}
+    words = ones.idxmax(axis=1).astype(object).where(ones.any(axis=1), "nevus" if is_isic_2017 else None)
+    return each(words, lambda word: None if word is None else str(word))
+
+
+def _finest(levels: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
+    """Return the finest word that means one of the diagnoses; else the finest known one; else the finest there is."""
+    words = {word for word in pd.unique(levels.to_numpy().ravel()) if isinstance(word, str)}
+    known = {word for word in words if taxonomy.knows(word)}
+    found = pd.Series([None] * len(levels), index=levels.index, dtype=object)
+    for telling in (
+        {word for word in known if taxonomy.is_fine(word)},
+        {word for word in known if not is_coarse(word)},
+        known,
+        words,
+    ):
+        is_telling = levels.isin(telling)
+        found = found.where(found.notna(), levels.where(is_telling).bfill(axis=1).iloc[:, 0])
+    return found.astype(object).where(found.notna(), None)
