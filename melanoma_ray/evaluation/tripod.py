@@ -53,14 +53,14 @@ def _preparation(evidence: Evidence) -> str:
     config = evidence.subject.dataset.info.config
     side = config.image.side
     return (
-        f"Crops of {side}×{side} pixels ({config.image.aspect}); identical images: {config.duplicates}; near-duplicates: "
-        f"{config.near_duplicates}; split: {config.split.method}. The same for all images."
+        f"Crops of {side}×{side} pixels ({config.image.aspect}); identical images: {config.duplicates}; "
+        f"near-duplicates: {config.near_duplicates}; split: {config.split.method}. The same for all images."
     )
 
 
 def _outcome(evidence: Evidence) -> str:
     names = ", ".join(sorted(set(evidence.scored.truth.astype(str))))
-    return f"Diagnosis as the folders and tables of the collection say: {names}. How it was made isn't known to the program."
+    return f"Diagnosis as the collection's folders and tables say: {names}. The program doesn't know how it was made."
 
 
 def _predictors(evidence: Evidence) -> str:
@@ -93,8 +93,8 @@ def _building(evidence: Evidence) -> str:
     manifest = evidence.subject.manifest
     number = f"{manifest.num_members} networks" if manifest.num_members > 1 else "one network"
     return (
-        f"{manifest.experiment.model.network}, {number}, at most {manifest.experiment.num_epochs} epochs; every setting "
-        "is in the checkpoint's manifest.json."
+        f"{manifest.experiment.model.network}, {number}, at most {manifest.experiment.num_epochs} epochs; every "
+        "setting is in the checkpoint's manifest.json."
     )
 
 
@@ -135,9 +135,9 @@ def _fairness(evidence: Evidence) -> str:
 def _output(evidence: Evidence) -> str:
     manifest = evidence.subject.manifest
     return (
-        f"Probabilities of {', '.join(manifest.diagnoses)}; refer from {manifest.calibration.decision_threshold:.4g}, chosen "
-        f"for a sensitivity of {manifest.experiment.decision.target_sensitivity:.0%} on the validation split; unassessable "
-        "where the image is unlike those of training."
+        f"Probabilities of {', '.join(manifest.diagnoses)}; refer from {manifest.calibration.decision_threshold:.4g}, "
+        f"chosen for a sensitivity of {manifest.experiment.decision.target_sensitivity:.0%} on the validation split; "
+        "unassessable where the image is unlike those of training."
     )
 
 

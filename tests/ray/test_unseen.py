@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -62,7 +63,8 @@ def test_a_mixture_is_refused_with_its_numbers(checkpoint: str, mixture: Prepare
 
 
 def test_known_images_are_left_out_and_counted(checkpoint: str, mixture: PreparedDataset, tmp_path: Path) -> None:
-    report = evaluate(checkpoint, mixture.uri, str(tmp_path), split="test", options=Options(known_images="leave-out"))
+    options = Options(known_images="leave-out", statements={"18a": "Nobody paid for it."})
+    report = evaluate(checkpoint, mixture.uri, str(tmp_path), split="test", options=options)
     assert report["figures"]["num_images"] == NUM["test"] + NUM_FRESH
     known = report["known_images"]
     assert {name: known[name] for name in ("learnt", "calibrated", "held_out", "new")} == {
@@ -74,7 +76,13 @@ def test_known_images_are_left_out_and_counted(checkpoint: str, mixture: Prepare
     assert known["left_out"] == {"near copy": 9}
     assert report["participants"]["known_and_left_out"] == 9
     page = (tmp_path / "report.html").read_text()
+    card = (tmp_path / "model_card.md").read_text()
     assert "The model knows none of these 9 images" in page
+    assert "| Were they new to it? | The model knows none of these 9 images" in card
+    assert "| 18a | Funding | Nobody paid for it. |" in card
+    numbers = re.findall(r"^\| (\d+[a-g]?) \|", card, re.MULTILINE)
+    assert {int(re.sub("[a-g]", "", number)) for number in numbers} == set(range(1, 28))
+    assert f"{card.count('| Not done. |')} of {len(numbers)} parts are not done" in card
     assert "9 images that the model knows were left out (9 near copy)" in page
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     assert not table["image_id"].str.startswith(("train", "val")).any()
