@@ -11,6 +11,7 @@ VERBS = {
     "tune": "search for better settings of an experiment, by many short trainings",
     "train": "train a network on a prepared dataset and write a checkpoint",
     "evaluate": "evaluate a checkpoint on images that it wasn't trained on, and write report.html",
+    "recalibrate": "fit a checkpoint's probabilities and threshold on a part of a clinic's own images",
     "predict": "predict a folder of images, and write a worklist with the most urgent first",
     "alerts": "look at alerts, send them and acknowledge them",
     "deploy": "serve a checkpoint: a page and an HTTP interface",
@@ -23,7 +24,7 @@ _COMMAND = "melanoma"
 
 def describe_verbs() -> str:
     """Return the help of the command."""
-    lines = [f"  {verb:10}{what}" for verb, what in VERBS.items()]
+    lines = [f"  {verb:12}{what}" for verb, what in VERBS.items()]
     return "\n".join([f"usage: {_COMMAND} VERB …", "", *lines, "", f"{_COMMAND} VERB --help lists its settings."])
 
 

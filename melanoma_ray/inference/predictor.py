@@ -332,6 +332,7 @@ class Predictor:
         manifest = self.manifest
         return {
             "checkpoint_id": self.checkpoint_id,
+            "parent": manifest.parent,
             "network": manifest.experiment.model.network,
             "num_members": manifest.num_members,
             "ensemble_over": manifest.ensemble_over,

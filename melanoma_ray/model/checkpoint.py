@@ -65,6 +65,8 @@ class Manifest:
     """All classes of the taxonomy, and which of them are melanoma or malignant; in older checkpoints the nine."""
     ensemble_over: EnsembleOver | None = None
     """What the networks differ by; none: there is only one network."""
+    parent: str | None = None
+    """Id of the checkpoint whose weights these are, recalibrated elsewhere; none: they come from a training."""
 
     @property
     def referred(self) -> tuple[str, ...]:
@@ -100,6 +102,8 @@ class DataOrigin:
     """Settings by which the crops were made."""
     known_images: pa.Table
     """The kept images, from ``known.tabulate_known``."""
+    parent: str | None = None
+    """Id of the checkpoint whose weights these are, recalibrated; none: they come from a training."""
 
 
 def library_versions() -> dict[str, str]:
@@ -160,6 +164,7 @@ def write_checkpoint(
         },
         num_members=len(members),
         ensemble_over=over,
+        parent=origin.parent,
     )
     storage.write_json(storage.join(uri, MANIFEST), asdict(manifest))
 

@@ -30,7 +30,9 @@ def facts(subject: Subject, figures: Figures) -> Table:
         "with all images and near copies)",
         "Data": f"{subject.dataset.uri} ({'the same as' if same else 'not that'} of its training)",
         "Network": f"{manifest.experiment.model.network}, {side}×{side} pixels",
-        "Checkpoint": f"{subject.predictor.checkpoint_id}, trained {manifest.created_at}",
+        "Checkpoint": f"{subject.predictor.checkpoint_id}, "
+        + (f"{manifest.parent} recalibrated" if manifest.parent else "trained")
+        + f" {manifest.created_at}",
         "Refers": _describe_referred(subject),
         "Predicted diagnosis": "the most probable one"
         if by == "calibrated"

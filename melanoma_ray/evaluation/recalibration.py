@@ -1,0 +1,97 @@
+"""A model's probabilities and threshold fitted anew on a part of a clinic's own images; its weights stay as they are.
+
+The result is a checkpoint that names its parent. The images that it was fitted on are in its list of known images, so
+an evaluation on the same collection leaves them out by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Bool
+
+from melanoma_ray.errors import DataError
+from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.metrics.intervals import SPARSE_BELOW
+from melanoma_ray.model.calibration import Calibration, fit_calibration
+from melanoma_ray.model.checkpoint import DataOrigin, read_known, read_weights, write_checkpoint
+from melanoma_ray.model.known import KNOWN, tabulate_known
+
+
+def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0, use_gpu: bool = False) -> Calibration:
+    """Write a checkpoint with a calibration of its own for these images, and return that calibration.
+
+    Args:
+        subject: The model and the clinic's images, without those that the model knows.
+        output: Directory of the new checkpoint.
+        fraction: Share of the images to fit on, in (0, 1); whole groups, as large a share of those to be referred.
+        seed: Seed of the choice.
+        use_gpu: Score on GPUs instead of CPUs.
+
+    Raises:
+        DataError: No image of the part must be referred, or none of them has a diagnosis of the model.
+        TrainingError: A logit isn't finite.
+    """
+    manifest = subject.manifest
+    logits = subject.score_logits(use_gpu=use_gpu)
+    scored = subject.judge(logits)
+    part = _choose(scored, fraction, seed)
+    target = scored.target
+    is_fitted = part & (target >= 0)
+    if not is_fitted.any():
+        msg = f"{subject.dataset.uri}: none of the {int(part.sum())} chosen images has a diagnosis of the model"
+        raise DataError(msg)
+    referred = [manifest.diagnoses.index(name) for name in manifest.referred]
+    fitted = fit_calibration(
+        logits[is_fitted], target[is_fitted], referred=referred, config=manifest.experiment.decision
+    )
+    fitted = replace(fitted, doubts=(*fitted.doubts, *_doubt(scored.select(is_fitted))))
+    write_checkpoint(
+        output,
+        read_weights(subject.uri, manifest),
+        experiment=manifest.experiment,
+        calibration=fitted,
+        origin=DataOrigin(
+            fingerprint=manifest.data_fingerprint,
+            is_synthetic=manifest.is_synthetic or subject.dataset.info.is_synthetic,
+            diagnoses=manifest.diagnoses,
+            taxonomy=manifest.taxonomy,
+            image=manifest.image,
+            known_images=_extend_known(subject, part),
+            parent=subject.predictor.checkpoint_id,
+        ),
+        over=manifest.ensemble_over,
+    )
+    return fitted
+
+
+def _choose(scored: Scored, fraction: float, seed: int) -> Bool[np.ndarray, " image"]:
+    """Return whole groups, chosen at random among those with an image to be referred and among the others."""
+    random = np.random.default_rng(seed)
+    is_graver = pd.Series(scored.is_melanoma).groupby(scored.group).any()
+    chosen: list[int] = []
+    for groups in (is_graver.index[is_graver], is_graver.index[~is_graver]):
+        number = max(1, round(fraction * len(groups))) if len(groups) else 0
+        chosen += random.permutation(groups.to_numpy())[:number].tolist()
+    return np.isin(scored.group, chosen)
+
+
+def _doubt(fitted: Scored) -> tuple[str, ...]:
+    number = len(np.unique(fitted.group[fitted.is_melanoma]))
+    if number >= SPARSE_BELOW:
+        return ()
+    return (
+        f"Fitted on images of {number} lesions (or patients) to be referred: too few to say how many the threshold "
+        "finds.",
+    )
+
+
+def _extend_known(subject: Subject, part: Bool[np.ndarray, " image"]) -> pa.Table:
+    """Return the model's known images with those that it is calibrated on now."""
+    before = read_known(subject.uri, subject.manifest)
+    new = tabulate_known(subject.images[part].assign(split="val"), over_folds=False)
+    return pa.concat_tables([KNOWN.empty_table() if before is None else before, new])
