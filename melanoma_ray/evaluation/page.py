@@ -20,7 +20,7 @@ from melanoma_ray.reports.evaluation import EvaluationPage, Gallery, GalleryImag
 from melanoma_ray.reports.plots import CurvePoint
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 
-_GALLERY_SIZE = 24
+_GALLERY_SIZE = 12
 _TITLES = {"folds": "Evaluation by cross-validation"}
 
 
@@ -126,15 +126,15 @@ def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
     spread = np.linspace(0, len(score) - 1, min(_GALLERY_SIZE, len(score))).round().astype(int)
     return [
         Gallery(
-            title=f"{words.title}: not referred",
-            explanation=f"The {min(len(missed), _GALLERY_SIZE):,} of {len(missed):,} {words.many} that were not "
-            "referred which the model held for the least likely ones.",
+            title=f"{words.many.capitalize()} that were not referred",
+            explanation=f"{_of(len(missed))} {words.many} that were not referred, those first which the model held for "
+            "the least likely.",
             images=_show(evidence, missed[np.argsort(score[missed])][:_GALLERY_SIZE]),
         ),
         Gallery(
             title="Referred without need",
-            explanation=f"The {min(len(needless), _GALLERY_SIZE):,} of {len(needless):,} other images that were "
-            "referred of which the model was surest.",
+            explanation=f"{_of(len(needless))} other images that were referred, those first of which the model was "
+            "surest.",
             images=_show(evidence, needless[np.argsort(-score[needless])][:_GALLERY_SIZE]),
         ),
         *_changed_sides(evidence),
@@ -146,6 +146,11 @@ def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
     ]
 
 
+def _of(number: int) -> str:
+    """Return how many of some images are shown."""
+    return f"All {number:,}" if number <= _GALLERY_SIZE else f"{_GALLERY_SIZE} of {number:,}"
+
+
 def _changed_sides(evidence: Evidence) -> list[Gallery]:
     if evidence.comparison is None:
         return []
@@ -153,8 +158,8 @@ def _changed_sides(evidence: Evidence) -> list[Gallery]:
     return [
         Gallery(
             title="Changed sides",
-            explanation=f"The first {min(len(changed), _GALLERY_SIZE):,} of {len(changed):,} images that one of the "
-            "two models refers and the other doesn't, with this model's answer.",
+            explanation=f"{_of(len(changed))} images that one of the two models refers and the other doesn't, with "
+            "this model's answer.",
             images=_show(evidence, changed[:_GALLERY_SIZE]),
         )
     ]

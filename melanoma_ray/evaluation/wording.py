@@ -106,5 +106,6 @@ def describe_unseen(subject: Subject) -> tuple[str, bool]:
             True,
         )
     own = counts["held_out"]
-    kept = f" {own:,} of them are of the split that was held out when the model was trained." if own else ""
+    which = "All" if own == number else f"{own:,}"
+    kept = f" {which} of them are of the split that was held out when the model was trained." if own else ""
     return f"The model knows none of these {number:,} images (compared: {ways}).{kept}", False

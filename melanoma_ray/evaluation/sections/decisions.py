@@ -150,12 +150,12 @@ def _two_way_table(two_way: Sequence[TwoWayRow], words: Words) -> Table:
             "Specificity",
             "PPV",
             "NPV",
-            f"Referred for each {words.one}",
+            f"Referred per {words.one}",
             "Referred of 1,000",
         ),
         rows=[
             (
-                f"{row.fixed.target:.0%} {row.fixed.aim}",
+                f"{100 * row.fixed.target:.0f} % {row.fixed.aim}",
                 describe_share(row.fixed.threshold),
                 short(row.point.sensitivity),
                 short(row.point.specificity),

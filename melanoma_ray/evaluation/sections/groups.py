@@ -63,7 +63,8 @@ def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
             "Sensitivity and specificity at the checkpoint's own threshold. The tests of gaps hold for all levels "
             f"together: each of the two figures is called different somewhere with a probability of {_GAP:.1%} at "
             "most where there is no gap.",
-            *(one.note for one in found if one.note),
+            f"* Fewer than {ENOUGH} lesions (or patients) to be referred: {TOO_FEW} how many it finds there.",
+            *(f"{one.title}: {one.note}" for one in found if one.note),
         ],
         points=points or [nothing],
         tables=[
@@ -78,7 +79,7 @@ def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
 
 
 def _level_row(level: Level) -> Row:
-    few = f" ({TOO_FEW}: fewer than {ENOUGH} lesions)" if level.is_sparse else ""
+    few = " *" if level.is_sparse else ""
     return (
         level.name,
         f"{level.num_images:,}",
