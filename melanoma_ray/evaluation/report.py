@@ -20,6 +20,7 @@ from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.model_card import write_model_card
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
+from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
@@ -31,8 +32,6 @@ from melanoma_ray.reports.evaluation import render_evaluation
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import Scope
 
-FORMAT_VERSION = 2
-"""Of report.json."""
 _COMPARED_WITH = ("diagnosis", "group_id", "content_sha256")
 """Columns that predictions.parquet takes from the index of the prepared dataset."""
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,8 @@ from melanoma_ray.tuning.sweep import sweep
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
 
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -36,7 +39,9 @@ def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     checkpoint: str, prepared: str, tmp_path: Path
 ) -> None:
     report = evaluate(checkpoint, prepared, str(tmp_path), split="test")
-    figures = json.loads((tmp_path / "report.json").read_text())["figures"]
+    written = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
+    figures = written["figures"]
     assert figures == report["figures"]
     for name in ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity"):
         assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]

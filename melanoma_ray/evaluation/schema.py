@@ -1,0 +1,130 @@
+"""report.json as a JSON Schema, docs/report.schema.json: python -m melanoma_ray.evaluation.schema prints it.
+
+A field may be added without a new version; one that changes its meaning or goes raises ``FORMAT_VERSION``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from melanoma_ray.evaluation.referral import Referral
+from melanoma_ray.evaluation.subgroups import Subgroup
+from melanoma_ray.metrics.calibration import CalibrationLine, ReliabilityBin
+from melanoma_ray.metrics.calibration_error import CalibrationError
+from melanoma_ray.metrics.comparison import Difference, McNemar, Reclassification
+from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.multiclass import DiagnosisFigures
+from melanoma_ray.metrics.tables import NetBenefit, OperatingPoint, TwoWayRow
+from melanoma_ray.schema import Scope
+
+FORMAT_VERSION = 2
+"""Of report.json."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class KnownImages(_Part):
+    """How the model knows the evaluated images; where is_told is false, only left_out is there."""
+
+    is_told: bool = Field(description="Whether the checkpoint has a list of known images.")
+    learnt: int | None = Field(default=None, description="Number of evaluated images that the model learnt from.")
+    calibrated: int | None = Field(default=None, description="Number that it was calibrated on, but didn't learn from.")
+    held_out: int | None = Field(default=None, description="Number that were held out in its training.")
+    new: int | None = Field(default=None, description="Number of all others.")
+    reasons: dict[str, int] = Field(default_factory=dict, description="Learnt and calibrated ones by how recognised.")
+    left_out: dict[str, int] = Field(description="Images that were left out because the model knows them, likewise.")
+    ids_are_shared: bool | None = Field(
+        default=None, description="Whether equal ids of lesions and patients were taken for the same ones."
+    )
+
+
+class Participants(_Part):
+    """Number of images at each step from the files to the figures."""
+
+    found: int
+    files_without_row: int
+    other_diagnoses: dict[str, int]
+    unreadable: dict[str, int]
+    dropped: dict[str, int]
+    prepared: int
+    in_other_splits: int
+    known_and_left_out: int
+    evaluated: int
+    groups_evaluated: int
+
+
+class FiguresOfImages(_Part):
+    """All figures of some images; a main figure that isn't defined is absent, and its reason is in undefined."""
+
+    num_images: int
+    num_unknown: int = Field(description="Number of images whose diagnosis the model doesn't have.")
+    num_unanswered: int = Field(description="Number of images for which the network's answer isn't finite.")
+    accuracy: Estimate | None = None
+    balanced_accuracy: Estimate | None = None
+    melanoma_auroc: Estimate | None = None
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
+    brier_score: float | None = None
+    expected_calibration_error: float | None = None
+    recall: dict[str, Estimate]
+    apart: list[str] = Field(description="Diagnoses with too few groups to count in the balanced accuracy.")
+    confusion: list[list[int]] = Field(
+        description="Images by true (rows) and predicted diagnosis, as in model.diagnoses."
+    )
+    average_precision: Estimate | None
+    partial_auroc: Estimate | None
+    brier_score_interval: Estimate | None
+    calibration_error: CalibrationError | None
+    calibration_line: CalibrationLine | None
+    reliability: list[ReliabilityBin]
+    operating_point: OperatingPoint | None
+    decision_curve: list[NetBenefit]
+    by_diagnosis: dict[str, DiagnosisFigures]
+    referral: Referral
+    undefined: dict[str, str]
+
+
+class ComparisonOfModels(_Part):
+    """Another model (first) and this one (second) on the same images."""
+
+    other: dict[str, Any]
+    num_images: int
+    num_changed: int = Field(description="Number of images that exactly one of the two refers.")
+    auroc: Difference | None
+    accuracy: Difference | None
+    right: McNemar | None
+    referral: Reclassification | None
+
+
+class Report(_Part):
+    """Content of report.json. Probabilities and shares are in [0, 1]."""
+
+    format_version: Literal[2]
+    split: Scope
+    data: str = Field(description="Directory of the prepared dataset.")
+    data_fingerprint: str
+    is_same_data_as_training: bool
+    is_synthetic: bool = Field(description="Whether images or model are synthetic.")
+    model: dict[str, Any] = Field(description="The checkpoint: id, parent, network, diagnoses, calibration, versions.")
+    known_images: KnownImages
+    participants: Participants
+    figures: FiguresOfImages
+    figures_of_unseen_images: FiguresOfImages | None
+    thresholds_fixed_on_validation: list[TwoWayRow]
+    subgroups: list[Subgroup]
+    comparison: ComparisonOfModels | None
+    beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")
+
+
+def render_schema() -> str:
+    """Return the JSON Schema as text."""
+    return json.dumps(Report.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(render_schema(), end="")
