@@ -6,6 +6,7 @@ A field may be added without a new version; one that changes its meaning or goes
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,4 +128,4 @@ def render_schema() -> str:
 
 
 if __name__ == "__main__":
-    print(render_schema(), end="")
+    sys.stdout.write(render_schema())
