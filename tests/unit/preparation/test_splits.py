@@ -215,3 +215,10 @@ def test_images_of_a_given_test_split_alone_are_refused_in_those_words() -> None
         DataError, match="all 12 images are in the given test split; give the images to train on as well"
     ):
         assign_splits(index, SplitConfig())
+
+
+def test_a_collection_of_which_nothing_is_left_to_train_on_is_refused() -> None:
+    """All train images are of lesions in the given test split."""
+    index = build_clean_index(6).assign(lesion_id=["L0", "L1", "L2"] * 2, given_split=["test"] * 3 + ["train"] * 3)
+    with pytest.raises(DataError, match="no image is left for the train split"):
+        assign_splits(grouped(index), SplitConfig())
