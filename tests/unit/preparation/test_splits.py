@@ -138,13 +138,13 @@ def test_nobody_moves_when_images_are_added_unless_a_new_image_ties_two_sides(
 
 
 def test_the_train_side_leaves_when_a_new_image_ties_it_to_the_test_side() -> None:
-    index = build_index(3, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A"])
-    index["patient_id"] = np.array([None, "P", "P"], object)
-    index["content_sha256"] = ["a", "b", "new"]
-    recorded = pd.DataFrame({"content_sha256": ["a", "b"], "split": ["test", "train"], "fold": None})
+    index = build_index(4, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A", "C"])
+    index["patient_id"] = np.array([None, "P", "P", None], object)
+    index["content_sha256"] = ["a", "b", "new", "c"]
+    recorded = pd.DataFrame({"content_sha256": ["a", "b", "c"], "split": ["test", "train", "train"], "fold": None})
     found = assign_splits(grouped(index), SplitConfig(), recorded)
-    assert found.split.tolist() == ["test", None, "test"]
-    assert found.dropped.tolist() == [None, TIED, None]
+    assert found.split.tolist() == ["test", None, "test", "train"]
+    assert found.dropped.tolist() == [None, TIED, None, None]
 
 
 def test_folds_are_even_within_each_diagnosis_and_fold_0_is_val() -> None:
