@@ -51,6 +51,9 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
             groups of several sides, test is stronger than val and val than train, and the weaker side's images
             are dropped. Where a test or val split is given, it is made of the given images alone, and what was
             recorded on that side before is drawn anew.
+
+    Raises:
+        DataError: There is no image for training, or for a split that is asked for.
     """
     if config.method == "all-test":
         nothing = pd.Series(None, index.index, object)
@@ -72,6 +75,8 @@ def assign_splits(index: pd.DataFrame, config: SplitConfig, recorded: pd.DataFra
         group_side = _draw_groups(index.assign(side=side)[is_shared], sides, config.seed)
         side[open_.index] = open_["group_id"].map(group_side)
         _fill_empty_sides(index[dropped.isna()], side, open_.index, sides)
+    if not (side.notna() & ~side.isin({"test"} if config.num_folds else {"test", "val"})).any():
+        raise DataError(_describe_lack(index[dropped.isna()], "train"))
     return _to_assignment(side, dropped, config, int(is_released.sum()))
 
 

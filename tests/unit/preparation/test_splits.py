@@ -138,13 +138,13 @@ def test_nobody_moves_when_images_are_added_unless_a_new_image_ties_two_sides(
 
 
 def test_the_train_side_leaves_when_a_new_image_ties_it_to_the_test_side() -> None:
-    index = build_index(3, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A"])
-    index["patient_id"] = np.array([None, "P", "P"], object)
-    index["content_sha256"] = ["a", "b", "new"]
-    recorded = pd.DataFrame({"content_sha256": ["a", "b"], "split": ["test", "train"], "fold": None})
+    index = build_index(4, 0).assign(diagnosis="nevus", lesion_id=["A", "B", "A", "C"])
+    index["patient_id"] = np.array([None, "P", "P", None], object)
+    index["content_sha256"] = ["a", "b", "new", "c"]
+    recorded = pd.DataFrame({"content_sha256": ["a", "b", "c"], "split": ["test", "train", "train"], "fold": None})
     found = assign_splits(grouped(index), SplitConfig(), recorded)
-    assert found.split.tolist() == ["test", None, "test"]
-    assert found.dropped.tolist() == [None, TIED, None]
+    assert found.split.tolist() == ["test", None, "test", "train"]
+    assert found.dropped.tolist() == [None, TIED, None, None]
 
 
 def test_folds_are_even_within_each_diagnosis_and_fold_0_is_val() -> None:
@@ -215,3 +215,10 @@ def test_images_of_a_given_test_split_alone_are_refused_in_those_words() -> None
         DataError, match="all 12 images are in the given test split; give the images to train on as well"
     ):
         assign_splits(index, SplitConfig())
+
+
+def test_a_collection_of_which_nothing_is_left_to_train_on_is_refused() -> None:
+    """All train images are of lesions in the given test split."""
+    index = build_clean_index(6).assign(lesion_id=["L0", "L1", "L2"] * 2, given_split=["test"] * 3 + ["train"] * 3)
+    with pytest.raises(DataError, match="no image is left for the train split"):
+        assign_splits(grouped(index), SplitConfig())
