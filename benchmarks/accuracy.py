@@ -130,7 +130,7 @@ def render(data: str, work: Path) -> str:
         "Figures are on real images; square brackets hold 95 % intervals over groups of images (one lesion is one",
         "group), and ± is the standard deviation over seeds; a mean of networks is one checkpoint of all seeds' runs.",
         "The epoch that is kept is the one of the best balanced accuracy on val, in cross-validation on the fold",
-        "itself, so figures on val and folds flatter a little; no run sees the test split.",
+        "itself, so figures on val and folds flatter a little; no training sees the test split.",
         "",
         f"| what | images | {' | '.join(_FIGURES.values())} |",
         "|---|---|---|---|---|",
