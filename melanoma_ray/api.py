@@ -70,6 +70,11 @@ class Prediction(Message):
         default=None,
         description="Predicted diagnosis. Not always the most probable one: see diagnosis_by in GET /v1/model.",
     )
+    prediction_set: list[str] | None = Field(
+        default=None,
+        description="Diagnoses that the image may have: of the images of each diagnosis, the set of the share "
+        "set_coverage in GET /v1/model holds it. Null where error isn't null, and of older models.",
+    )
     error: str | None = Field(
         default=None, description="Reason why there is no answer, so that the decision is unassessable; null: there is."
     )
@@ -111,7 +116,21 @@ class ModelCard(Message):
     target_sensitivity: float = Field(
         description="Smallest share of the validation melanomas that the threshold was chosen to refer."
     )
-    out_of_distribution_threshold: float = Field(description="Energy above which an image is unassessable.")
+    out_of_distribution_threshold: float = Field(
+        description="Value of out_of_distribution_score above which an image is unassessable, unless it is referred."
+    )
+    out_of_distribution_score: Literal["energy", "distance"] = Field(
+        default="energy",
+        description="What tells images that are unlike those of training: distance, to the nearest of them in the "
+        "network's features; or in older models energy, of the logits.",
+    )
+    set_coverage: float | None = Field(
+        default=None, description="Coverage of prediction_set for each diagnosis; null: an older model without sets."
+    )
+    always_in_set: list[str] = Field(
+        default_factory=list,
+        description="Diagnoses with too few validation images for that coverage, which are in every prediction_set.",
+    )
     data_fingerprint: str = Field(description="Fingerprint of the prepared dataset of its training, a SHA-256.")
     is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
     uses_metadata: bool = Field(description="Whether it also uses age, sex and site, where they are given.")

@@ -216,6 +216,8 @@ class DecisionConfig:
     """Smallest share of the validation melanomas that must be referred, in (0, 1]."""
     assessable_quantile: Annotated[float, Range(above=0.5, below=1)] = 0.995
     """Share of the validation images that must count as assessable, in (0.5, 1)."""
+    set_coverage: Annotated[float, Range(above=0, below=1)] = 0.9
+    """Share of the images of each diagnosis whose prediction set shall hold it, in (0, 1)."""
     refer_for: Literal["melanoma", "malignancy"] = "melanoma"
     """What the threshold is for: melanoma, or any malignant diagnosis. A model without a class melanoma is for
     malignancy in either case."""

@@ -12,6 +12,7 @@ from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.model.checkpoint import DataOrigin, write_checkpoint
 from melanoma_ray.model.known import KNOWN
+from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.recipes import baseline
 
@@ -23,8 +24,9 @@ def build_checkpoint(
     side: int = 64,
     uses_metadata: bool = False,
     known: pa.Table | None = None,
+    bank: FeatureBank | None = None,
 ) -> str:
-    """Write it, by default without known images, and return its directory."""
+    """Write it, by default without known images and features of training images, and return its directory."""
     experiment = baseline()
     model = replace(experiment.model, network=network, image_side=side, uses_metadata=uses_metadata)
     experiment = replace(experiment, model=model)
@@ -40,7 +42,8 @@ def build_checkpoint(
         calibration=Calibration(
             temperature=1.5,
             decision_threshold=0.1,
-            out_of_distribution_threshold=-1.0,
+            out_of_distribution_threshold=-1.0 if bank is None else 0.01,
+            out_of_distribution_score="energy" if bank is None else "distance",
             num_validation_images=100,
             num_validation_melanomas=20,
         ),
@@ -50,6 +53,7 @@ def build_checkpoint(
             diagnoses=DIAGNOSES,
             image=ImageConfig(side=side),
             known_images=KNOWN.empty_table() if known is None else known,
+            bank=bank,
         ),
     )
     return directory

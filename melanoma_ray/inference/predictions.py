@@ -4,6 +4,8 @@ image_id, path                    which image it is
 probability_<diagnosis> …         calibrated probability of each diagnosis, spaces as underscores; their sum is 1
 melanoma_probability              probability that is compared with the threshold
 predicted_diagnosis               diagnosis that the model answers
+prediction_set                    diagnoses that it may have, with the coverage in the manifest; null: no answer, or a
+                                  checkpoint that is older than prediction sets
 decision                          refer, routine or unassessable; null: the image couldn't be read
 error                             reason why there is no answer, so that all figures are null; null: there is one
 """
@@ -38,6 +40,7 @@ def predictions_schema(diagnoses: Sequence[str]) -> pa.Schema:
             *((column_name(diagnosis), pa.float32()) for diagnosis in diagnoses),
             ("melanoma_probability", pa.float32()),
             ("predicted_diagnosis", pa.string()),
+            ("prediction_set", pa.list_(pa.string())),
             ("decision", pa.string()),
             ("error", pa.string()),
         ]
@@ -75,6 +78,7 @@ def tabulate_predictions(
         pa.array(paths, pa.string()),
         *(pa.array(answer, pa.float32()).take(answered) for answer in answers),
         names.take(answered),
+        pa.array(predictions.name_sets(diagnoses), pa.list_(pa.string())).take(answered),
         pa.array(predictions.decision, pa.string()).take(read),
         pa.array(reasons, pa.string()),
     ]

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, Num, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, Num, Shaped, UInt8
 from torch import Tensor
 
 from melanoma_ray import storage
@@ -20,8 +20,10 @@ from melanoma_ray.api import Decision
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image, resize
+from melanoma_ray.metrics.conformal import predict_sets
 from melanoma_ray.model.calibration import calibrated_probability, energy
-from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_manifest, read_weights
+from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_bank, read_manifest, read_weights
+from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.patients import encode_metadata, nothing_known
 from melanoma_ray.schema import Sex, Site
@@ -45,6 +47,9 @@ class Assessment:
     decision: Decision
     error: str | None
     """Reason why there is no answer; none: there is one."""
+    prediction_set: tuple[str, ...] | None = None
+    """Diagnoses that the image may have, with the coverage that the manifest states; none: there is no answer, or the
+    checkpoint is older than prediction sets."""
 
 
 NOT_FINITE = "the network's answer isn't finite (NaN or infinite logits), so a person must look"
@@ -62,6 +67,8 @@ class Predictions:
     diagnosis: Int64[np.ndarray, " image"]
     """Class number of the predicted diagnosis, chosen as ``DecisionConfig.diagnosis_by`` says; -1: no answer."""
     decision: tuple[Decision, ...]
+    in_set: Bool[np.ndarray, "image diagnosis"] | None = None
+    """Which diagnoses are in the prediction set of each image; none: the checkpoint is older than prediction sets."""
 
     @property
     def is_answered(self) -> Bool[np.ndarray, " image"]:
@@ -78,7 +85,21 @@ class Predictions:
             melanoma_probability=self.melanoma_probability[rows],
             diagnosis=self.diagnosis[rows],
             decision=tuple(decision for decision, is_kept in zip(self.decision, rows, strict=True) if is_kept),
+            in_set=None if self.in_set is None else self.in_set[rows],
         )
+
+    def name_sets(self, diagnoses: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """Return the prediction set of each image as names; none: there is no answer, or no sets.
+
+        Args:
+            diagnoses: Diagnoses of the model, in the order of its outputs.
+        """
+        if self.in_set is None:
+            return [None] * len(self)
+        return [
+            tuple(name for name, is_in in zip(diagnoses, row, strict=True) if is_in) if is_answered else None
+            for row, is_answered in zip(self.in_set, self.is_answered, strict=True)
+        ]
 
     def assess(self, diagnoses: Sequence[str]) -> list[Assessment]:
         """Return the answer for each image, as plain values.
@@ -86,7 +107,8 @@ class Predictions:
         Args:
             diagnoses: Diagnoses of the model, in the order of its outputs.
         """
-        rows = zip(self.probability, self.melanoma_probability, self.diagnosis, self.decision, strict=True)
+        sets = self.name_sets(diagnoses)
+        rows = zip(self.probability, self.melanoma_probability, self.diagnosis, self.decision, sets, strict=True)
         return [
             Assessment(
                 probabilities=dict(zip(diagnoses, map(float, probability), strict=True)),
@@ -94,20 +116,39 @@ class Predictions:
                 diagnosis=diagnoses[number],
                 decision=decision,
                 error=None,
+                prediction_set=prediction_set,
             )
             if number >= 0
             else Assessment(
                 probabilities={}, melanoma_probability=None, diagnosis=None, decision=decision, error=NOT_FINITE
             )
-            for probability, melanoma, number, decision in rows
+            for probability, melanoma, number, decision, prediction_set in rows
         ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Outputs:
+    """What the networks say about images, before it is decided by."""
+
+    logits: Float32[np.ndarray, "image diagnosis"]
+    distance: Float32[np.ndarray, " image"] | None = None
+    """Distance of each image to the bank of features; none: there is no bank."""
+
+    def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
+        """Return those of some images, by places or by a mask."""
+        return Outputs(logits=self.logits[rows], distance=None if self.distance is None else self.distance[rows])
 
 
 class Scorer:
     """One or more networks in evaluation mode, from crops to logits: the mean over views and networks, in fp32."""
 
     def __init__(
-        self, members: Sequence[Classifier], config: ModelConfig, num_diagnoses: int, device: torch.device
+        self,
+        members: Sequence[Classifier],
+        config: ModelConfig,
+        num_diagnoses: int,
+        device: torch.device,
+        bank: FeatureBank | None = None,
     ) -> None:
         """Move the networks to the device.
 
@@ -116,13 +157,14 @@ class Scorer:
             config: Configuration of the networks.
             num_diagnoses: Number of their outputs.
             device: Device to score on.
+            bank: Features of training images, to tell which images are unlike them; none: they aren't told apart.
         """
+        self.bank = None if bank is None else bank.to(device)
         self.num_diagnoses = num_diagnoses
         self.members = tuple(member.to(device).eval() for member in members)
         self.image_side, self.num_views = config.image_side, config.num_views
         self.device = device
 
-    @torch.inference_mode()
     def score(
         self,
         pixels: UInt8[np.ndarray, "image side side 3"],
@@ -134,25 +176,73 @@ class Scorer:
             pixels: The crops, RGB.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
         """
+        return self.answer(pixels, metadata).logits
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"] | None = None,
+    ) -> Outputs:
+        """Return the logits of crops, and their distance to the bank of features if there is one.
+
+        Args:
+            pixels: The crops, RGB; they may have any side.
+            metadata: Metadata from ``encode_metadata``; none: unknown for all images.
+        """
+        if not len(pixels):
+            nothing = np.zeros((0, self.num_diagnoses), np.float32)
+            return Outputs(logits=nothing, distance=None if self.bank is None else nothing[:, 0])
+        logits, distances = [], []
+        for some_pixels, some_metadata in self._split(pixels, metadata):
+            found, features = self._score_views(some_pixels, some_metadata)
+            logits.append(found.cpu().numpy())
+            if self.bank is not None:
+                distances.append(self.bank.measure_distance(features).cpu().numpy())
+        number = len(pixels)
+        return Outputs(
+            logits=np.concatenate(logits)[:number],
+            distance=np.concatenate(distances)[:number] if distances else None,
+        )
+
+    @torch.inference_mode()
+    def embed(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image member feature"]:
+        """Return the features of crops in each network, of the first view alone.
+
+        Args:
+            pixels: The crops, RGB; they may have any side.
+        """
+        parts = [
+            torch.stack([member.embed(some_pixels)[1] for member in self.members], dim=1).cpu().numpy()
+            for some_pixels, _ in self._split(pixels, None)
+        ]
+        return np.concatenate(parts)[: len(pixels)]
+
+    def _split(
+        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"] | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield crops and metadata for one pass at a time, on the device; the last pass is padded."""
         side, number = self.image_side, len(pixels)
-        if not number:
-            return np.zeros((0, self.num_diagnoses), np.float32)
         known = nothing_known(number) if metadata is None else metadata
         fitted = np.stack([resize(crop, side, side) for crop in pixels])
         size = _IMAGES_PER_PASS.get(self.device.type, 1)
         padding = -number % size
         crops = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
         features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
-        logits = [
-            self._score_views(some_crops.to(self.device), some_features.to(self.device)).cpu().numpy()
-            for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True)
-        ]
-        return np.concatenate(logits)[:number]
+        for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True):
+            yield some_crops.to(self.device), some_features.to(self.device)
 
-    def _score_views(self, pixels: Tensor, metadata: Tensor) -> Tensor:
-        shown = list(views(pixels, self.num_views))
-        logits = torch.stack([_mean([member(view, metadata) for view in shown]) for member in self.members])
-        return logits[0] if len(logits) == 1 else _average_members(logits)
+    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits, the mean over views and networks, and each network's features of the first view."""
+        first, *others = views(pixels, self.num_views)
+        embedded = [member.embed(first, metadata) for member in self.members]
+        logits = torch.stack(
+            [
+                _mean([own, *(member(view, metadata) for view in others)])
+                for member, (own, _) in zip(self.members, embedded, strict=True)
+            ]
+        )
+        return logits[0] if len(logits) == 1 else _average_members(logits), [features for _, features in embedded]
 
 
 def _mean(logits: list[Tensor]) -> Tensor:
@@ -186,7 +276,11 @@ def views(
 
 
 def build_scorer(
-    members: Sequence[dict[str, Tensor]], experiment: Experiment, num_diagnoses: int, device: str
+    members: Sequence[dict[str, Tensor]],
+    experiment: Experiment,
+    num_diagnoses: int,
+    device: str,
+    bank: FeatureBank | None = None,
 ) -> Scorer:
     """Return a scorer of networks with given weights.
 
@@ -195,34 +289,38 @@ def build_scorer(
         experiment: Experiment that the networks were trained by.
         num_diagnoses: Number of their outputs.
         device: Device to score on, such as ``cpu`` or ``cuda``.
+        bank: Features of training images, one table for each network; none: unlike images aren't told apart.
     """
     classifiers = []
     for weights in members:
         classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
         classifier.load_state_dict(weights)
         classifiers.append(classifier)
-    return Scorer(classifiers, experiment.model, num_diagnoses, torch.device(device))
+    return Scorer(classifiers, experiment.model, num_diagnoses, torch.device(device), bank)
 
 
-def decide(logits: Float32[np.ndarray, "image diagnosis"], manifest: Manifest) -> Predictions:
-    """Return probabilities and decisions for logits.
+def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
+    """Return probabilities and decisions for what the networks said.
 
     Args:
-        logits: Logits of the images.
+        outputs: Logits of the images, and their distances where the manifest has a threshold for these.
         manifest: Diagnoses, calibration and thresholds of the model.
     """
-    calibration, diagnoses = manifest.calibration, manifest.diagnoses
+    logits, calibration, diagnoses = outputs.logits, manifest.calibration, manifest.diagnoses
     is_finite = np.isfinite(logits).all(axis=1)
     probability = calibrated_probability(logits, calibration)
     melanoma = probability[:, [diagnoses.index(name) for name in manifest.referred]].sum(axis=1)
-    is_unlike = ~is_finite | (energy(logits) > calibration.out_of_distribution_threshold)
+    unlike = outputs.distance if calibration.out_of_distribution_score == "distance" else energy(logits)
+    assert unlike is not None
+    is_like = is_finite & (unlike <= calibration.out_of_distribution_threshold)  # not where either is NaN
     is_referred = melanoma >= calibration.decision_threshold  # not where it is NaN
     by = probability if manifest.experiment.decision.diagnosis_by == "calibrated" else logits
     return Predictions(
         probability=probability,
         melanoma_probability=melanoma,
         diagnosis=np.where(is_finite, by.argmax(axis=1), -1),
-        decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, is_unlike, strict=True)),
+        decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, ~is_like, strict=True)),
+        in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
     )
 
 
@@ -268,10 +366,12 @@ class Predictor:
         uri = find_checkpoint(checkpoint)
         manifest = read_manifest(uri)
         weights = read_weights(uri, manifest)
+        bank = read_bank(uri, manifest)
         members = weights if member is None else weights[member : member + 1]
+        own = bank if member is None or bank is None else bank.only(member)
         where = device or _default_device()
         try:
-            scorer = build_scorer(members, manifest.experiment, len(manifest.diagnoses), where)
+            scorer = build_scorer(members, manifest.experiment, len(manifest.diagnoses), where, own)
         except RuntimeError as error:
             msg = f"checkpoint {uri}: its weights don't fit its experiment ({str(error).splitlines()[0]})"
             raise CheckpointError(msg) from error
@@ -302,7 +402,7 @@ class Predictor:
             pixels: The crops, RGB.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
         """
-        return decide(self.scorer.score(pixels, metadata), self.manifest)
+        return decide(self.scorer.answer(pixels, metadata), self.manifest)
 
     def predict_file(
         self, path: str | Path, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None

@@ -1,4 +1,4 @@
-"""Logits of a whole split, computed by a pool of actors that each hold the networks."""
+"""What the networks say about a whole split, computed by a pool of actors that each hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.dataset.shards import read_crops
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.predictor import Scorer
+from melanoma_ray.inference.predictor import Outputs, Scorer
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Split
 
@@ -31,14 +31,31 @@ class _ScoringActor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         shard, row = (batch.column(name).to_pylist() for name in ("shard", "row"))
         metadata = np.stack(batch.column("metadata").to_numpy())
-        logits = self.scorer.score(read_crops(self.pixels_uri, shard, row, self.side), metadata)
-        return pa.table({"path": batch.column("path"), "logits": pa.array(list(logits), pa.list_(pa.float32()))})
+        outputs = self.scorer.answer(read_crops(self.pixels_uri, shard, row, self.side), metadata)
+        distance = outputs.distance
+        return pa.table(
+            {
+                "path": batch.column("path"),
+                "logits": pa.array(list(outputs.logits), pa.list_(pa.float32())),
+                "distance": pa.nulls(len(row), pa.float32()) if distance is None else pa.array(distance, pa.float32()),
+            }
+        )
+
+
+class _EmbeddingActor(_ScoringActor):
+    """Computes the features of batches."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        shard, row = (batch.column(name).to_pylist() for name in ("shard", "row"))
+        features = self.scorer.embed(read_crops(self.pixels_uri, shard, row, self.side))
+        nested = pa.array(features.tolist(), pa.list_(pa.list_(pa.float32())))
+        return pa.table({"path": batch.column("path"), "features": nested})
 
 
 def score_split(
     dataset: PreparedDataset, split: Split, build: Callable[[], Scorer], *, use_gpu: bool = False
-) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
-    """Return the index rows of a split's images, sorted by path, and their logits in the same order.
+) -> tuple[pd.DataFrame, Outputs]:
+    """Return the index rows of a split's images, sorted by path, and what the networks say, in the same order.
 
     Args:
         dataset: Prepared dataset.
@@ -50,34 +67,73 @@ def score_split(
         DataError: The split is empty.
     """
     images = dataset.split(split)
+    scored = _map(dataset, images, _ScoringActor, build, use_gpu=use_gpu)
+    logits = np.asarray(scored.column("logits").to_pylist(), np.float32)
+    distance = scored.column("distance")
+    return images, Outputs(logits=logits, distance=None if distance.null_count else distance.to_numpy())
+
+
+def embed_sample(
+    dataset: PreparedDataset, build: Callable[[], Scorer], *, most: int, use_gpu: bool = False
+) -> Float32[np.ndarray, "member image feature"]:
+    """Return the features of training images in each network, of as many images of each diagnosis as there are.
+
+    Args:
+        dataset: Prepared dataset.
+        build: Function that returns the scorer; called once in each actor.
+        most: Largest number of images; they are chosen at random, always the same.
+        use_gpu: Give each actor a GPU.
+
+    Raises:
+        DataError: There are no training images.
+    """
+    shuffled = dataset.split("train").sample(frac=1, random_state=0)
+    evenly = shuffled.groupby("diagnosis").cumcount().argsort(kind="stable")
+    images = shuffled.iloc[evenly[:most]].sort_values("path").reset_index(drop=True)
+    found = _map(dataset, images, _EmbeddingActor, build, use_gpu=use_gpu).column("features").to_pylist()
+    return np.asarray(found, np.float32).transpose(1, 0, 2)
+
+
+def _map(
+    dataset: PreparedDataset,
+    images: pd.DataFrame,
+    actor: type[_ScoringActor],
+    build: Callable[[], Scorer],
+    *,
+    use_gpu: bool,
+) -> pa.Table:
+    """Return an actor's rows for some images, in their order."""
     rows = pa.Table.from_pandas(
         images[["path", "shard", "row"]].assign(metadata=list(encode_metadata(images))), preserve_index=False
     ).combine_chunks()
     blocks = [rows.slice(start, _BATCH_SIZE) for start in range(0, rows.num_rows, _BATCH_SIZE)]
     scored = map_with_actors(
         ray.data.from_blocks(blocks),
-        _ScoringActor,
+        actor,
         {"build": build, "pixels_uri": dataset.pixels_uri, "side": dataset.info.config.image.side},
         batch_size=_BATCH_SIZE,
         use_gpu=use_gpu,
     )
     place = pd.Series(range(scored.num_rows), index=scored.column("path").to_pylist())[images["path"]]
-    logits = scored.column("logits").take(pa.array(place)).to_pylist()
-    return images, np.asarray(logits, np.float32)
+    return scored.take(pa.array(place))
 
 
 def score_folds(
     dataset: PreparedDataset, builds: Sequence[Callable[[], Scorer]], *, use_gpu: bool = False
-) -> tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]]:
-    """Return the index rows of all folds' images and their logits, each by the network trained without its fold.
+) -> tuple[pd.DataFrame, Outputs]:
+    """Return the index rows of all folds' images and what the network that was trained without its fold says of each.
 
     Args:
         dataset: Prepared dataset with as many folds as there are networks.
-        builds: Functions that return the scorer of each fold's network.
+        builds: Functions that return the scorer of each fold's network; either all have a bank, or none.
         use_gpu: Give each actor a GPU.
     """
     parts = [score_split(dataset.with_fold(fold), "val", build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
     images = pd.concat([images for images, _ in parts], ignore_index=True)
-    logits = np.concatenate([logits for _, logits in parts])
+    distances = [outputs.distance for _, outputs in parts if outputs.distance is not None]
+    outputs = Outputs(
+        logits=np.concatenate([outputs.logits for _, outputs in parts]),
+        distance=np.concatenate(distances) if distances else None,
+    )
     order = images["path"].argsort().to_numpy()
-    return images.iloc[order].reset_index(drop=True), logits[order]
+    return images.iloc[order].reset_index(drop=True), outputs[order]

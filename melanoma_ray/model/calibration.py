@@ -1,4 +1,4 @@
-"""Calibration, fitted on the validation split at the end of training: temperature, biases and the two thresholds."""
+"""Calibration, fitted on the validation split at the end of training: temperature, biases and thresholds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from melanoma_ray.config import DecisionConfig
 from melanoma_ray.errors import DataError, TrainingError
+from melanoma_ray.metrics.conformal import fit_set_thresholds
 from melanoma_ray.metrics.thresholds import FixedThreshold, fix_thresholds, threshold_at_sensitivity
+from melanoma_ray.model.likeness import OutOfDistributionScore
 
 Logits = Float[np.ndarray, "image diagnosis"]
 _TEMPERATURES = (0.05, 20.0)
@@ -28,7 +30,9 @@ class Calibration:
     decision_threshold: float
     """Probability of melanoma (or of a malignant diagnosis, if none is melanoma) from which an image is referred."""
     out_of_distribution_threshold: float
-    """Energy above which an image is out of distribution (Liu 2020, arXiv:2010.03759)."""
+    """Score above which an image is out of distribution."""
+    out_of_distribution_score: OutOfDistributionScore = "energy"
+    """What is compared with that threshold: the energy in older checkpoints, the distance to the bank of features."""
     bias: tuple[float, ...] = ()
     """Number that is added to each diagnosis's logit after the division; empty: none, as in older checkpoints."""
     num_validation_images: int
@@ -37,6 +41,10 @@ class Calibration:
     """Number of these images that must be referred: melanomas, or malignant ones where no diagnosis is melanoma."""
     operating_points: tuple[FixedThreshold, ...] = ()
     """Thresholds for other sensitivities and specificities, chosen on the same images; older checkpoints have none."""
+    set_coverage: float | None = None
+    """Share of the images of each diagnosis whose prediction set shall hold it; none: an older checkpoint."""
+    set_thresholds: tuple[float, ...] = ()
+    """Probability of each diagnosis from which it is in the set; 0: there were too few images, so it is in all."""
     doubts: tuple[str, ...] = ()
     """What is doubtful about the fit, one sentence each."""
 
@@ -93,15 +101,21 @@ def fit_scaling(logits: Logits, target: Int[np.ndarray, " image"]) -> tuple[floa
 
 
 def fit_calibration(
-    logits: Logits, target: Int[np.ndarray, " image"], *, referred: Sequence[int], config: DecisionConfig
+    logits: Logits,
+    target: Int[np.ndarray, " image"],
+    *,
+    referred: Sequence[int],
+    config: DecisionConfig,
+    distance: Float[np.ndarray, " image"] | None = None,
 ) -> Calibration:
-    """Fit temperature and biases, the decision threshold on the probabilities that they give, and the energy threshold.
+    """Fit temperature and biases, the thresholds on the probabilities that they give, and that of unlike images.
 
     Args:
         logits: Logits of the validation split.
         target: Target of each image.
         referred: Class numbers that must be referred: melanoma, or where no class is melanoma, all malignant classes.
-        config: Sensitivity to reach, and share of images that must count as assessable.
+        config: Sensitivity to reach, share of images that must count as assessable, and coverage of prediction sets.
+        distance: Distance of each image to the bank of features; none: there is no bank, so the energy is used.
 
     Raises:
         DataError: The validation split has no image that must be referred, so no threshold can be chosen.
@@ -126,15 +140,27 @@ def fit_calibration(
         temperature=temperature,
         bias=bias,
         decision_threshold=1.0,
-        out_of_distribution_threshold=float(np.quantile(energy(logits), config.assessable_quantile)),
+        out_of_distribution_threshold=_fit_unlike(energy(logits) if distance is None else distance, config),
+        out_of_distribution_score="energy" if distance is None else "distance",
         num_validation_images=len(target),
         num_validation_melanomas=int(is_referred.sum()),
         doubts=_doubts(temperature, is_at_bound=is_at_bound),
     )
-    probability = calibrated_probability(logits, fitted)[:, list(referred)].sum(axis=1)
+    calibrated = calibrated_probability(logits, fitted)
+    probability = calibrated[:, list(referred)].sum(axis=1)
     threshold = threshold_at_sensitivity(probability, is_referred, target_sensitivity=config.target_sensitivity)
     fixed = () if is_referred.all() else fix_thresholds(probability, is_referred)
-    return replace(fitted, decision_threshold=threshold, operating_points=fixed)
+    return replace(
+        fitted,
+        decision_threshold=threshold,
+        operating_points=fixed,
+        set_coverage=config.set_coverage,
+        set_thresholds=fit_set_thresholds(calibrated, target, coverage=config.set_coverage),
+    )
+
+
+def _fit_unlike(score: Float[np.ndarray, " image"], config: DecisionConfig) -> float:
+    return float(np.quantile(score.astype(np.float64), config.assessable_quantile))
 
 
 def _doubts(temperature: float, *, is_at_bound: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A checkpoint: a directory with one model, in ``model.safetensors``, ``known.parquet`` and ``manifest.json``.
+"""A checkpoint: a directory with one model, in ``manifest.json`` and the files that it lists.
 
 Nothing in it is a pickle. The manifest is written last and has each file's SHA-256, so a directory without a manifest
 isn't a checkpoint, and a damaged file is detected before it is used.
@@ -22,8 +22,9 @@ from melanoma_ray import __version__, storage
 from melanoma_ray.config import Experiment, ImageConfig
 from melanoma_ray.diagnoses import NINE, Diagnosis, ReferredFor, referred_diagnoses
 from melanoma_ray.errors import CheckpointError, DataError
-from melanoma_ray.model import known
+from melanoma_ray.model import known, likeness
 from melanoma_ray.model.calibration import Calibration
+from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.settings import experiment_from_dict, to_dict
 
 FORMAT_VERSION = 1
@@ -31,6 +32,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 KNOWN_IMAGES = "known.parquet"
 """Images of the training (``model/known.py``); checkpoints from before November 2026 don't have it."""
+BANK = "likeness.safetensors"
+"""Features of training images (``model/likeness.py``); older checkpoints don't have it."""
 BEST = "best"
 """Name of the checkpoint directory inside a run's directory."""
 EnsembleOver = Literal["folds", "seeds"]
@@ -84,6 +87,12 @@ class Manifest:
         return tuple(one.name for one in self._known if one.is_malignant)
 
     @property
+    def always_in_set(self) -> tuple[str, ...]:
+        """Diagnoses with too few validation images for the coverage of prediction sets, so that all sets have them."""
+        thresholds = self.calibration.set_thresholds
+        return tuple(name for name, value in zip(self.diagnoses, thresholds, strict=False) if value == 0)
+
+    @property
     def _known(self) -> list[Diagnosis]:
         return [one for one in self.taxonomy if one.name in self.diagnoses]
 
@@ -104,6 +113,8 @@ class DataOrigin:
     """The kept images, from ``known.tabulate_known``."""
     parent: str | None = None
     """Id of the checkpoint whose weights these are, recalibrated; none: they come from a training."""
+    bank: FeatureBank | None = None
+    """Features of training images; none: the energy tells which images are unlike them."""
 
 
 def library_versions() -> dict[str, str]:
@@ -144,9 +155,11 @@ def write_checkpoint(
             for name, tensor in weights.items()
         }
     )
-    known_content = known.to_bytes(origin.known_images)
-    storage.write_bytes(storage.join(uri, WEIGHTS), content)
-    storage.write_bytes(storage.join(uri, KNOWN_IMAGES), known_content)
+    files = {WEIGHTS: content, KNOWN_IMAGES: known.to_bytes(origin.known_images)}
+    if origin.bank is not None:
+        files[BANK] = likeness.to_bytes(origin.bank)
+    for file, data in files.items():
+        storage.write_bytes(storage.join(uri, file), data)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         experiment=experiment,
@@ -158,10 +171,7 @@ def write_checkpoint(
         is_synthetic=origin.is_synthetic,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
-        files={
-            WEIGHTS: hashlib.sha256(content).hexdigest(),
-            KNOWN_IMAGES: hashlib.sha256(known_content).hexdigest(),
-        },
+        files={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
         num_members=len(members),
         ensemble_over=over,
         parent=origin.parent,
@@ -255,6 +265,21 @@ def read_known(uri: str, manifest: Manifest) -> pa.Table | None:
     if KNOWN_IMAGES not in manifest.files:
         return None
     return known.from_bytes(_read_file(uri, manifest, KNOWN_IMAGES))
+
+
+def read_bank(uri: str, manifest: Manifest) -> FeatureBank | None:
+    """Return the features of training images in a checkpoint; none: an older version wrote it without.
+
+    Args:
+        uri: Checkpoint directory.
+        manifest: Its manifest.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    if BANK not in manifest.files:
+        return None
+    return likeness.from_bytes(_read_file(uri, manifest, BANK))
 
 
 def _read_file(uri: str, manifest: Manifest, file: str) -> bytes:

@@ -39,8 +39,8 @@ class Network(Protocol):
     def forward_features(self, image: Tensor) -> Tensor:
         """Return the last feature map."""
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Return the logits of a feature map."""
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:  # noqa: FBT001, FBT002 - timm's
+        """Return the logits of a feature map, or the features of the image that they are computed from."""
 
 
 class Baseline(nn.Module):
@@ -76,8 +76,17 @@ class Baseline(nn.Module):
         """Return the last feature map."""
         return cast("Tensor", self.features(image))
 
-    def forward_head(self, features: Float[Tensor, "image 64 eighth eighth"]) -> Float[Tensor, "image diagnosis"]:
-        """Return the logits of a feature map."""
+    def forward_head(
+        self,
+        features: Float[Tensor, "image 64 eighth eighth"],
+        pre_logits: bool = False,  # noqa: FBT001, FBT002 - timm's signature
+    ) -> Float[Tensor, "image number"]:
+        """Return the logits of a feature map, or the mean over its places.
+
+        The dense layer's features are for the diagnoses alone: by them a white page is like a lesion.
+        """
+        if pre_logits:
+            return features.mean(dim=(2, 3))
         hidden = torch.relu(self.dense(self.dropout(features).flatten(1)))
         return cast("Tensor", self.output(hidden))
 
@@ -146,8 +155,23 @@ class Classifier(nn.Module):
             pixels: Images, RGB, 0 to 255.
             metadata: Metadata from ``encode_metadata``; none: unknown. Unused by a network without metadata.
         """
+        return self._classify(cast("Network", self.network).forward_features(self.normalize(pixels)), pixels, metadata)
+
+    def embed(
+        self, pixels: Num[Tensor, "image side side 3"], metadata: Float[Tensor, "image feature"] | None = None
+    ) -> tuple[Float[Tensor, "image diagnosis"], Float[Tensor, "image feature"]]:
+        """Return the logits, and the features of the images from which they are computed, without metadata.
+
+        Args:
+            pixels: Images, RGB, 0 to 255.
+            metadata: As for ``forward``.
+        """
         network = cast("Network", self.network)
-        logits: Tensor = network.forward_head(network.forward_features(self.normalize(pixels))).float()
+        features = network.forward_features(self.normalize(pixels))
+        return self._classify(features, pixels, metadata), network.forward_head(features, pre_logits=True).float()
+
+    def _classify(self, features: Tensor, pixels: Tensor, metadata: Tensor | None) -> Tensor:
+        logits: Tensor = cast("Network", self.network).forward_head(features).float()
         if self.metadata_encoder is None:
             return logits
         known = pixels.new_zeros((len(pixels), NUM_FEATURES), dtype=torch.float32) if metadata is None else metadata

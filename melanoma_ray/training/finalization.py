@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+import torch
 from safetensors.torch import load
 from torch import Tensor
 
@@ -18,11 +17,12 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.diagnoses import referred_diagnoses
 from melanoma_ray.errors import TrainingError
-from melanoma_ray.inference.predictor import Scorer, build_scorer
-from melanoma_ray.inference.scoring import score_folds, score_split
+from melanoma_ray.inference.predictor import Outputs, Scorer, build_scorer
+from melanoma_ray.inference.scoring import embed_sample, score_folds, score_split
 from melanoma_ray.model.calibration import fit_calibration
 from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint
 from melanoma_ray.model.known import tabulate_known
+from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
@@ -70,6 +70,9 @@ def finalize_checkpoint(
 ) -> None:
     """Write a checkpoint of the networks of progress directories, calibrated on the validation split.
 
+    Which images are unlike those of training is learnt from a sample of the training images themselves, and its
+    threshold from the validation split.
+
     Args:
         progress: Progress directories, one for each network.
         checkpoint: Directory of the checkpoint.
@@ -78,9 +81,10 @@ def finalize_checkpoint(
         use_gpu: Score the validation split on GPUs.
     """
     build = partial(_load_scorer, progress, experiment, len(dataset.info.diagnoses))
-    scored = score_split(dataset, "val", build, use_gpu=use_gpu)
+    bank = _fill_bank(dataset, build, use_gpu=use_gpu)
+    scored = score_split(dataset, "val", partial(build, bank), use_gpu=use_gpu)
     over: EnsembleOver | None = "seeds" if len(progress) > 1 else None
-    _write(checkpoint, progress, experiment, dataset, scored, over=over)
+    _write(checkpoint, progress, experiment, dataset, (*scored, bank), over=over)
 
 
 def finalize_folds(
@@ -90,7 +94,8 @@ def finalize_folds(
 
     It is calibrated on every image of the folds, each scored by the one network that wasn't trained on it. The mean
     of all networks is more accurate than a single one, so the temperature is a little too high and the probabilities
-    are too cautious. The energy of the ensemble is the mean over its members, so the energy threshold is right.
+    are too cautious. The distance to training images is the mean over its members, each with those of its own folds; it
+    varies a little less than a single one, so a few images more count as assessable.
 
     Args:
         runs: Directories of the runs, in the order of the folds.
@@ -105,7 +110,16 @@ def finalize_folds(
     progress = _best_progress(runs)
     num_diagnoses = len(dataset.info.diagnoses)
     builds = [partial(_load_scorer, [uri], experiment, num_diagnoses) for uri in progress]
-    _write(checkpoint, progress, experiment, dataset, score_folds(dataset, builds, use_gpu=use_gpu), over="folds")
+    banks = [_fill_bank(dataset.with_fold(fold), build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
+    filled = [partial(build, bank) for build, bank in zip(builds, banks, strict=True)]
+    scored = score_folds(dataset, filled, use_gpu=use_gpu)
+    bank = FeatureBank(tuple(member for bank in banks for member in bank.members))
+    _write(checkpoint, progress, experiment, dataset, (*scored, bank), over="folds")
+
+
+def _fill_bank(dataset: PreparedDataset, build: Callable[[], Scorer], *, use_gpu: bool) -> FeatureBank:
+    """Return the bank of a scorer's networks, of the train split."""
+    return build_bank([torch.from_numpy(own) for own in embed_sample(dataset, build, most=BANK_SIZE, use_gpu=use_gpu)])
 
 
 def _best_progress(runs: Sequence[RunDirectory]) -> list[str]:
@@ -124,19 +138,22 @@ def _write(
     progress: Sequence[str],
     experiment: Experiment,
     dataset: PreparedDataset,
-    scored: tuple[pd.DataFrame, Float32[np.ndarray, "image diagnosis"]],
+    scored: tuple[pd.DataFrame, Outputs, FeatureBank],
     *,
     over: EnsembleOver | None,
 ) -> None:
     info = dataset.info
-    images, logits = scored
+    images, outputs, bank = scored
     target = dataset.target(images)
     known = target >= 0
     _, names = referred_diagnoses(
         [one for one in info.taxonomy if one.name in info.diagnoses], experiment.decision.refer_for
     )
     referred = [info.diagnoses.index(name) for name in names]
-    calibration = fit_calibration(logits[known], target[known], referred=referred, config=experiment.decision)
+    asked = outputs[known]
+    calibration = fit_calibration(
+        asked.logits, target[known], referred=referred, config=experiment.decision, distance=asked.distance
+    )
     for doubt in calibration.doubts:
         logger.warning("checkpoint %s: %s", checkpoint, doubt)
     origin = DataOrigin(
@@ -146,14 +163,17 @@ def _write(
         taxonomy=info.taxonomy,
         image=info.config.image,
         known_images=tabulate_known(dataset.index, over_folds=over == "folds"),
+        bank=bank,
     )
     members = [_read_weights(uri) for uri in progress]
     write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)
 
 
-def _load_scorer(progress: Sequence[str], experiment: Experiment, num_diagnoses: int) -> Scorer:
+def _load_scorer(
+    progress: Sequence[str], experiment: Experiment, num_diagnoses: int, bank: FeatureBank | None = None
+) -> Scorer:
     members = [_read_weights(uri) for uri in progress]
-    return build_scorer(members, experiment, num_diagnoses, assigned_device())
+    return build_scorer(members, experiment, num_diagnoses, assigned_device(), bank)
 
 
 def _read_weights(progress: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from melanoma_ray.inference.predictions import tabulate_predictions
-from melanoma_ray.inference.predictor import NOT_FINITE, Predictor, decide, views
+from melanoma_ray.inference.predictor import NOT_FINITE, Outputs, Predictor, decide, views
 from tests.checkpoints import build_checkpoint
 from tests.crops import draw_crops
 
@@ -41,7 +41,7 @@ def test_a_number_that_is_not_finite_is_no_answer_and_never_routine(tmp_path: Pa
     predictor = Predictor.load(build_checkpoint(str(tmp_path / "c")))
     logits = np.zeros((3, 9), np.float32)
     logits[1, 4] = value
-    predictions = decide(logits, predictor.manifest)
+    predictions = decide(Outputs(logits=logits), predictor.manifest)
     assert predictions.decision[1] == "unassessable"
     assert predictions.is_answered.tolist() == [True, False, True]
     first, second, _ = predictions.assess(predictor.manifest.diagnoses)
@@ -66,10 +66,10 @@ def test_the_predicted_diagnosis_is_the_balanced_or_the_most_probable_one_as_ask
     manifest = Predictor.load(build_checkpoint(str(tmp_path / "c"))).manifest
     biased = replace(manifest, calibration=replace(manifest.calibration, bias=(0.0, 5.0) + (0.0,) * 7))
     logits = np.array([[2.0, 1.0] + [0.0] * 7], np.float32)
-    assert decide(logits, biased).diagnosis.tolist() == [0]
+    assert decide(Outputs(logits=logits), biased).diagnosis.tolist() == [0]
     decision = replace(manifest.experiment.decision, diagnosis_by="calibrated")
     by_probability = replace(biased, experiment=replace(manifest.experiment, decision=decision))
-    assert decide(logits, by_probability).diagnosis.tolist() == [1]
+    assert decide(Outputs(logits=logits), by_probability).diagnosis.tolist() == [1]
 
 
 def test_a_decision_on_malignancy_sums_all_malignant_diagnoses(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_decision_on_malignancy_sums_all_malignant_diagnoses(tmp_path: Path) -
     decision = replace(manifest.experiment.decision, refer_for="malignancy")
     malignancy = replace(manifest, experiment=replace(manifest.experiment, decision=decision))
     assert malignancy.referred == ("basal cell carcinoma", "melanoma", "squamous cell carcinoma")
-    found = decide(np.zeros((1, 9), np.float32), malignancy)
+    found = decide(Outputs(logits=np.zeros((1, 9), np.float32)), malignancy)
     np.testing.assert_allclose(found.melanoma_probability, 3 / 9, rtol=1e-6)
 
 

@@ -1,0 +1,87 @@
+"""How far an image's features are from those of training images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from melanoma_ray.errors import CheckpointError
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.model.checkpoint import BANK, read_bank, read_manifest
+from melanoma_ray.model.likeness import NEIGHBOURS, build_bank, from_bytes, to_bytes
+from tests.checkpoints import build_checkpoint
+from tests.crops import draw_crops
+
+
+def draw(number: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(number, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_distance_is_one_minus_the_cosine_to_the_fifth_neighbour() -> None:
+    bank, asked = build_bank([draw(50)]), draw(20, seed=1)
+    peer = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine").fit(draw(50).numpy())
+    expected = peer.kneighbors(asked.numpy())[0][:, -1]
+    np.testing.assert_allclose(bank.measure_distance([asked]).numpy(), expected, atol=1e-3)
+
+
+def test_brightness_alone_moves_nothing_and_nothing_at_all_is_far_from_everything() -> None:
+    bank = build_bank([draw(50)])
+    asked = draw(3, seed=1)
+    torch.testing.assert_close(bank.measure_distance([asked]), bank.measure_distance([7 * asked]))
+    assert bank.measure_distance([torch.zeros(1, 12)]).item() == 1
+
+
+def test_networks_count_alike_and_each_has_its_own_bank() -> None:
+    first, second = draw(50), draw(3, seed=2)
+    both, asked = build_bank([first, second]), [draw(4, seed=3), draw(4, seed=4)]
+    alone = [both.only(number).measure_distance([asked[number]]) for number in range(2)]
+    torch.testing.assert_close(both.measure_distance(asked), (alone[0] + alone[1]) / 2)
+
+
+def test_a_file_gives_the_same_distances_to_the_bit() -> None:
+    bank, asked = build_bank([draw(50), draw(40, seed=5)]), [draw(9, seed=1)] * 2
+    assert torch.equal(from_bytes(to_bytes(bank)).measure_distance(asked), bank.measure_distance(asked))
+
+
+def test_features_that_are_not_finite_have_no_distance() -> None:
+    asked = draw(2, seed=1)
+    asked[0, 0] = float("nan")
+    assert build_bank([draw(50)]).measure_distance([asked]).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("network", ["baseline", "tf_efficientnet_lite0"])
+def test_a_checkpoint_s_bank_decides_and_an_older_one_without_goes_by_the_energy(tmp_path: Path, network: str) -> None:
+    crops = draw_crops(12)
+    older = Predictor.load(build_checkpoint(str(tmp_path / "older"), network=network), "cpu")
+    assert older.scorer.answer(crops).distance is None
+    bank = build_bank([torch.from_numpy(features) for features in older.scorer.embed(crops).transpose(1, 0, 2)])
+    checkpoint = build_checkpoint(str(tmp_path / "newer"), network=network, bank=bank)
+    newer = Predictor.load(checkpoint, "cpu")
+    assert newer.manifest.calibration.out_of_distribution_score == "distance"
+    outputs = newer.scorer.answer(crops)
+    np.testing.assert_array_equal(outputs.logits, older.scorer.answer(crops).logits)
+    assert outputs.distance is not None
+    alone = [newer.scorer.answer(crops[place : place + 1]).distance for place in range(len(crops))]
+    np.testing.assert_array_equal(outputs.distance, np.concatenate([one for one in alone if one is not None]))
+    far = outputs.distance > newer.manifest.calibration.out_of_distribution_threshold
+    for decision, is_far in zip(newer.predict(crops).decision, far, strict=True):
+        assert decision == "refer" or (decision == "unassessable") == is_far
+
+
+def test_a_damaged_bank_is_found_and_a_missing_one_too(tmp_path: Path) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "c"), bank=build_bank([torch.rand(20, 64)]))
+    manifest = read_manifest(checkpoint)
+    assert read_bank(checkpoint, manifest) is not None
+    file = Path(checkpoint) / BANK
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="corrupted: its sha256 is"):
+        Predictor.load(checkpoint)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="missing, though the manifest lists it"):
+        Predictor.load(checkpoint)
