@@ -12,22 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
 Picture = UInt8[np.ndarray, "side side 3"]
-_WORDS = ("referral", "letter", "lesion", "on", "the", "left", "forearm", "since", "spring", "itches", "please", "advise")
-    "referral",
-    "letter",
-    "lesion",
-    "on",
-    "the",
-    "left",
-    "forearm",
-    "since",
-    "spring",
-    "itches",
-    "no",
-    "bleeding",
-    "please",
-    "advise",
-]
+_WORDS = ("referral", "letter", "lesion", "on", "the", "left", "forearm", "since", "spring", "itches", "please")
 
 
 def draw_others(kind: str, number: int, side: int) -> UInt8[np.ndarray, "image side side 3"]:
@@ -110,7 +95,7 @@ def _cut_off(crop: Picture) -> Picture:
 
 def _jpeg(crop: Picture) -> Picture:
     encoded = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 3])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1]
 
 
 OTHERS = {

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.referral import Referral, measure_referral
 from melanoma_ray.evaluation.scored import Scored
+from melanoma_ray.evaluation.uncertainty import Uncertainty, measure_uncertainty
 from melanoma_ray.metrics.calibration import (
     CalibrationLine,
     ReliabilityBin,
@@ -87,6 +88,7 @@ class Figures:
     """ROC curve of melanoma against the rest; none where it isn't defined."""
     details: Details
     referral: Referral
+    uncertainty: Uncertainty
     num_images: int
     num_unknown: int
     """Number of images whose diagnosis the model doesn't have: they count as wrong and aren't in ``confusion``."""
@@ -108,6 +110,7 @@ class Figures:
             "confusion": self.confusion.tolist(),
             **self.details.to_dict(),
             "referral": self.referral.to_dict(),
+            "uncertainty": self.uncertainty.to_dict(),
             "undefined": self.undefined,
         }
 
@@ -160,6 +163,7 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
         roc=attempt("roc", lambda: roc_curve(score, scored_melanoma)),
         details=_measure_details(answered, attempts),
         referral=measure_referral(scored, attempts),
+        uncertainty=measure_uncertainty(answered, attempts),
         num_images=len(target),
         num_unknown=int((target < 0).sum()),
         num_unanswered=int((~is_answered).sum()),

@@ -11,7 +11,7 @@ from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import comparisons, curves, decisions, groups, overview
+from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
@@ -54,6 +54,8 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         curves.ranking(figures, words),
         curves.calibration(figures, words),
         curves.net_benefit(figures, words),
+        doubt.risk_coverage(figures.uncertainty.risk_coverage),
+        doubt.prediction_sets(figures.uncertainty.sets, subject.manifest),
         groups.by_diagnosis(figures),
         groups.subgroups(evidence.subgroups, words),
         groups.confusion(figures, evidence.scored.diagnoses),

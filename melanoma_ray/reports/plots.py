@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from melanoma_ray.metrics.calibration import ReliabilityBin
+from melanoma_ray.metrics.selective import RiskCoverage
 from melanoma_ray.metrics.tables import NetBenefit
 from melanoma_ray.reports.svg import FIRST, INK, MUTED, SECOND, SHADE, THIRD
 from melanoma_ray.schema import SPLITS
@@ -206,6 +207,38 @@ def plot_net_benefit(points: Sequence[NetBenefit]) -> Figure:
     axes.set_xlabel("probability from which a referral is worth its cost")
     axes.set_ylabel("net benefit an image")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _add_legend(axes, location="best")
+    return figure
+
+
+def plot_risk_coverage(curve: RiskCoverage) -> Figure:
+    """Draw the error by the share of images that remain, with intervals at some of them.
+
+    Args:
+        curve: Points of the curve.
+    """
+    figure, axes = _new_figure("risk-coverage", width=5.6, height=3.6)
+    axes.axhline(curve.area_if_random, color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="doubt at random")
+    axes.plot(curve.kept, curve.error, color=FIRST, linewidth=2, label="this model")
+    values = [one.error.value for one in curve.points]
+    axes.errorbar(
+        [one.kept for one in curve.points],
+        values,
+        yerr=[
+            [value - one.error.low for value, one in zip(values, curve.points, strict=True)],
+            [one.error.high - value for value, one in zip(values, curve.points, strict=True)],
+        ],
+        color=FIRST,
+        linestyle="none",
+        marker="o",
+        markersize=5,
+    )
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("images that remain, the surest first")
+    axes.set_ylabel("wrong diagnosis")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _add_legend(axes, location="best")
     return figure
 

@@ -15,6 +15,9 @@ from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short
 from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 
+_UNLIKE = {"energy": "Energy", "distance": "Distance to training images"}
+"""Names of what tells images that are unlike those of training."""
+
 
 def decisions(scored: Scored, figures: Figures, words: Words) -> Section:
     """Return what the decisions do: with unassessable images in either reading, and to other cancers."""
@@ -96,8 +99,8 @@ def thresholds(subject: Subject, words: Words, two_way: Sequence[TwoWayRow]) -> 
         ),
         (
             Cell(
-                "Energy",
-                "An image with more energy is unlike those of training, so a person must look. Chosen so that "
+                _UNLIKE[calibration.out_of_distribution_score],
+                "An image with more is unlike those of training, so a person must look. Chosen so that "
                 f"{decision.assessable_quantile:.1%} of the validation images count as assessable.",
             ),
             f"{calibration.out_of_distribution_threshold:.4g}",

@@ -27,7 +27,7 @@ def covered(random: np.random.Generator, shares: np.ndarray) -> np.ndarray:
         probability, target = draw(random, 400, shares)
         sets = predict_sets(probability, thresholds)
         found.append([sets[target == number, number].mean() for number in range(len(shares))])
-    return np.mean(found, axis=0)
+    return np.asarray(np.mean(found, axis=0))
 
 
 @pytest.mark.parametrize("shares", [SHARES, SHARES[::-1], np.array([0.2, 0.2, 0.6])])
