@@ -85,6 +85,7 @@ def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
         *map(column_name, DIAGNOSES),
         "melanoma_probability",
         "predicted_diagnosis",
+        "prediction_set",
         "decision",
         "error",
     ]

@@ -52,3 +52,6 @@ def test_a_picture_that_is_no_lesion_is_never_routine(
     path = tmp_path / "picture.png"
     Image.fromarray(draw()).save(path)
     assert predictor.predict_file(path).decision != "routine"
+    outputs = predictor.scorer.answer(predictor.decode(path.read_bytes())[None])
+    assert outputs.distance is not None  # which alone would do, were the picture not referred by chance
+    assert outputs.distance[0] > predictor.manifest.calibration.out_of_distribution_threshold

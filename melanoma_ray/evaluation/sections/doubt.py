@@ -41,7 +41,7 @@ def prediction_sets(sets: PredictionSets | None, manifest: Manifest) -> Section 
         else [],
         paragraphs=[
             f"Each image has a set of possible diagnoses, made so that the sets hold {stated:.0%} of the images "
-            "of each diagnosis (conformal prediction within each diagnosis, Vovk 2012). How frequent a diagnosis is doesn't "
+            "of each diagnosis (class-conditional conformal prediction, Vovk 2012). How frequent one is doesn't "
             "matter to that; images that look otherwise than those of validation do, and so do several images of one "
             f"lesion. The sets here have {sets.mean_size:.2f} of {len(manifest.diagnoses)} diagnoses on average."
         ],

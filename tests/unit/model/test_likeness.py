@@ -9,10 +9,13 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from benchmarks.pictures import draw_others
+from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.errors import CheckpointError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import BANK, read_bank, read_manifest
 from melanoma_ray.model.likeness import NEIGHBOURS, build_bank, from_bytes, to_bytes
+from melanoma_ray.synthetic.plan import draw_lesion
 from tests.checkpoints import build_checkpoint
 from tests.crops import draw_crops
 
@@ -85,3 +88,17 @@ def test_a_damaged_bank_is_found_and_a_missing_one_too(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(CheckpointError, match="missing, though the manifest lists it"):
         Predictor.load(checkpoint)
+
+
+def test_a_network_that_has_learnt_nothing_still_tells_pictures_that_are_no_lesions(tmp_path: Path) -> None:
+    scorer = Predictor.load(build_checkpoint(str(tmp_path / "c")), "cpu").scorer
+    drawn = [
+        draw_lesion(diagnosis=DIAGNOSES[seed % 9], lesion_seed=seed, view_seed=seed, width=64, height=64)
+        for seed in range(90)
+    ]
+    features = torch.from_numpy(scorer.embed(np.stack(drawn))[:, 0])
+    bank = build_bank([features[:60]])
+    threshold = bank.measure_distance([features[60:]]).max()
+    for kind in ("white", "black", "noise", "text"):
+        found = bank.measure_distance([torch.from_numpy(scorer.embed(draw_others(kind, 10, 64))[:, 0])])
+        assert found.min() > threshold, kind
