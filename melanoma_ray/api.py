@@ -75,6 +75,11 @@ class Prediction(Message):
         description="Diagnoses that the image may have: of the images of each diagnosis, the set of the share "
         "set_coverage in GET /v1/model holds it. Null where error isn't null, and of older models.",
     )
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="What is wrong with the image itself, such as blurred, too dark or lesion cut off; they change no "
+        "decision, but a better image gives a better answer.",
+    )
     error: str | None = Field(
         default=None, description="Reason why there is no answer, so that the decision is unassessable; null: there is."
     )

@@ -7,6 +7,7 @@ predicted_diagnosis               diagnosis that the model answers
 prediction_set                    diagnoses that it may have, with the coverage in the manifest; null: no answer, or a
                                   checkpoint that is older than prediction sets
 decision                          refer, routine or unassessable; null: the image couldn't be read
+warnings                          what is wrong with the image itself; null: unreadable, or not looked for (evaluation)
 error                             reason why there is no answer, so that all figures are null; null: there is one
 """
 
@@ -42,6 +43,7 @@ def predictions_schema(diagnoses: Sequence[str]) -> pa.Schema:
             ("predicted_diagnosis", pa.string()),
             ("prediction_set", pa.list_(pa.string())),
             ("decision", pa.string()),
+            ("warnings", pa.list_(pa.string())),
             ("error", pa.string()),
         ]
     )
@@ -80,6 +82,7 @@ def tabulate_predictions(
         names.take(answered),
         pa.array(predictions.name_sets(diagnoses), pa.list_(pa.string())).take(answered),
         pa.array(predictions.decision, pa.string()).take(read),
+        pa.array(predictions.warnings or [None] * len(predictions), pa.list_(pa.string())).take(read),
         pa.array(reasons, pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=predictions_schema(diagnoses))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from melanoma_ray.api import Decision
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image, resize
+from melanoma_ray.imaging.quality import measure_quality
 from melanoma_ray.metrics.conformal import predict_sets
 from melanoma_ray.model.calibration import calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_bank, read_manifest, read_weights
@@ -50,6 +51,8 @@ class Assessment:
     prediction_set: tuple[str, ...] | None = None
     """Diagnoses that the image may have, with the coverage that the manifest states; none: there is no answer, or the
     checkpoint is older than prediction sets."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the image itself (``imaging/quality.py``); they change no decision."""
 
 
 NOT_FINITE = "the network's answer isn't finite (NaN or infinite logits), so a person must look"
@@ -70,6 +73,9 @@ class Predictions:
     in_set: Bool[np.ndarray, "image diagnosis"] | None = None
     """Which diagnoses are in the prediction set of each image; none: the checkpoint is older than prediction sets."""
 
+    warnings: tuple[tuple[str, ...], ...] | None = None
+    """What is wrong with each image itself (``imaging/quality.py``); none: it wasn't looked for."""
+
     @property
     def is_answered(self) -> Bool[np.ndarray, " image"]:
         """Whether there is an answer for each image: not if a logit was NaN or infinite."""
@@ -86,6 +92,9 @@ class Predictions:
             diagnosis=self.diagnosis[rows],
             decision=tuple(decision for decision, is_kept in zip(self.decision, rows, strict=True) if is_kept),
             in_set=None if self.in_set is None else self.in_set[rows],
+            warnings=None
+            if self.warnings is None
+            else tuple(found for found, is_kept in zip(self.warnings, rows, strict=True) if is_kept),
         )
 
     def name_sets(self, diagnoses: Sequence[str]) -> list[tuple[str, ...] | None]:
@@ -107,8 +116,10 @@ class Predictions:
         Args:
             diagnoses: Diagnoses of the model, in the order of its outputs.
         """
-        sets = self.name_sets(diagnoses)
-        rows = zip(self.probability, self.melanoma_probability, self.diagnosis, self.decision, sets, strict=True)
+        sets, warnings = self.name_sets(diagnoses), self.warnings or ((),) * len(self)
+        rows = zip(
+            self.probability, self.melanoma_probability, self.diagnosis, self.decision, sets, warnings, strict=True
+        )
         return [
             Assessment(
                 probabilities=dict(zip(diagnoses, map(float, probability), strict=True)),
@@ -117,12 +128,18 @@ class Predictions:
                 decision=decision,
                 error=None,
                 prediction_set=prediction_set,
+                warnings=found,
             )
             if number >= 0
             else Assessment(
-                probabilities={}, melanoma_probability=None, diagnosis=None, decision=decision, error=NOT_FINITE
+                probabilities={},
+                melanoma_probability=None,
+                diagnosis=None,
+                decision=decision,
+                error=NOT_FINITE,
+                warnings=found,
             )
-            for probability, melanoma, number, decision, prediction_set in rows
+            for probability, melanoma, number, decision, prediction_set, found in rows
         ]
 
 
@@ -396,13 +413,14 @@ class Predictor:
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
     ) -> Predictions:
-        """Return probabilities and decisions for crops.
+        """Return probabilities, decisions and warnings for crops.
 
         Args:
             pixels: The crops, RGB.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
         """
-        return decide(self.scorer.answer(pixels, metadata), self.manifest)
+        decided = decide(self.scorer.answer(pixels, metadata), self.manifest)
+        return replace(decided, warnings=tuple(measure_quality(crop).warnings for crop in pixels))
 
     def predict_file(
         self, path: str | Path, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None

@@ -26,6 +26,8 @@ class WorklistRow:
     """Small copy of the image as a ``data:`` URI."""
     error: str | None
     """Reason why there is no answer for the image; none: there is one."""
+    warnings: Sequence[str] = ()
+    """What is wrong with the image itself."""
 
     def __post_init__(self) -> None:
         """Refuse a row that would be missing from both lists of the page.

@@ -153,6 +153,7 @@ def _worklist_rows(table: pa.Table) -> list[WorklistRow]:
             top_diagnosis=row["predicted_diagnosis"],
             thumbnail=row["thumbnail"],
             error=row["error"],
+            warnings=row["warnings"] or (),
         )
         for row in rows
     ]

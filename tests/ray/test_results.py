@@ -87,6 +87,7 @@ def test_batch_prediction_is_the_predictor_s_answer_to_the_bit(
         "predicted_diagnosis",
         "prediction_set",
         "decision",
+        "warnings",
         "error",
     ]
     assert len(table) == 150

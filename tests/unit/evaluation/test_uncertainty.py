@@ -26,7 +26,7 @@ def score(probability: list[list[float]], truth: list[str], in_set: list[list[bo
         probability=found,
         melanoma_probability=found[:, 0],
         diagnosis=answer,
-        decision=("routine",) * len(truth),
+        decision=tuple("routine" for _ in truth),
         in_set=None if in_set is None else np.array(in_set),
     )
     return Scored(
