@@ -23,6 +23,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.measuring import median, print_table
 from benchmarks.pictures import DAMAGES, OTHERS, damage, draw_others
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
+from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.decoding import resize
 from melanoma_ray.inference.predictor import Outputs, Predictor, decide
 from melanoma_ray.model.calibration import energy
@@ -93,13 +94,23 @@ def fit_scores(predictor: Predictor, dataset: PreparedDataset) -> Mapping[str, S
     means = np.stack([features[target == number].mean(axis=0) for number in np.unique(target)])
     within = fit_mahalanobis(means, features - means[np.searchsorted(np.unique(target), target)])
     whole = fit_mahalanobis(features.mean(axis=0, keepdims=True), features - features.mean(axis=0))
+    calibration = predictor.manifest.calibration
+    limits = np.array([calibration.out_of_distribution_threshold, calibration.appearance_threshold], float)
     return {
         "energy": lambda seen: energy(seen.outputs.logits),
         "maximum softmax probability": lambda seen: -softmax(seen.outputs.logits, axis=1).max(axis=1),
         "Mahalanobis": lambda seen: within(seen.features),
         "relative Mahalanobis": lambda seen: within(seen.features) - whole(seen.features),
-        "nearest neighbours (the model's)": lambda seen: np.asarray(seen.outputs.distance),
+        "nearest neighbours": lambda seen: distances(seen)[:, 0],
+        "appearance": lambda seen: distances(seen)[:, 1],
+        "both (the model's)": lambda seen: (distances(seen) / limits).max(axis=1),
     }
+
+
+def distances(seen: Seen) -> Float[np.ndarray, "image 2"]:
+    """Return the distances by features and by appearance, of a checkpoint that has a bank."""
+    assert seen.outputs.distance is not None
+    return seen.outputs.distance
 
 
 def fit_mahalanobis(
@@ -159,6 +170,7 @@ def time_answers(predictor: Predictor, crop: Crops) -> tuple[float, float]:
             answered = time.perf_counter()
             features = network.network.forward_head(feature_map, pre_logits=True)  # type: ignore[operator]
             scorer.bank.measure_distance([features])
+            scorer.bank.appearance.measure_distance(describe_appearance(crop))
             answers.append(answered - started)
             distances.append(time.perf_counter() - answered)
     return median(answers), median(distances)

@@ -44,6 +44,7 @@ def build_checkpoint(
             decision_threshold=0.1,
             out_of_distribution_threshold=-1.0 if bank is None else 0.01,
             out_of_distribution_score="energy" if bank is None else "distance",
+            appearance_threshold=None if bank is None else 20.0,
             num_validation_images=100,
             num_validation_melanomas=20,
         ),

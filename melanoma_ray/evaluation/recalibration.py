@@ -18,7 +18,7 @@ from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.model.calibration import Calibration, fit_calibration
-from melanoma_ray.model.checkpoint import DataOrigin, read_known, read_weights, write_checkpoint
+from melanoma_ray.model.checkpoint import DataOrigin, read_bank, read_known, read_weights, write_checkpoint
 from melanoma_ray.model.known import KNOWN, tabulate_known
 
 
@@ -37,8 +37,8 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
         TrainingError: A logit isn't finite.
     """
     manifest = subject.manifest
-    logits = subject.score_logits(use_gpu=use_gpu)
-    scored = subject.judge(logits)
+    outputs = subject.ask(use_gpu=use_gpu)
+    scored = subject.judge(outputs)
     part = _choose(scored, fraction, seed)
     target = scored.target
     is_fitted = part & (target >= 0)
@@ -46,8 +46,13 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
         msg = f"{subject.dataset.uri}: none of the {int(part.sum())} chosen images has a diagnosis of the model"
         raise DataError(msg)
     referred = [manifest.diagnoses.index(name) for name in manifest.referred]
+    asked = outputs[is_fitted]
     fitted = fit_calibration(
-        logits[is_fitted], target[is_fitted], referred=referred, config=manifest.experiment.decision
+        asked.logits,
+        target[is_fitted],
+        referred=referred,
+        config=manifest.experiment.decision,
+        distance=asked.distance,
     )
     fitted = replace(fitted, doubts=(*fitted.doubts, *_doubt(scored.select(is_fitted))))
     write_checkpoint(
@@ -62,6 +67,7 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
             taxonomy=manifest.taxonomy,
             image=manifest.image,
             known_images=_extend_known(subject, part),
+            bank=read_bank(subject.uri, manifest),
             parent=subject.predictor.checkpoint_id,
         ),
         over=manifest.ensemble_over,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
+from melanoma_ray.evaluation.uncertainty import Uncertainty
 from melanoma_ray.metrics.calibration import CalibrationLine, ReliabilityBin
 from melanoma_ray.metrics.calibration_error import CalibrationError
 from melanoma_ray.metrics.comparison import Difference, McNemar, Reclassification
@@ -87,6 +88,9 @@ class FiguresOfImages(_Part):
     decision_curve: list[NetBenefit]
     by_diagnosis: dict[str, DiagnosisFigures]
     referral: Referral
+    uncertainty: Uncertainty | None = Field(
+        default=None, description="Prediction sets, and the error by the share of images that remain."
+    )
     undefined: dict[str, str]
 
 

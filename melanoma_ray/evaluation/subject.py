@@ -9,14 +9,14 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int64
 
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.diagnoses import referred_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.unseen import Acquaintance, recognise
-from melanoma_ray.inference.predictor import Predictor, Scorer, decide
+from melanoma_ray.inference.predictor import Outputs, Predictor, Scorer, decide
 from melanoma_ray.inference.scoring import score_folds, score_split
 from melanoma_ray.model.checkpoint import Manifest, read_known
 from melanoma_ray.schema import Scope
@@ -56,28 +56,28 @@ class Subject:
         Args:
             use_gpu: Score on GPUs instead of CPUs.
         """
-        return self.judge(self.score_logits(use_gpu=use_gpu))
+        return self.judge(self.ask(use_gpu=use_gpu))
 
-    def score_logits(self, *, use_gpu: bool = False) -> Float32[np.ndarray, "image diagnosis"]:
-        """Return the logits of the images.
+    def ask(self, *, use_gpu: bool = False) -> Outputs:
+        """Return what the networks say about the images.
 
         Args:
             use_gpu: Score on GPUs instead of CPUs.
         """
         if self.split == "folds":
             builds = [partial(_load_scorer, self.uri, member=fold) for fold in range(self.manifest.num_members)]
-            rows, logits = score_folds(self.dataset, builds, use_gpu=use_gpu)
+            rows, outputs = score_folds(self.dataset, builds, use_gpu=use_gpu)
         else:
-            rows, logits = score_split(self.dataset, self.split, partial(_load_scorer, self.uri), use_gpu=use_gpu)
-        return np.asarray(logits[pd.Index(rows["path"]).get_indexer(self.images["path"])])
+            rows, outputs = score_split(self.dataset, self.split, partial(_load_scorer, self.uri), use_gpu=use_gpu)
+        return outputs[pd.Index(rows["path"]).get_indexer(self.images["path"])]
 
-    def judge(self, logits: Float32[np.ndarray, "image diagnosis"]) -> Scored:
-        """Return the predictions that follow from the images' logits, with what is true of them."""
+    def judge(self, outputs: Outputs) -> Scored:
+        """Return the predictions that follow from what the networks say, with what is true of the images."""
         dataset, manifest = self.dataset, self.manifest
         about, referred = referred_diagnoses(dataset.info.taxonomy, manifest.referred_for)
         malignant = {one.name for one in (*dataset.info.taxonomy, *manifest.taxonomy) if one.is_malignant}
         return Scored(
-            predictions=decide(logits, manifest),
+            predictions=decide(outputs, manifest),
             truth=self.images["diagnosis"].to_numpy(object),
             group=pd.factorize(self.images["group_id"])[0],
             diagnoses=manifest.diagnoses,

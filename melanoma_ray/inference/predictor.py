@@ -19,10 +19,11 @@ from melanoma_ray import storage
 from melanoma_ray.api import Decision
 from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
 from melanoma_ray.errors import CheckpointError, DataError
+from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.decoding import decode_image, resize
 from melanoma_ray.imaging.quality import measure_quality
 from melanoma_ray.metrics.conformal import predict_sets
-from melanoma_ray.model.calibration import calibrated_probability, energy
+from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_bank, read_manifest, read_weights
 from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.model.networks import Classifier, build_classifier
@@ -148,8 +149,8 @@ class Outputs:
     """What the networks say about images, before it is decided by."""
 
     logits: Float32[np.ndarray, "image diagnosis"]
-    distance: Float32[np.ndarray, " image"] | None = None
-    """Distance of each image to the bank of features; none: there is no bank."""
+    distance: Float32[np.ndarray, "image 2"] | None = None
+    """Distances of each image to training images, by features and by appearance; none: there is no bank."""
 
     def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
         """Return those of some images, by places or by a mask."""
@@ -209,18 +210,19 @@ class Scorer:
         """
         if not len(pixels):
             nothing = np.zeros((0, self.num_diagnoses), np.float32)
-            return Outputs(logits=nothing, distance=None if self.bank is None else nothing[:, 0])
+            return Outputs(logits=nothing, distance=None if self.bank is None else np.zeros((0, 2), np.float32))
         logits, distances = [], []
         for some_pixels, some_metadata in self._split(pixels, metadata):
             found, features = self._score_views(some_pixels, some_metadata)
             logits.append(found.cpu().numpy())
             if self.bank is not None:
                 distances.append(self.bank.measure_distance(features).cpu().numpy())
-        number = len(pixels)
-        return Outputs(
-            logits=np.concatenate(logits)[:number],
-            distance=np.concatenate(distances)[:number] if distances else None,
-        )
+        found, number = np.concatenate(logits)[: len(pixels)], len(pixels)
+        if self.bank is None:
+            return Outputs(logits=found)
+        by_appearance = self.bank.appearance.measure_distance(describe_appearance(pixels))
+        distance = np.stack([np.concatenate(distances)[:number], by_appearance.astype(np.float32)], axis=1)
+        return Outputs(logits=found, distance=distance)
 
     @torch.inference_mode()
     def embed(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image member feature"]:
@@ -327,9 +329,7 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
     is_finite = np.isfinite(logits).all(axis=1)
     probability = calibrated_probability(logits, calibration)
     melanoma = probability[:, [diagnoses.index(name) for name in manifest.referred]].sum(axis=1)
-    unlike = outputs.distance if calibration.out_of_distribution_score == "distance" else energy(logits)
-    assert unlike is not None
-    is_like = is_finite & (unlike <= calibration.out_of_distribution_threshold)  # not where either is NaN
+    is_like = is_finite & _is_like(outputs, calibration)
     is_referred = melanoma >= calibration.decision_threshold  # not where it is NaN
     by = probability if manifest.experiment.decision.diagnosis_by == "calibrated" else logits
     return Predictions(
@@ -339,6 +339,18 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
         decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, ~is_like, strict=True)),
         in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
     )
+
+
+def _is_like(outputs: Outputs, calibration: Calibration) -> Bool[np.ndarray, " image"]:
+    """Return which images are like those of training; not where a distance is NaN."""
+    if calibration.out_of_distribution_score == "energy":
+        return np.asarray(energy(outputs.logits) <= calibration.out_of_distribution_threshold)
+    assert outputs.distance is not None
+    by_features, by_appearance = outputs.distance.T
+    is_familiar = by_features <= calibration.out_of_distribution_threshold
+    if calibration.appearance_threshold is None:
+        return np.asarray(is_familiar)
+    return np.asarray(is_familiar & (by_appearance <= calibration.appearance_threshold))
 
 
 def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001

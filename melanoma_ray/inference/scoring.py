@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray.data
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.dataset.shards import read_crops
+from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.inference.pool import map_with_actors
 from melanoma_ray.inference.predictor import Outputs, Scorer
 from melanoma_ray.patients import encode_metadata
@@ -19,6 +20,7 @@ from melanoma_ray.schema import Split
 
 _BATCH_SIZE = 32
 """Number of images that an actor gets at a time; bounds its memory."""
+_PAIR = pa.list_(pa.float32())
 
 
 class _ScoringActor:
@@ -37,7 +39,7 @@ class _ScoringActor:
             {
                 "path": batch.column("path"),
                 "logits": pa.array(list(outputs.logits), pa.list_(pa.float32())),
-                "distance": pa.nulls(len(row), pa.float32()) if distance is None else pa.array(distance, pa.float32()),
+                "distance": pa.nulls(len(row), _PAIR) if distance is None else pa.array(list(distance), _PAIR),
             }
         )
 
@@ -47,9 +49,11 @@ class _EmbeddingActor(_ScoringActor):
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         shard, row = (batch.column(name).to_pylist() for name in ("shard", "row"))
-        features = self.scorer.embed(read_crops(self.pixels_uri, shard, row, self.side))
+        crops = read_crops(self.pixels_uri, shard, row, self.side)
+        features, appearance = self.scorer.embed(crops), describe_appearance(crops)
         nested = pa.array(features.tolist(), pa.list_(pa.list_(pa.float32())))
-        return pa.table({"path": batch.column("path"), "features": nested})
+        measured = pa.array(list(appearance), pa.list_(pa.float64()))
+        return pa.table({"path": batch.column("path"), "features": nested, "appearance": measured})
 
 
 def score_split(
@@ -70,13 +74,14 @@ def score_split(
     scored = _map(dataset, images, _ScoringActor, build, use_gpu=use_gpu)
     logits = np.asarray(scored.column("logits").to_pylist(), np.float32)
     distance = scored.column("distance")
-    return images, Outputs(logits=logits, distance=None if distance.null_count else distance.to_numpy())
+    pairs = None if distance.null_count else np.asarray(distance.to_pylist(), np.float32)
+    return images, Outputs(logits=logits, distance=pairs)
 
 
 def embed_sample(
     dataset: PreparedDataset, build: Callable[[], Scorer], *, most: int, use_gpu: bool = False
-) -> Float32[np.ndarray, "member image feature"]:
-    """Return the features of training images in each network, of as many images of each diagnosis as there are.
+) -> tuple[Float32[np.ndarray, "member image feature"], Float64[np.ndarray, "image measurement"]]:
+    """Return the features of training images in each network, and how they look; as many of each diagnosis as can be.
 
     Args:
         dataset: Prepared dataset.
@@ -90,8 +95,9 @@ def embed_sample(
     shuffled = dataset.split("train").sample(frac=1, random_state=0)
     evenly = shuffled.groupby("diagnosis").cumcount().argsort(kind="stable")
     images = shuffled.iloc[evenly[:most]].sort_values("path").reset_index(drop=True)
-    found = _map(dataset, images, _EmbeddingActor, build, use_gpu=use_gpu).column("features").to_pylist()
-    return np.asarray(found, np.float32).transpose(1, 0, 2)
+    found = _map(dataset, images, _EmbeddingActor, build, use_gpu=use_gpu)
+    features, appearance = (found.column(name).to_pylist() for name in ("features", "appearance"))
+    return np.asarray(features, np.float32).transpose(1, 0, 2), np.asarray(appearance, np.float64)
 
 
 def _map(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,6 +34,8 @@ class Calibration:
     """Score above which an image is out of distribution."""
     out_of_distribution_score: OutOfDistributionScore = "energy"
     """What is compared with that threshold: the energy in older checkpoints, the distance to the bank of features."""
+    appearance_threshold: float | None = None
+    """Squared distance of an image's mere appearance above which it is out of distribution; none: it doesn't count."""
     bias: tuple[float, ...] = ()
     """Number that is added to each diagnosis's logit after the division; empty: none, as in older checkpoints."""
     num_validation_images: int
@@ -106,7 +109,7 @@ def fit_calibration(
     *,
     referred: Sequence[int],
     config: DecisionConfig,
-    distance: Float[np.ndarray, " image"] | None = None,
+    distance: Float[np.ndarray, "image 2"] | None = None,
 ) -> Calibration:
     """Fit temperature and biases, the thresholds on the probabilities that they give, and that of unlike images.
 
@@ -115,7 +118,8 @@ def fit_calibration(
         target: Target of each image.
         referred: Class numbers that must be referred: melanoma, or where no class is melanoma, all malignant classes.
         config: Sensitivity to reach, share of images that must count as assessable, and coverage of prediction sets.
-        distance: Distance of each image to the bank of features; none: there is no bank, so the energy is used.
+        distance: Distances of each image to training images, by features and by appearance; none: there is no bank,
+            so the energy is used.
 
     Raises:
         DataError: The validation split has no image that must be referred, so no threshold can be chosen.
@@ -140,8 +144,7 @@ def fit_calibration(
         temperature=temperature,
         bias=bias,
         decision_threshold=1.0,
-        out_of_distribution_threshold=_fit_unlike(energy(logits) if distance is None else distance, config),
-        out_of_distribution_score="energy" if distance is None else "distance",
+        **_fit_unlike(logits, distance, config.assessable_quantile),
         num_validation_images=len(target),
         num_validation_melanomas=int(is_referred.sum()),
         doubts=_doubts(temperature, is_at_bound=is_at_bound),
@@ -159,8 +162,22 @@ def fit_calibration(
     )
 
 
-def _fit_unlike(score: Float[np.ndarray, " image"], config: DecisionConfig) -> float:
-    return float(np.quantile(score.astype(np.float64), config.assessable_quantile))
+def _fit_unlike(logits: Logits, distance: Float[np.ndarray, "image 2"] | None, assessable: float) -> _Unlike:
+    """Return the thresholds of unlike images; of two distances each gets half of those that may be unassessable."""
+    if distance is None:
+        return {"out_of_distribution_threshold": float(np.quantile(energy(logits).astype(np.float64), assessable))}
+    by_features, by_appearance = np.quantile(distance.astype(np.float64), (1 + assessable) / 2, axis=0)
+    return {
+        "out_of_distribution_score": "distance",
+        "out_of_distribution_threshold": float(by_features),
+        "appearance_threshold": float(by_appearance),
+    }
+
+
+class _Unlike(TypedDict):
+    out_of_distribution_threshold: float
+    out_of_distribution_score: NotRequired[OutOfDistributionScore]
+    appearance_threshold: NotRequired[float]
 
 
 def _doubts(temperature: float, *, is_at_bound: bool) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from melanoma_ray.inference.scoring import embed_sample, score_folds, score_spli
 from melanoma_ray.model.calibration import fit_calibration
 from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint
 from melanoma_ray.model.known import tabulate_known
-from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank
+from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank, fit_appearance
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
@@ -113,13 +113,15 @@ def finalize_folds(
     banks = [_fill_bank(dataset.with_fold(fold), build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
     filled = [partial(build, bank) for build, bank in zip(builds, banks, strict=True)]
     scored = score_folds(dataset, filled, use_gpu=use_gpu)
-    bank = FeatureBank(tuple(member for bank in banks for member in bank.members))
+    # The appearance of the first fold: the images of all others are drawn as those are.
+    bank = FeatureBank(tuple(member for bank in banks for member in bank.members), banks[0].appearance)
     _write(checkpoint, progress, experiment, dataset, (*scored, bank), over="folds")
 
 
 def _fill_bank(dataset: PreparedDataset, build: Callable[[], Scorer], *, use_gpu: bool) -> FeatureBank:
     """Return the bank of a scorer's networks, of the train split."""
-    return build_bank([torch.from_numpy(own) for own in embed_sample(dataset, build, most=BANK_SIZE, use_gpu=use_gpu)])
+    features, appearance = embed_sample(dataset, build, most=BANK_SIZE, use_gpu=use_gpu)
+    return build_bank([torch.from_numpy(own) for own in features], fit_appearance(appearance))
 
 
 def _best_progress(runs: Sequence[RunDirectory]) -> list[str]:

@@ -54,4 +54,7 @@ def test_a_picture_that_is_no_lesion_is_never_routine(
     assert predictor.predict_file(path).decision != "routine"
     outputs = predictor.scorer.answer(predictor.decode(path.read_bytes())[None])
     assert outputs.distance is not None  # which alone would do, were the picture not referred by chance
-    assert outputs.distance[0] > predictor.manifest.calibration.out_of_distribution_threshold
+    calibration = predictor.manifest.calibration
+    by_features, by_appearance = outputs.distance[0]
+    assert calibration.appearance_threshold is not None
+    assert by_features > calibration.out_of_distribution_threshold or by_appearance > calibration.appearance_threshold

@@ -7,17 +7,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.pictures import draw_others
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.errors import CheckpointError
+from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.model import likeness
 from melanoma_ray.model.checkpoint import BANK, read_bank, read_manifest
-from melanoma_ray.model.likeness import NEIGHBOURS, build_bank, from_bytes, to_bytes
+from melanoma_ray.model.likeness import (
+    NEIGHBOURS,
+    FeatureBank,
+    fit_appearance,
+    from_bytes,
+    to_bytes,
+)
 from melanoma_ray.synthetic.plan import draw_lesion
 from tests.checkpoints import build_checkpoint
 from tests.crops import draw_crops
+
+LOOKS = np.random.default_rng(0).normal(size=(200, 7))
+
+
+def build_bank(features: list[torch.Tensor], looks: np.ndarray = LOOKS) -> FeatureBank:
+    return likeness.build_bank(features, fit_appearance(looks))
 
 
 def draw(number: int, seed: int = 0) -> torch.Tensor:
@@ -47,7 +62,10 @@ def test_networks_count_alike_and_each_has_its_own_bank() -> None:
 
 def test_a_file_gives_the_same_distances_to_the_bit() -> None:
     bank, asked = build_bank([draw(50), draw(40, seed=5)]), [draw(9, seed=1)] * 2
-    assert torch.equal(from_bytes(to_bytes(bank)).measure_distance(asked), bank.measure_distance(asked))
+    again = from_bytes(to_bytes(bank))
+    assert torch.equal(again.measure_distance(asked), bank.measure_distance(asked))
+    found, expected = (one.appearance.measure_distance(LOOKS[:5]) for one in (again, bank))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_features_that_are_not_finite_have_no_distance() -> None:
@@ -61,7 +79,8 @@ def test_a_checkpoint_s_bank_decides_and_an_older_one_without_goes_by_the_energy
     crops = draw_crops(12)
     older = Predictor.load(build_checkpoint(str(tmp_path / "older"), network=network), "cpu")
     assert older.scorer.answer(crops).distance is None
-    bank = build_bank([torch.from_numpy(features) for features in older.scorer.embed(crops).transpose(1, 0, 2)])
+    features = [torch.from_numpy(own) for own in older.scorer.embed(crops).transpose(1, 0, 2)]
+    bank = build_bank(features, describe_appearance(crops))
     checkpoint = build_checkpoint(str(tmp_path / "newer"), network=network, bank=bank)
     newer = Predictor.load(checkpoint, "cpu")
     assert newer.manifest.calibration.out_of_distribution_score == "distance"
@@ -70,7 +89,9 @@ def test_a_checkpoint_s_bank_decides_and_an_older_one_without_goes_by_the_energy
     assert outputs.distance is not None
     alone = [newer.scorer.answer(crops[place : place + 1]).distance for place in range(len(crops))]
     np.testing.assert_array_equal(outputs.distance, np.concatenate([one for one in alone if one is not None]))
-    far = outputs.distance > newer.manifest.calibration.out_of_distribution_threshold
+    calibration = newer.manifest.calibration
+    limits = (calibration.out_of_distribution_threshold, calibration.appearance_threshold)
+    far = (outputs.distance > np.array(limits, float)).any(axis=1)
     for decision, is_far in zip(newer.predict(crops).decision, far, strict=True):
         assert decision == "refer" or (decision == "unassessable") == is_far
 
@@ -90,15 +111,23 @@ def test_a_damaged_bank_is_found_and_a_missing_one_too(tmp_path: Path) -> None:
         Predictor.load(checkpoint)
 
 
-def test_a_network_that_has_learnt_nothing_still_tells_pictures_that_are_no_lesions(tmp_path: Path) -> None:
-    scorer = Predictor.load(build_checkpoint(str(tmp_path / "c")), "cpu").scorer
+def test_the_appearance_is_the_mahalanobis_distance_of_a_peer() -> None:
+    peer = EmpiricalCovariance().fit(LOOKS)
+    np.testing.assert_allclose(fit_appearance(LOOKS).measure_distance(LOOKS), peer.mahalanobis(LOOKS), rtol=0.1)
+
+
+def test_a_single_training_image_is_enough_to_be_measured_by() -> None:
+    assert np.isfinite(fit_appearance(LOOKS[:1]).measure_distance(LOOKS)).all()
+
+
+def test_pictures_that_are_no_lesions_look_otherwise_whatever_a_network_has_learnt() -> None:
     drawn = [
         draw_lesion(diagnosis=DIAGNOSES[seed % 9], lesion_seed=seed, view_seed=seed, width=64, height=64)
         for seed in range(90)
     ]
-    features = torch.from_numpy(scorer.embed(np.stack(drawn))[:, 0])
-    bank = build_bank([features[:60]])
-    threshold = bank.measure_distance([features[60:]]).max()
+    looks = describe_appearance(np.stack(drawn))
+    appearance = fit_appearance(looks[:60])
+    threshold = appearance.measure_distance(looks[60:]).max()
     for kind in ("white", "black", "noise", "text"):
-        found = bank.measure_distance([torch.from_numpy(scorer.embed(draw_others(kind, 10, 64))[:, 0])])
+        found = appearance.measure_distance(describe_appearance(draw_others(kind, 10, 64)))
         assert found.min() > threshold, kind
