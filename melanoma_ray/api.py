@@ -122,8 +122,8 @@ class ModelCard(Message):
         description="Smallest share of the validation melanomas that the threshold was chosen to refer."
     )
     out_of_distribution_threshold: float = Field(
-        description="Value of out_of_distribution_score above which an image is unassessable, unless it is referred; its "
-        "mere appearance may make it so, too."
+        description="Value of out_of_distribution_score above which an image is unassessable, unless it is referred; "
+        "its mere appearance may make it so, too."
     )
     out_of_distribution_score: Literal["energy", "distance"] = Field(
         default="energy",

@@ -213,8 +213,8 @@ class Scorer:
             return Outputs(logits=nothing, distance=None if self.bank is None else np.zeros((0, 2), np.float32))
         logits, distances = [], []
         for some_pixels, some_metadata in self._split(pixels, metadata):
-            found, features = self._score_views(some_pixels, some_metadata)
-            logits.append(found.cpu().numpy())
+            scored, features = self._score_views(some_pixels, some_metadata)
+            logits.append(scored.cpu().numpy())
             if self.bank is not None:
                 distances.append(self.bank.measure_distance(features).cpu().numpy())
         found, number = np.concatenate(logits)[: len(pixels)], len(pixels)

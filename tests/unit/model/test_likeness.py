@@ -91,7 +91,7 @@ def test_a_checkpoint_s_bank_decides_and_an_older_one_without_goes_by_the_energy
     np.testing.assert_array_equal(outputs.distance, np.concatenate([one for one in alone if one is not None]))
     calibration = newer.manifest.calibration
     limits = (calibration.out_of_distribution_threshold, calibration.appearance_threshold)
-    far = (outputs.distance > np.array(limits, float)).any(axis=1)
+    far = np.any(outputs.distance > np.array(limits, float), axis=1).tolist()
     for decision, is_far in zip(newer.predict(crops).decision, far, strict=True):
         assert decision == "refer" or (decision == "unassessable") == is_far
 
