@@ -29,7 +29,8 @@ from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.evaluation.figures import measure
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
-from melanoma_ray.inference.predictor import Predictions, Predictor, Scorer
+from melanoma_ray.inference.predictor import Predictions, Predictor
+from melanoma_ray.inference.scorer import Scorer
 from melanoma_ray.inference.scoring import score_split
 from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.sources.layouts import read_collection

@@ -25,7 +25,8 @@ from benchmarks.pictures import DAMAGES, OTHERS, damage, draw_others
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
 from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.decoding import resize
-from melanoma_ray.inference.predictor import Outputs, Predictor, decide
+from melanoma_ray.inference.predictor import Predictor, decide
+from melanoma_ray.inference.scorer import Outputs
 from melanoma_ray.model.calibration import energy
 from melanoma_ray.model.likeness import BANK_SIZE
 from melanoma_ray.schema import Split

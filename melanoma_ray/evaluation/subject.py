@@ -16,7 +16,8 @@ from melanoma_ray.diagnoses import referred_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.unseen import Acquaintance, recognise
-from melanoma_ray.inference.predictor import Outputs, Predictor, Scorer, decide
+from melanoma_ray.inference.predictor import Predictor, decide
+from melanoma_ray.inference.scorer import Outputs, Scorer
 from melanoma_ray.inference.scoring import score_folds, score_split
 from melanoma_ray.model.checkpoint import Manifest, read_known
 from melanoma_ray.schema import Scope

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, Num, Shaped, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from melanoma_ray import storage
 from melanoma_ray.api import Decision
-from melanoma_ray.config import Experiment, ImageConfig, ModelConfig
+from melanoma_ray.config import ImageConfig
 from melanoma_ray.errors import CheckpointError, DataError
-from melanoma_ray.imaging.appearance import describe_appearance
-from melanoma_ray.imaging.decoding import decode_image, resize
+from melanoma_ray.imaging.decoding import decode_image
 from melanoma_ray.imaging.quality import measure_quality
+from melanoma_ray.inference.scorer import Outputs, Scorer, build_scorer
 from melanoma_ray.metrics.conformal import predict_sets
 from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
 from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_bank, read_manifest, read_weights
-from melanoma_ray.model.likeness import FeatureBank
-from melanoma_ray.model.networks import Classifier, build_classifier
-from melanoma_ray.patients import encode_metadata, nothing_known
+from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Sex, Site
-
-_IMAGES_PER_PASS = {"cpu": 1, "cuda": 32}
-"""Number of images in a forward pass, by device, always the same (the last pass is padded). Kernels are chosen by
-shape, so an image's logits are equal to the bit whatever other images are scored with it. A CPU hardly gains from
-larger passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,180 +133,6 @@ class Predictions:
             )
             for probability, melanoma, number, decision, prediction_set, found in rows
         ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Outputs:
-    """What the networks say about images, before it is decided by."""
-
-    logits: Float32[np.ndarray, "image diagnosis"]
-    distance: Float32[np.ndarray, "image 2"] | None = None
-    """Distances of each image to training images, by features and by appearance; none: there is no bank."""
-
-    def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
-        """Return those of some images, by places or by a mask."""
-        return Outputs(logits=self.logits[rows], distance=None if self.distance is None else self.distance[rows])
-
-
-class Scorer:
-    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks, in fp32."""
-
-    def __init__(
-        self,
-        members: Sequence[Classifier],
-        config: ModelConfig,
-        num_diagnoses: int,
-        device: torch.device,
-        bank: FeatureBank | None = None,
-    ) -> None:
-        """Move the networks to the device.
-
-        Args:
-            members: Networks whose logits are averaged.
-            config: Configuration of the networks.
-            num_diagnoses: Number of their outputs.
-            device: Device to score on.
-            bank: Features of training images, to tell which images are unlike them; none: they aren't told apart.
-        """
-        self.bank = None if bank is None else bank.to(device)
-        self.num_diagnoses = num_diagnoses
-        self.members = tuple(member.to(device).eval() for member in members)
-        self.image_side, self.num_views = config.image_side, config.num_views
-        self.device = device
-
-    def score(
-        self,
-        pixels: UInt8[np.ndarray, "image side side 3"],
-        metadata: Float32[np.ndarray, "image feature"] | None = None,
-    ) -> Float32[np.ndarray, "image diagnosis"]:
-        """Return the logits of crops, which may have any side.
-
-        Args:
-            pixels: The crops, RGB.
-            metadata: Metadata from ``encode_metadata``; none: unknown for all images.
-        """
-        return self.answer(pixels, metadata).logits
-
-    @torch.inference_mode()
-    def answer(
-        self,
-        pixels: UInt8[np.ndarray, "image side side 3"],
-        metadata: Float32[np.ndarray, "image feature"] | None = None,
-    ) -> Outputs:
-        """Return the logits of crops, and their distance to the bank of features if there is one.
-
-        Args:
-            pixels: The crops, RGB; they may have any side.
-            metadata: Metadata from ``encode_metadata``; none: unknown for all images.
-        """
-        if not len(pixels):
-            nothing = np.zeros((0, self.num_diagnoses), np.float32)
-            return Outputs(logits=nothing, distance=None if self.bank is None else np.zeros((0, 2), np.float32))
-        logits, distances = [], []
-        for some_pixels, some_metadata in self._split(pixels, metadata):
-            scored, features = self._score_views(some_pixels, some_metadata)
-            logits.append(scored.cpu().numpy())
-            if self.bank is not None:
-                distances.append(self.bank.measure_distance(features).cpu().numpy())
-        found, number = np.concatenate(logits)[: len(pixels)], len(pixels)
-        if self.bank is None:
-            return Outputs(logits=found)
-        by_appearance = self.bank.appearance.measure_distance(describe_appearance(pixels))
-        distance = np.stack([np.concatenate(distances)[:number], by_appearance.astype(np.float32)], axis=1)
-        return Outputs(logits=found, distance=distance)
-
-    @torch.inference_mode()
-    def embed(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image member feature"]:
-        """Return the features of crops in each network, of the first view alone.
-
-        Args:
-            pixels: The crops, RGB; they may have any side.
-        """
-        parts = [
-            torch.stack([member.embed(some_pixels)[1] for member in self.members], dim=1).cpu().numpy()
-            for some_pixels, _ in self._split(pixels, None)
-        ]
-        return np.concatenate(parts)[: len(pixels)]
-
-    def _split(
-        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"] | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield crops and metadata for one pass at a time, on the device; the last pass is padded."""
-        side, number = self.image_side, len(pixels)
-        known = nothing_known(number) if metadata is None else metadata
-        fitted = np.stack([resize(crop, side, side) for crop in pixels])
-        size = _IMAGES_PER_PASS.get(self.device.type, 1)
-        padding = -number % size
-        crops = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
-        features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
-        for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True):
-            yield some_crops.to(self.device), some_features.to(self.device)
-
-    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits, the mean over views and networks, and each network's features of the first view."""
-        first, *others = views(pixels, self.num_views)
-        embedded = [member.embed(first, metadata) for member in self.members]
-        logits = torch.stack(
-            [
-                _mean([own, *(member(view, metadata) for view in others)])
-                for member, (own, _) in zip(self.members, embedded, strict=True)
-            ]
-        )
-        return logits[0] if len(logits) == 1 else _average_members(logits), [features for _, features in embedded]
-
-
-def _mean(logits: list[Tensor]) -> Tensor:
-    return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
-
-
-def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:
-    """Return logits with the probabilities of the averaged logits and the mean energy of the members.
-
-    Log-sum-exp is convex, so for averaged logits it is at most the mean of the members', and their energy at least
-    the mean energy. With an energy threshold that was chosen on single members, too many images would be
-    unassessable. A constant added to all logits of an image restores the mean energy and keeps the probabilities.
-    """
-    mean = logits.mean(dim=0)
-    lost = logits.logsumexp(dim=-1).mean(dim=0) - mean.logsumexp(dim=-1)
-    return mean + lost[:, None]
-
-
-def views(
-    pixels: Num[Tensor, "image side side 3"], num_views: Literal[1, 2, 4, 8]
-) -> Iterator[Num[Tensor, "image side side 3"]]:
-    """Yield the first views of images: themselves, mirrored left to right, top to bottom, both; then these transposed.
-
-    Args:
-        pixels: The images.
-        num_views: Number of views.
-    """
-    for turned in (pixels, pixels.transpose(1, 2))[: 1 + (num_views == 8)]:
-        for flipped in ((), (2,), (1,), (1, 2))[:num_views]:
-            yield turned.flip(flipped).contiguous() if flipped else turned.contiguous()
-
-
-def build_scorer(
-    members: Sequence[dict[str, Tensor]],
-    experiment: Experiment,
-    num_diagnoses: int,
-    device: str,
-    bank: FeatureBank | None = None,
-) -> Scorer:
-    """Return a scorer of networks with given weights.
-
-    Args:
-        members: Weights of each network.
-        experiment: Experiment that the networks were trained by.
-        num_diagnoses: Number of their outputs.
-        device: Device to score on, such as ``cpu`` or ``cuda``.
-        bank: Features of training images, one table for each network; none: unlike images aren't told apart.
-    """
-    classifiers = []
-    for weights in members:
-        classifier = build_classifier(experiment.model, num_diagnoses, with_weights=False)
-        classifier.load_state_dict(weights)
-        classifiers.append(classifier)
-    return Scorer(classifiers, experiment.model, num_diagnoses, torch.device(device), bank)
 
 
 def decide(outputs: Outputs, manifest: Manifest) -> Predictions:

@@ -14,7 +14,7 @@ from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.dataset.shards import read_crops
 from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.predictor import Outputs, Scorer
+from melanoma_ray.inference.scorer import Outputs, Scorer
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Split
 

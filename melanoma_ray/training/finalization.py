@@ -17,7 +17,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.diagnoses import referred_diagnoses
 from melanoma_ray.errors import TrainingError
-from melanoma_ray.inference.predictor import Outputs, Scorer, build_scorer
+from melanoma_ray.inference.scorer import Outputs, Scorer, build_scorer
 from melanoma_ray.inference.scoring import embed_sample, score_folds, score_split
 from melanoma_ray.model.calibration import fit_calibration
 from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint

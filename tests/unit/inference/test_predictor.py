@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from melanoma_ray.inference.predictions import tabulate_predictions
-from melanoma_ray.inference.predictor import NOT_FINITE, Outputs, Predictor, decide, views
+from melanoma_ray.inference.predictor import NOT_FINITE, Predictor, decide
+from melanoma_ray.inference.scorer import Outputs, views
 from tests.checkpoints import build_checkpoint
 from tests.crops import draw_crops
 
