@@ -145,13 +145,14 @@ def compare(
             both = np.concatenate([score(test), score(found)])
             is_unlike = np.repeat([False, True], [len(test.is_cleared), len(found.is_cleared)])
             auroc = "" if found is test else f"{roc_auc_score(is_unlike, both):.3f}, "
-            routine = found.is_cleared & (score(found) <= thresholds[name])
-            row.append(f"{auroc}{routine.mean():.0%}")
+            is_like = score(found) <= thresholds[name]
+            row.append(f"{auroc}{is_like.mean():.0%}, {(found.is_cleared & is_like).mean():.0%}")
         rows.append(row)
     synthetic = " (synthetic lesions)" if predictor.manifest.is_synthetic else ""
     print_table(
         f"{predictor.manifest.experiment.model.network}{synthetic}: AUROC against {len(test.is_cleared)} test images, "
-        f"and share called routine; thresholds from {len(val.is_cleared)} validation images",
+        "share that counts as assessable, and share called routine; thresholds from "
+        f"{len(val.is_cleared)} validation images",
         ["pictures", *scores],
         rows,
     )
