@@ -102,3 +102,27 @@ def test_a_logit_that_is_not_finite_leaves_its_image_without_probabilities_and_n
     logits = np.array([[0.0, 1.0], [np.nan, 1.0], [np.inf, 1.0], [-np.inf, 1.0]])
     probability = calibrated_probability(logits, calibration(1.0))
     assert np.isnan(probability).tolist() == [[False, False], [True, True], [True, True], [True, True]]
+
+
+def test_of_two_distances_each_gets_half_of_the_images_that_may_be_unassessable() -> None:
+    random = np.random.default_rng(4)
+    target = random.integers(0, 2, 4000)
+    distance = random.random((4000, 2))
+    config = DecisionConfig(assessable_quantile=0.9)
+    found = fit_calibration(np.eye(2)[target], target, referred=[1], config=config, distance=distance)
+    assert found.out_of_distribution_score == "distance"
+    assert found.appearance_threshold is not None
+    limits = np.array([found.out_of_distribution_threshold, found.appearance_threshold])
+    assert (distance <= limits).mean(axis=0) == pytest.approx([0.95, 0.95], abs=1e-3)
+    assert (distance <= limits).all(axis=1).mean() >= 0.9
+
+
+def test_prediction_sets_are_fitted_on_the_calibrated_probabilities() -> None:
+    random = np.random.default_rng(5)
+    logits, target = draw(random, 2000)
+    found = fit_calibration(logits, target, referred=[1], config=DecisionConfig(set_coverage=0.8))
+    assert found.set_coverage == 0.8
+    in_set = calibrated_probability(logits, found) >= np.array(found.set_thresholds, np.float32)
+    for number in range(len(SHARES)):
+        own = in_set[target == number, number]
+        assert 0.8 <= own.mean() < 0.8 + 2 / len(own) + 1e-9
