@@ -10,6 +10,7 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError, DataError
+from melanoma_ray.evaluation.comparison import check_comparable
 from melanoma_ray.evaluation.external import prepare_images, taxonomy_of
 from melanoma_ray.evaluation.model_card import check_statements
 from melanoma_ray.evaluation.report import Options, evaluate
@@ -38,8 +39,8 @@ class EvaluateArguments:
     """Images of data to score. Thresholds were chosen on val, so figures on val are optimistic.
     folds: all images of cross-validation, each scored by the network that was trained without it."""
     images: tuple[str, ...] = ()
-    """Folders, HDF5 or Parquet files of any labelled collection, in place of data; all of its images are scored, and
-    prepared into output/prepared."""
+    """Folders, HDF5 or Parquet files of any labelled collection, in place of data; every image whose diagnosis is
+    known is scored; they are prepared into output/prepared."""
     metadata: tuple[str, ...] = ()
     """CSV tables with metadata of images; by default those in or next to each folder."""
     taxonomy: str | None = None
@@ -88,7 +89,8 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         if arguments.split != "folds":
             dataset.split(arguments.split)
     if arguments.compare is not None:
-        find_checkpoint(storage.absolute(arguments.compare))
+        other = find_checkpoint(storage.absolute(arguments.compare))
+        check_comparable(read_manifest(checkpoint), read_manifest(other))
     statements = _read_statements(arguments.statements)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)

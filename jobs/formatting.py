@@ -82,6 +82,11 @@ def describe_report(report: dict[str, Any], output: str) -> str:
     """Return an evaluation's figures with their 95 % intervals."""
     figures = report["figures"]
     lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)", *_describe_known(report)]
+    if figures["num_unanswered"]:
+        lines.append(
+            f"THE NETWORK'S ANSWER ISN'T FINITE FOR {figures['num_unanswered']:,} IMAGES: a broken checkpoint?"
+        )
+    lines += [f"doubt: {doubt}" for doubt in report["model"]["calibration"]["doubts"]]
     for name in _ESTIMATES:
         if name in figures:
             e = figures[name]

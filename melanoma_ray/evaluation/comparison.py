@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from melanoma_ray import storage
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
@@ -25,6 +25,7 @@ from melanoma_ray.metrics.comparison import (
     net_reclassification,
 )
 from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.model.checkpoint import Manifest
 
 _COMPARED = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
 
@@ -123,7 +124,8 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
             num_images=int(figures["num_images"]),
             estimates={name: Estimate(**figures[name]) for name in _COMPARED if name in figures},
         )
-    except (KeyError, TypeError) as error:
+        about = report["about"]
+    except (KeyError, TypeError, ValueError) as error:
         msg = f"{uri}: not a report of jobs.evaluate ({error}); give its report.json"
         raise DataError(msg) from error
     if checkpoint != subject.predictor.checkpoint_id:
@@ -132,7 +134,24 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
             "the same checkpoint, or --compare the other checkpoint on these images"
         )
         raise DataError(msg)
+    if about != subject.about:
+        msg = f"{uri}: is about {about}, and these images can only tell {subject.about}; leave --beside out"
+        raise DataError(msg)
     return earlier
+
+
+def check_comparable(first: Manifest, second: Manifest) -> None:
+    """Refuse two models that don't take the same crops.
+
+    Raises:
+        ConfigError: Their images were prepared by different settings.
+    """
+    if first.image != second.image:
+        msg = (
+            f"compare: one model takes crops by {first.image}, the other by {second.image}; only models that were "
+            "trained on crops of the same settings can be compared on the same images"
+        )
+        raise ConfigError(msg)
 
 
 def _subtract(first: Estimate, second: Estimate) -> Estimate:

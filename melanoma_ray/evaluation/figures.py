@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from melanoma_ray.errors import MetricError
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.referral import Referral, measure_referral
 from melanoma_ray.evaluation.scored import Scored
@@ -138,7 +139,7 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
     attempts = Attempts()
     attempt = attempts.attempt
     estimates = {
-        "accuracy": attempt("accuracy", lambda: estimate_share((predicted == target) & is_answered, group)),
+        "accuracy": attempt("accuracy", lambda: _estimate_accuracy(scored)),
         "balanced_accuracy": attempt(
             "balanced_accuracy",
             lambda: estimate_balanced_accuracy(predicted[balanced], target[balanced], group[balanced], num_diagnoses),
@@ -171,13 +172,27 @@ def measure(scored: Scored, *, min_groups: int = 1) -> Figures:
     )
 
 
+def _estimate_accuracy(scored: Scored) -> Estimate:
+    _require_known(scored)
+    return estimate_share((scored.predicted == scored.target) & scored.predictions.is_answered, scored.group)
+
+
+def _measure_each(scored: Scored) -> tuple[DiagnosisFigures, ...]:
+    _require_known(scored)
+    probability = scored.predictions.probability
+    return measure_diagnoses(probability, scored.target, scored.group, predicted=scored.predicted)
+
+
+def _require_known(scored: Scored) -> None:
+    if len(scored.target) and not (scored.target >= 0).any():
+        msg = "no image has a diagnosis of the model"
+        raise MetricError(msg)
+
+
 def _measure_details(scored: Scored, attempts: Attempts) -> Details:
     melanoma, score, group = scored.is_melanoma, scored.score, scored.group
     attempt = attempts.attempt
-    by_diagnosis = attempt(
-        "by_diagnosis",
-        lambda: measure_diagnoses(scored.predictions.probability, scored.target, group, predicted=scored.predicted),
-    )
+    by_diagnosis = attempt("by_diagnosis", lambda: _measure_each(scored))
     return Details(
         average_precision=attempt("average_precision", lambda: estimate_average_precision(score, melanoma, group)),
         partial_auroc=attempt("partial_auroc", lambda: estimate_partial_auroc(score, melanoma, group)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 
 from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE
@@ -22,7 +23,8 @@ def check_statements(statements: Mapping[str, object]) -> None:
     numbers = {item.number for item in ITEMS}
     for number, text in statements.items():
         if number not in numbers:
-            msg = f"statements: {number!r} is no item of TRIPOD+AI; expected one of {', '.join(sorted(numbers))}"
+            expected = ", ".join(item.number for item in ITEMS)
+            msg = f"statements: {number!r} is no item of TRIPOD+AI; expected one of {expected}"
             raise ConfigError(msg)
         if not isinstance(text, str):
             msg = f"statements: {number} = {text!r}: expected text"
@@ -59,7 +61,8 @@ def _label(evidence: Evidence) -> list[str]:
     sensitivity, specificity = figures.estimates.get("sensitivity"), figures.estimates.get("specificity")
     facts = {
         "Model": f"{manifest.experiment.model.network}, checkpoint {subject.predictor.checkpoint_id}",
-        "Trained": manifest.created_at,
+        "Recalibrated" if manifest.parent else "Trained": manifest.created_at
+        + (f", from checkpoint {manifest.parent}" if manifest.parent else ""),
         "What it is for": f"Ranking and referring images of skin lesions; refers for {manifest.referred_for}.",
         "How it works": "A neural network looks at one image"
         + (", age, sex and site." if manifest.experiment.model.uses_metadata else "."),
@@ -67,8 +70,8 @@ def _label(evidence: Evidence) -> list[str]:
         "Were they new to it?": describe_unseen(subject)[0],
         f"{words.many.capitalize()} referred": "not defined" if sensitivity is None else of_a_hundred(sensitivity),
         "Other images left": "not defined" if specificity is None else of_a_hundred(specificity),
-        "Don't use it": "to rule out cancer; on images that aren't dermoscopic, if it was trained on such; without a "
-        "person who looks at what it refers and at what it can't assess.",
+        "Don't use it": "to rule out cancer; on images that aren't dermoscopic, if it learnt from dermoscopic ones; "
+        "without a person who looks at what it refers and at what it can't assess.",
         "Notice": NOTICE,
     }
     warning = [f"**{SYNTHETIC_NOTICE}**", ""] if subject.dataset.info.is_synthetic or manifest.is_synthetic else []
@@ -77,4 +80,4 @@ def _label(evidence: Evidence) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")

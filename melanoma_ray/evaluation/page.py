@@ -14,14 +14,13 @@ from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
+from melanoma_ray.evaluation.wording import Words, count, describe_unseen, of_a_hundred
 from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import EvaluationPage, Gallery, GalleryImage, Section
 from melanoma_ray.reports.plots import CurvePoint
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
 
 _GALLERY_SIZE = 12
-_TITLES = {"folds": "Evaluation by cross-validation"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +49,8 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         None if evidence.earlier is None else comparisons.beside(evidence.earlier, figures, words),
         None if evidence.comparison is None else comparisons.comparison(evidence.comparison, words),
         decisions.decisions(evidence.scored, figures, words),
-        decisions.thresholds(subject, words, evidence.two_way),
-        curves.ranking(figures, words),
+        decisions.thresholds(subject, evidence.two_way),
+        curves.ranking(figures, words, is_decided_by_it=subject.about == subject.manifest.referred_for),
         curves.calibration(figures, words),
         curves.net_benefit(figures, words),
         doubt.risk_coverage(figures.uncertainty.risk_coverage),
@@ -63,13 +62,21 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         overview.training(subject, evidence.history),
     ]
     return EvaluationPage(
-        title=_TITLES.get(subject.split, f"Evaluation on the {subject.split} split"),
+        title=_title(subject),
         is_synthetic=subject.dataset.info.is_synthetic or subject.manifest.is_synthetic,
-        referred_for=words.title,
+        referred_for=Words.of(subject.manifest.referred_for).title,
         summary=_summarise(evidence, words),
         sections=[section for section in built if section is not None],
         galleries=_galleries(evidence, words),
     )
+
+
+def _title(subject: Subject) -> str:
+    if subject.dataset.info.config.split.method == "all-test":
+        return "Evaluation on a whole collection"
+    if subject.split == "folds":
+        return "Evaluation by cross-validation"
+    return f"Evaluation on the {subject.split} split"
 
 
 def _summarise(evidence: Evidence, words: Words) -> Section:
@@ -81,8 +88,12 @@ def _summarise(evidence: Evidence, words: Words) -> Section:
     if subject.left_out:
         how = ", ".join(f"{number:,} {reason}" for reason, number in subject.left_out.items())
         points.append(f"{sum(subject.left_out.values()):,} images that the model knows were left out ({how}).")
+    warnings += _warn(evidence)
+    points += _describe_left_out(subject)
     sensitivity, specificity = figures.estimates.get("sensitivity"), figures.estimates.get("specificity")
-    if sensitivity is not None:
+    if sensitivity is None:
+        warnings.append(f"There are no {words.many} among these images, so how many it would find can't be told.")
+    else:
         points.insert(0, f"Of {words.many}, the model refers {of_a_hundred(sensitivity)}.")
         if sensitivity.is_sparse:
             warnings.append(f"There are too few {words.many} to say how many it would find elsewhere.")
@@ -100,21 +111,54 @@ def _summarise(evidence: Evidence, words: Words) -> Section:
     )
 
 
+def _warn(evidence: Evidence) -> list[str]:
+    """Return what a reader must know before any figure."""
+    subject, figures = evidence.subject, evidence.figures
+    warnings = []
+    if figures.num_unanswered:
+        number = count(figures.num_unanswered, "image")
+        warnings.append(
+            f"The network's answer isn't finite for {number} of {figures.num_images:,}: "
+            "the checkpoint may be broken. These images are wrong and unassessable in every figure."
+        )
+    if subject.about != subject.manifest.referred_for:
+        referred = Words.of(subject.manifest.referred_for).many
+        warnings.append(
+            f"These images don't tell melanoma from other cancers, and the model refers {referred}: "
+            "decisions are by its own probability, ranking and calibration by the summed probability of the malignant "
+            "diagnoses."
+        )
+    return warnings
+
+
+def _describe_left_out(subject: Subject) -> list[str]:
+    """Say which images were left out before anything was scored, because their diagnosis is none of the taxonomy's."""
+    info = subject.dataset.info
+    said = []
+    if info.num_left_out:
+        words = ", ".join(f"{number:,} {word}" for word, number in info.num_left_out.items())
+        said.append(f"Not evaluated, since their diagnosis is none that is known here: {words}.")
+    if info.num_files_without_row:
+        said.append(
+            f"Not evaluated, since nothing tells their diagnosis: {count(info.num_files_without_row, 'image')}."
+        )
+    return said
+
+
 def _describe_heap(scored: Scored, words: Words) -> list[str]:
     """Say what routine would contain, and what can't be assessed."""
     routine, unassessable = scored.is_decided("routine"), scored.is_decided("unassessable")
     missed = int((routine & scored.is_melanoma).sum())
     others = int((routine & scored.is_malignant & ~scored.is_melanoma).sum())
     said = [
-        f"Of the {int(routine.sum()):,} images left to routine, {missed:,} {'is' if missed == 1 else 'are'} "
-        f"{words.one if missed == 1 else words.many}"
-        + (f" and {others:,} another cancer." if others == 1 else f" and {others:,} other cancers.")
+        f"Left to routine: {count(int(routine.sum()), 'image')}, among them "
+        f"{count(missed, words.one, words.many)} and {count(others, 'other cancer')}."
     ]
     if unassessable.any():
         melanomas = int((unassessable & scored.is_melanoma).sum())
         said.append(
-            f"{int(unassessable.sum()):,} images can't be assessed, {melanomas:,} {words.many} among them: "
-            "a person must look at them."
+            f"Can't be assessed: {count(int(unassessable.sum()), 'image')}, among them "
+            f"{count(melanomas, words.one, words.many)}; a person must look at them."
         )
     return said
 
@@ -122,9 +166,9 @@ def _describe_heap(scored: Scored, words: Words) -> list[str]:
 def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
     """Return the gravest errors, then the needless referrals, then a sample of all."""
     scored = evidence.scored
-    score = np.nan_to_num(np.asarray(scored.score, np.float64), nan=-1.0)
+    score = np.nan_to_num(np.asarray(scored.predictions.melanoma_probability, np.float64), nan=-1.0)
     missed = np.flatnonzero(scored.is_melanoma & ~scored.is_referred)
-    needless = np.flatnonzero(~scored.is_melanoma & scored.is_referred)
+    needless = np.flatnonzero(~scored.is_melanoma & ~scored.is_malignant & scored.is_referred)
     spread = np.linspace(0, len(score) - 1, min(_GALLERY_SIZE, len(score))).round().astype(int)
     return [
         Gallery(
@@ -135,8 +179,8 @@ def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
         ),
         Gallery(
             title="Referred without need",
-            explanation=f"{_of(len(needless))} other images that were referred, those first of which the model was "
-            "surest.",
+            explanation=f"{_of(len(needless))} benign images that were referred, those first of which the model was "
+            "surest. Other cancers that were referred aren't among them.",
             images=_show(evidence, needless[np.argsort(-score[needless])][:_GALLERY_SIZE]),
         ),
         *_changed_sides(evidence),
@@ -178,7 +222,7 @@ def _show(evidence: Evidence, rows: np.ndarray) -> list[GalleryImage]:
             thumbnail=thumbnail_data_uri(crop),
             diagnosis=str(diagnosis),
             predicted=scored.diagnoses[scored.predicted[row]] if scored.predicted[row] >= 0 else "no answer",
-            probability=float(scored.score[row]) if scored.predicted[row] >= 0 else None,
+            probability=float(scored.predictions.melanoma_probability[row]) if scored.predicted[row] >= 0 else None,
             decision=scored.predictions.decision[row],
         )
         for row, crop, image_id, diagnosis in zip(rows, crops, images["image_id"], images["diagnosis"], strict=True)

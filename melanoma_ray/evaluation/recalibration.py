@@ -13,13 +13,13 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Bool
 
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.model.calibration import Calibration, fit_calibration
 from melanoma_ray.model.checkpoint import DataOrigin, read_bank, read_known, read_weights, write_checkpoint
-from melanoma_ray.model.known import KNOWN, tabulate_known
+from melanoma_ray.model.known import tabulate_known
 
 
 def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0, use_gpu: bool = False) -> Calibration:
@@ -33,10 +33,19 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
         use_gpu: Score on GPUs instead of CPUs.
 
     Raises:
-        DataError: No image of the part must be referred, or none of them has a diagnosis of the model.
+        CheckpointError: The checkpoint has no list of known images.
+        DataError: There are fewer than two groups to be referred, or of others, to divide; or none of the chosen images
+            has a diagnosis of the model.
         TrainingError: A logit isn't finite.
     """
     manifest = subject.manifest
+    known = read_known(subject.uri, manifest)
+    if known is None:
+        msg = (
+            f"checkpoint {subject.uri}: has no list of known images, so the images that it is fitted on couldn't be "
+            "told from others later; train again, or give the checkpoint with its known.parquet"
+        )
+        raise CheckpointError(msg)
     outputs = subject.ask(use_gpu=use_gpu)
     scored = subject.judge(outputs)
     part = _choose(scored, fraction, seed)
@@ -66,7 +75,7 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
             diagnoses=manifest.diagnoses,
             taxonomy=manifest.taxonomy,
             image=manifest.image,
-            known_images=_extend_known(subject, part),
+            known_images=_extend_known(subject, known, part),
             bank=read_bank(subject.uri, manifest),
             parent=subject.predictor.checkpoint_id,
         ),
@@ -80,8 +89,15 @@ def _choose(scored: Scored, fraction: float, seed: int) -> Bool[np.ndarray, " im
     random = np.random.default_rng(seed)
     is_graver = pd.Series(scored.is_melanoma).groupby(scored.group).any()
     chosen: list[int] = []
-    for groups in (is_graver.index[is_graver], is_graver.index[~is_graver]):
-        number = max(1, round(fraction * len(groups))) if len(groups) else 0
+    kinds = {"to be referred": is_graver.index[is_graver], "others": is_graver.index[~is_graver]}
+    for name, groups in kinds.items():
+        if len(groups) < 2:
+            msg = (
+                f"recalibration: {len(groups)} of the lesions (or patients) that the model doesn't know are {name}; at "
+                "least 2 are needed, one to fit on and one to evaluate on; give more images"
+            )
+            raise DataError(msg)
+        number = min(max(1, round(fraction * len(groups))), len(groups) - 1)
         chosen += random.permutation(groups.to_numpy())[:number].tolist()
     return np.isin(scored.group, chosen)
 
@@ -96,8 +112,7 @@ def _doubt(fitted: Scored) -> tuple[str, ...]:
     )
 
 
-def _extend_known(subject: Subject, part: Bool[np.ndarray, " image"]) -> pa.Table:
+def _extend_known(subject: Subject, known: pa.Table, part: Bool[np.ndarray, " image"]) -> pa.Table:
     """Return the model's known images with those that it is calibrated on now."""
-    before = read_known(subject.uri, subject.manifest)
     new = tabulate_known(subject.images[part].assign(split="val"), over_folds=False)
-    return pa.concat_tables([KNOWN.empty_table() if before is None else before, new])
+    return pa.concat_tables([known, new])

@@ -15,7 +15,7 @@ import pyarrow as pa
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import MetricError
-from melanoma_ray.evaluation.comparison import Comparison, Earlier, compare_models, read_earlier
+from melanoma_ray.evaluation.comparison import Comparison, Earlier, check_comparable, compare_models, read_earlier
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.model_card import write_model_card
 from melanoma_ray.evaluation.page import Evidence, build_page
@@ -26,7 +26,7 @@ from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
 from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
 from melanoma_ray.metrics.tables import TwoWayRow, two_way_table
-from melanoma_ray.model.checkpoint import find_checkpoint
+from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.model.known import USES
 from melanoma_ray.reports.evaluation import render_evaluation
 from melanoma_ray.runs.directory import RunDirectory
@@ -144,8 +144,10 @@ def _measure_thresholds(scored: Scored, subject: Subject, prevalence: float | No
 
 def _open_other(checkpoint: str, subject: Subject, options: Options) -> Subject:
     """Return the other model with the same images, each without those that it knows itself."""
+    uri = find_checkpoint(storage.absolute(checkpoint))
+    check_comparable(subject.manifest, read_manifest(uri))
     return open_subject(
-        find_checkpoint(storage.absolute(checkpoint)),
+        uri,
         subject.dataset,
         split=subject.split,
         known_images=options.known_images,
@@ -183,6 +185,7 @@ def _to_dict(subject: Subject, figures: Figures, table: Sequence[TwoWayRow], uns
     return {
         "format_version": FORMAT_VERSION,
         "split": subject.split,
+        "about": subject.about,
         "data": dataset.uri,
         "data_fingerprint": dataset.info.fingerprint,
         "is_same_data_as_training": dataset.info.fingerprint == manifest.data_fingerprint,

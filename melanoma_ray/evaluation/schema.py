@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from melanoma_ray.diagnoses import ReferredFor
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.uncertainty import Uncertainty
@@ -111,6 +112,7 @@ class Report(_Part):
 
     format_version: Literal[2]
     split: Scope
+    about: ReferredFor = Field(description="What sensitivity, specificity and AUROC are of.")
     data: str = Field(description="Directory of the prepared dataset.")
     data_fingerprint: str
     is_same_data_as_training: bool

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Int64
 
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.diagnoses import referred_diagnoses
+from melanoma_ray.diagnoses import ReferredFor, referred_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.unseen import Acquaintance, recognise
@@ -50,6 +50,11 @@ class Subject:
     def manifest(self) -> Manifest:
         """The model's manifest."""
         return self.predictor.manifest
+
+    @property
+    def about(self) -> ReferredFor:
+        """What figures of these images are about: malignancy where their diagnoses don't tell melanoma."""
+        return referred_diagnoses(self.dataset.info.taxonomy, self.manifest.referred_for)[0]
 
     def score(self, *, use_gpu: bool = False) -> Scored:
         """Return the predictions for the images, with what is true of them.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.page import Evidence
 from melanoma_ray.evaluation.participants import count_participants
-from melanoma_ray.evaluation.wording import Words, describe_unseen, short
+from melanoma_ray.evaluation.wording import Words, describe_unseen, fitted_on, short
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 
 Fill = Callable[[Evidence], str]
@@ -115,11 +115,35 @@ def _calculated(evidence: Evidence) -> str:
     )
 
 
+def _updating(evidence: Evidence) -> str:
+    manifest = evidence.subject.manifest
+    if manifest.parent is None:
+        return "None: the checkpoint is as its training left it."
+    return (
+        f"Temperature, biases and thresholds were fitted anew {fitted_on(manifest)[0]}, on "
+        f"{manifest.calibration.num_validation_images:,} images; the weights are those of checkpoint {manifest.parent}."
+    )
+
+
+def _updated(evidence: Evidence) -> str:
+    found, parent = evidence.comparison, evidence.subject.manifest.parent
+    if parent is None:
+        return "Nothing was updated."
+    if found is None or found.other["checkpoint_id"] != parent or found.referral is None:
+        return "The parent wasn't compared on these images."
+    referral = found.referral
+    return (
+        f"Sensitivity {referral.melanomas.first:.3f} before and {referral.melanomas.second:.3f} after; specificity "
+        f"{referral.others.first:.3f} and {referral.others.second:.3f}."
+    )
+
+
 def _imbalance(evidence: Evidence) -> str:
     experiment = evidence.subject.manifest.experiment
     return (
         f"Sampling {experiment.sampling}, class weighting {experiment.loss.class_weighting}, logit adjustment "
-        f"{experiment.loss.logit_adjustment:g}; probabilities were recalibrated on the validation split."
+        f"{experiment.loss.logit_adjustment:g}; probabilities were calibrated on "
+        f"{fitted_on(evidence.subject.manifest)[1]}."
     )
 
 
@@ -136,8 +160,8 @@ def _output(evidence: Evidence) -> str:
     manifest = evidence.subject.manifest
     return (
         f"Probabilities of {', '.join(manifest.diagnoses)}; refer from {manifest.calibration.decision_threshold:.4g}, "
-        f"chosen for a sensitivity of {manifest.experiment.decision.target_sensitivity:.0%} on the validation split; "
-        "unassessable where the image is unlike those of training."
+        f"chosen for a sensitivity of {manifest.experiment.decision.target_sensitivity:.0%} on "
+        f"{fitted_on(manifest)[1]}; unassessable where the image is unlike those of training."
     )
 
 
@@ -216,7 +240,7 @@ ITEMS = (
     Item("12c", "Type of model, building and internal validation", _building),
     Item("12d", "Heterogeneity across clusters", _fairness),
     Item("12e", "Measures and plots of performance", _measures),
-    Item("12f", "Updating of the model, such as recalibration", _calculated),
+    Item("12f", "Updating of the model, such as recalibration", _updating),
     Item("12g", "How predictions were calculated", _calculated),
     Item("13", "Class imbalance", _imbalance),
     Item("14", "Fairness", _fairness),
@@ -237,7 +261,7 @@ ITEMS = (
     Item("22", "Full specification of the model", _specification),
     Item("23a", "Performance with intervals, in key subgroups too", _performance),
     Item("23b", "Heterogeneity of performance", _fairness),
-    Item("24", "Results of updating"),
+    Item("24", "Results of updating", _updated),
     Item("25", "Interpretation"),
     Item("26", "Limitations", _limitations),
     Item("27a", "Poor or unavailable input when it is used", _poor_input),

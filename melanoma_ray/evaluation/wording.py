@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from melanoma_ray.diagnoses import ReferredFor
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate
+from melanoma_ray.model.checkpoint import Manifest
+from melanoma_ray.model.known import is_unique
 
 TOO_FEW = "too few to say"
 
@@ -52,7 +54,7 @@ def short(estimate: Estimate | None, digits: int = 3) -> str:
     if estimate is None:
         return "–"
     mark = " *" if estimate.is_sparse else ""
-    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f}){mark}"
+    return f"{estimate.value:,.{digits}f} ({estimate.low:,.{digits}f}–{estimate.high:,.{digits}f}){mark}"
 
 
 def of_a_hundred(estimate: Estimate) -> str:
@@ -77,24 +79,23 @@ def describe_unseen(subject: Subject) -> tuple[str, bool]:
         same = subject.dataset.info.fingerprint == subject.manifest.data_fingerprint
         if same and subject.split == "test":
             return (
-                "The checkpoint is older than the list of known images, so they weren't compared one by one. The "
-                "prepared dataset is that of its training, and the test split took no part in it.",
+                "The checkpoint has no list of known images, so these weren't compared one by one. The prepared "
+                "dataset "
+                "is that of its training, and the test split took no part in it.",
                 False,
             )
         return (
-            "Whether the model knows these images can't be told: its checkpoint is older than the list of known "
-            "images. Train again to know.",
+            "Whether the model knows these images can't be told: its checkpoint has no list of known images (it "
+            "is old, "
+            "or the list was taken away).",
             True,
         )
     counts = known.count()
-    ways = "pixels, near copies, archive ids, lesions and patients"
-    if not subject.ids_are_shared:
-        ways = "pixels, near copies and archive ids; other ids of lesions and patients were said to be another clinic's"
     if counts["learnt"]:
         return (
             f"The model knows {counts['learnt'] + counts['calibrated']:,} of these {number:,} images: it learnt from "
-            f"{counts['learnt']:,} and was calibrated on {counts['calibrated']:,}. These figures praise it and say "
-            "little about new images.",
+            f"{counts['learnt']:,} (or from others of their lesions or patients) and was calibrated on "
+            f"{counts['calibrated']:,}. These figures praise it and say little about new images.",
             True,
         )
     if counts["calibrated"]:
@@ -108,4 +109,46 @@ def describe_unseen(subject: Subject) -> tuple[str, bool]:
     own = counts["held_out"]
     which = "All" if own == number else f"{own:,}"
     kept = f" {which} of them are of the split that was held out when the model was trained." if own else ""
-    return f"The model knows none of these {number:,} images (compared: {ways}).{kept}", False
+    return (
+        f"None of these {count(number, 'image')} was recognised as known to the model (compared: {_ways(subject)}; "
+        f"crops by 3 % or more and added borders may escape).{kept}",
+        False,
+    )
+
+
+def _ways(subject: Subject) -> str:
+    """Return by what images could be recognised here."""
+    images = subject.images
+    ways = ["pixels", "near copies"]
+    if any(is_unique(str(name)) for name in images["image_id"]):
+        ways.append("archive ids")
+    for column, way in (("lesion_id", "lesion ids"), ("patient_id", "patient ids")):
+        names = images[column].dropna()
+        if len(names) and (subject.ids_are_shared or any(is_unique(str(name)) for name in names)):
+            ways.append(way)
+    return ", ".join(ways)
+
+
+def fitted_on(manifest: Manifest) -> tuple[str, str]:
+    """Return when a checkpoint's thresholds were chosen, and on which images."""
+    if manifest.parent:
+        return "when the model was recalibrated", "the part of a clinic's images that was chosen for that"
+    return "at the end of training", "its validation split"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with what it counts.
+
+    >>> count(1, "image"), count(1200, "image"), count(2, "nevus", "nevi")
+    ('1 image', '1,200 images', '2 nevi')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def describe_p(value: float) -> str:
+    """Return a p-value as text.
+
+    >>> describe_p(0.03), describe_p(1e-9)
+    ('0.0300', '< 0.0001')
+    """
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

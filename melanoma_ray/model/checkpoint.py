@@ -264,7 +264,13 @@ def read_known(uri: str, manifest: Manifest) -> pa.Table | None:
     """
     if KNOWN_IMAGES not in manifest.files:
         return None
-    return known.from_bytes(_read_file(uri, manifest, KNOWN_IMAGES))
+    content = _read_file(uri, manifest, KNOWN_IMAGES)
+    try:
+        return known.from_bytes(content)
+    except (pa.ArrowInvalid, KeyError) as error:
+        name, reason = storage.join(uri, KNOWN_IMAGES), str(error).splitlines()[0]
+        msg = f"{name}: not a list of known images ({reason}); copy it again"
+        raise CheckpointError(msg) from error
 
 
 def read_bank(uri: str, manifest: Manifest) -> FeatureBank | None:

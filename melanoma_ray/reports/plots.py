@@ -132,29 +132,30 @@ def plot_confusion(matrix: Int[np.ndarray, "target predicted"], diagnoses: Seque
 
 
 def plot_roc(
-    fpr: Float[np.ndarray, " point"], tpr: Float[np.ndarray, " point"], operating_point: tuple[float, float]
+    fpr: Float[np.ndarray, " point"], tpr: Float[np.ndarray, " point"], operating_point: tuple[float, float] | None
 ) -> Figure:
     """Draw sensitivity against 1 - specificity, with the operating point.
 
     Args:
         fpr: 1 - specificity of each point, not decreasing.
         tpr: Sensitivity of each point, not decreasing.
-        operating_point: (fpr, tpr) at the decision threshold.
+        operating_point: (fpr, tpr) at the decision threshold; none: it isn't a point of this curve.
     """
     figure, axes = _new_figure("roc", width=4.4, height=4.2)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="chance")
     axes.plot(fpr, tpr, color=FIRST, linewidth=2, label="this model")
-    axes.plot(
-        [operating_point[0]],
-        [operating_point[1]],
-        color=SECOND,
-        marker="D",
-        markersize=8,
-        linestyle="none",
-        label="decision threshold",
-        clip_on=False,
-        zorder=3,
-    )
+    if operating_point is not None:
+        axes.plot(
+            [operating_point[0]],
+            [operating_point[1]],
+            color=SECOND,
+            marker="D",
+            markersize=8,
+            linestyle="none",
+            label="decision threshold",
+            clip_on=False,
+            zorder=3,
+        )
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("others referred (1 − specificity)")

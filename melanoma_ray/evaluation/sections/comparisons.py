@@ -5,7 +5,7 @@ from __future__ import annotations
 from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.sections.rows import Row, words_of
-from melanoma_ray.evaluation.wording import Words, short
+from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, count, describe_p, short
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 
 
@@ -21,6 +21,7 @@ def beside(earlier: Earlier, figures: Figures, words: Words) -> Section:
         paragraphs=[
             f"Earlier: {earlier.num_images:,} images, {earlier.split} split of {earlier.data}. The two sets are taken "
             "as independent. A drop whose interval doesn't reach 0 is more than chance.",
+            SPARSE_NOTE,
         ],
         tables=[Table(caption="Figures there and here", heads=("Figure", "Earlier", "Here", "Drop"), rows=rows)],
     )
@@ -36,22 +37,23 @@ def comparison(found: Comparison, words: Words) -> Section:
         ("Specificity", None if referral is None else referral.others),
     )
     rows: list[Row] = [
-        (name, f"{one.first:.3f}", f"{one.second:.3f}", short(one.difference), f"{one.p_value:.4f}")
+        (name, f"{one.first:.3f}", f"{one.second:.3f}", short(one.difference), describe_p(one.p_value))
         for name, one in named
         if one is not None
     ]
-    points = [f"{len(found.changed):,} images change sides: one of the two models refers them and the other doesn't."]
+    points = [f"{count(len(found.changed), 'image')} referred by one of the two models and not by the other."]
     if found.right is not None:
         points.append(
-            f"{found.right.num_only_first:,} diagnoses are right by the other model alone and "
-            f"{found.right.num_only_second:,} by this one alone (McNemar over groups, p = {found.right.p_value:.4f})."
+            f"Right by the other model alone: {count(found.right.num_only_first, 'diagnosis', 'diagnoses')}; by this "
+            f"one alone: {found.right.num_only_second:,} (McNemar over groups, p = {describe_p(found.right.p_value)})."
         )
     return Section(
         anchor="comparison",
         title=f"Compared with checkpoint {found.other['checkpoint_id']} ({found.other['network']})",
         paragraphs=[
             f"On the same {found.num_images:,} images, each model by its own threshold. Differences are this model's "
-            "figure less the other's; intervals and probabilities take images of one group as dependent."
+            "figure less the other's; intervals and probabilities take images of one group as dependent.",
+            SPARSE_NOTE,
         ],
         points=points,
         tables=[

@@ -14,15 +14,26 @@ from melanoma_ray.reports.plots import (
 )
 
 
-def ranking(figures: Figures, words: Words) -> Section:
-    """Return the ROC curve with the operating point."""
+def ranking(figures: Figures, words: Words, *, is_decided_by_it: bool) -> Section:
+    """Return the ROC curve, with the operating point where the decisions are by the score that it ranks.
+
+    Args:
+        figures: The figures.
+        words: What the images to be referred are called.
+        is_decided_by_it: Whether the decisions are by the same probability as the curve.
+    """
     point, roc = figures.details.point, figures.roc
     title = f"{words.title} against the rest"
     if roc is None or point is None:
-        sentence = f"There is no ROC curve, because there are no {words.many} or no other images among those evaluated."
+        reason = figures.undefined.get("roc") or figures.undefined.get("operating_point", "")
+        sentence = f"There is no ROC curve: {reason}."
         return Section(anchor="ranking", title=title, paragraphs=[sentence])
     found, needless = describe_share(point.sensitivity.value), describe_share(1 - point.specificity.value)
     sentence = f"{found} of the {words.many} and {needless} of the other images are referred"
+    if not is_decided_by_it:
+        sentence = "ROC curve of the summed probability of the malignant diagnoses; the decisions are by another one"
+        plain = Plot(figure=plot_roc(roc.fpr, roc.tpr, None), alt=f"{sentence}.", caption=f"{sentence}.")
+        return Section(anchor="ranking", title=title, plots=[plain])
     drawn = Plot(
         figure=plot_roc(roc.fpr, roc.tpr, (1 - point.specificity.value, point.sensitivity.value)),
         alt=f"ROC curve. At the decision threshold {sentence}.",
@@ -39,13 +50,15 @@ def calibration(figures: Figures, words: Words) -> Section:
     rows: list[Row] = [figure_row("brier_score", details.brier_score, words)]
     if error is not None:
         title, meaning, _ = words_of("expected_calibration_error", words)
-        rows.append((Cell(title, meaning), f"{error.plug_in:.3f}", "see below", answered))
+        chance = (
+            f" A perfectly calibrated model would show {error.if_calibrated:.3f} on as many images, and more than "
+            f"{error.if_calibrated_high:.3f} in one sample of forty."
+        )
+        rows.append((Cell(title, meaning + chance), f"{error.plug_in:.3f}", "see below", answered))
         rows.append(
             estimate_row(
                 "Calibration error, debiased",
-                "Without most of what chance adds. A perfectly calibrated model would show "
-                f"{error.if_calibrated:.3f} on as many images, and more than {error.if_calibrated_high:.3f} in one "
-                "sample of forty.",
+                "The same without most of what chance adds.",
                 error.debiased,
                 "images",
             )

@@ -11,7 +11,7 @@ from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short
+from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, fitted_on, short
 from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 
@@ -84,16 +84,18 @@ def _count_truth(scored: Scored) -> list[tuple[str, int]]:
     return sorted(first, key=lambda pair: (pair[0] not in scored.referred, pair[0] not in scored.malignant))
 
 
-def thresholds(subject: Subject, words: Words, two_way: Sequence[TwoWayRow]) -> Section:
-    """Return the checkpoint's thresholds, and what others that were fixed on its validation split do here."""
-    calibration, decision = subject.manifest.calibration, subject.manifest.experiment.decision
+def thresholds(subject: Subject, two_way: Sequence[TwoWayRow]) -> Section:
+    """Return the checkpoint's thresholds, and what others that were fixed on the same images do here."""
+    manifest = subject.manifest
+    calibration, decision, words = manifest.calibration, manifest.experiment.decision, Words.of(manifest.referred_for)
+    when, where = fitted_on(manifest)
     rows: list[Row] = [
         (
             Cell(
                 f"{words.title} probability",
                 "An image with this probability or more is referred. Chosen to refer at least "
-                f"{decision.target_sensitivity:.0%} of the {calibration.num_validation_melanomas} images of the "
-                "validation split that must be.",
+                f"{decision.target_sensitivity:.0%} of the {calibration.num_validation_melanomas} images of {where} "
+                "that must be.",
             ),
             f"{calibration.decision_threshold:.4g}",
         ),
@@ -101,7 +103,7 @@ def thresholds(subject: Subject, words: Words, two_way: Sequence[TwoWayRow]) -> 
             Cell(
                 _UNLIKE[calibration.out_of_distribution_score],
                 "An image with more is unlike those of training, so a person must look. Chosen so that "
-                f"{decision.assessable_quantile:.1%} of the validation images count as assessable.",
+                f"{decision.assessable_quantile:.1%} of those images count as assessable.",
             ),
             f"{calibration.out_of_distribution_threshold:.4g}",
         ),
@@ -128,8 +130,7 @@ def thresholds(subject: Subject, words: Words, two_way: Sequence[TwoWayRow]) -> 
         title="Thresholds",
         warnings=calibration.doubts,
         paragraphs=[
-            f"Chosen at the end of training on {calibration.num_validation_images:,} images of its validation split, "
-            "and nowhere else.",
+            f"Chosen {when} on {calibration.num_validation_images:,} images of {where}, and nowhere else.",
             *([SPARSE_NOTE] if two_way else []),
         ],
         tables=tables,
@@ -144,8 +145,7 @@ def _two_way_table(two_way: Sequence[TwoWayRow], words: Words) -> Table:
         else f"at a prevalence of {describe_share(first.prevalence)}, as asked for"
     )
     return Table(
-        caption="What thresholds that were fixed on the validation split do here; PPV and the columns after it "
-        f"{where}",
+        caption=f"What thresholds that were fixed on those images do here; PPV and the columns after it {where}",
         heads=(
             "Fixed for",
             "Threshold",

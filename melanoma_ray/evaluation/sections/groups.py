@@ -10,7 +10,7 @@ from jaxtyping import Int
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.sections.rows import Row
 from melanoma_ray.evaluation.subgroups import ENOUGH, Level, Subgroup
-from melanoma_ray.evaluation.wording import SPARSE_NOTE, TOO_FEW, Words, short
+from melanoma_ray.evaluation.wording import SPARSE_NOTE, TOO_FEW, Words, describe_p, short
 from melanoma_ray.reports.evaluation import Plot, Section, Table
 from melanoma_ray.reports.plots import (
     plot_confusion,
@@ -45,14 +45,15 @@ def by_diagnosis(figures: Figures) -> Section | None:
 def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
     """Return the figures of the subgroups, and which gaps are more than chance."""
     points = [
-        f"{one.title}, {level.name}: the {what} differs from the others' (p = {p_value:.4f})."
+        f"{one.title}, {level.name}: the {what} differs from the others' (p = {describe_p(p_value)})."
         for one in found
         for level in one.levels
         for what, p_value in (("sensitivity", level.sensitivity_p), ("specificity", level.specificity_p))
         if p_value is not None and p_value < _GAP
     ]
+    is_tested = any(level.specificity_p or level.sensitivity_p for one in found for level in one.levels)
     nothing = (
-        "No gap between a level and the others is larger than chance explains."
+        ("No gap between a level and the others is larger than chance explains." if is_tested else "No gap was tested.")
         if found
         else "Nothing is known of the images that would divide them: no sex, age, site or source."
     )
@@ -63,7 +64,8 @@ def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
             "Sensitivity and specificity at the checkpoint's own threshold. The tests of gaps hold for all levels "
             f"together: each of the two figures is called different somewhere with a probability of {_GAP:.1%} at "
             "most where there is no gap.",
-            f"* Fewer than {ENOUGH} lesions (or patients) to be referred: {TOO_FEW} how many it finds there.",
+            f"† Fewer than {ENOUGH} lesions (or patients) to be referred: {TOO_FEW} how many it finds there.",
+            SPARSE_NOTE,
             *(f"{one.title}: {one.note}" for one in found if one.note),
         ],
         points=points or [nothing],
@@ -79,7 +81,7 @@ def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
 
 
 def _level_row(level: Level) -> Row:
-    few = " *" if level.is_sparse else ""
+    few = " †" if level.is_sparse else ""
     return (
         level.name,
         f"{level.num_images:,}",

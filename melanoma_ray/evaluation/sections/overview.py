@@ -83,7 +83,7 @@ def participants(subject: Subject) -> Section:
     rows: list[Row] = []
     for name, title in (
         ("found", "Images found"),
-        ("files_without_row", "Left out: no row in the metadata"),
+        ("files_without_row", "Left out: nothing tells the diagnosis"),
         ("other_diagnoses", "Left out: other diagnoses"),
         ("unreadable", "Left out: unreadable"),
         ("dropped", "Left out: copies and contradictions"),

@@ -133,7 +133,8 @@ def test_what_is_defined_is_there_whatever_is_not() -> None:
     assert {"accuracy", "balanced_accuracy", "sensitivity"} <= set(only_melanomas.estimates)
     assert only_melanomas.details.brier_score is not None
     without_any_known = measure(probable([0.9, 0.4], [-1, -1]))
-    assert without_any_known.estimates["accuracy"].value == 0
+    assert without_any_known.undefined["accuracy"] == "no image has a diagnosis of the model"
+    assert without_any_known.details.by_diagnosis == {}
     assert "balanced_accuracy" in without_any_known.undefined
     without_any_answer = measure(probable([np.nan, np.nan], [0, 1]))
     assert without_any_answer.estimates["sensitivity"].value == 0

@@ -64,7 +64,7 @@ def test_every_section_is_made_of_finite_numbers() -> None:
     built = [
         overview.main_figures(figures, WORDS, measure(draw(50))),
         decisions.decisions(scored, figures, WORDS),
-        curves.ranking(figures, WORDS),
+        curves.ranking(figures, WORDS, is_decided_by_it=True),
         curves.calibration(figures, WORDS),
         curves.net_benefit(figures, WORDS),
         groups.by_diagnosis(figures),
@@ -80,7 +80,7 @@ def test_every_section_is_made_of_finite_numbers() -> None:
 def test_the_operating_point_is_said_in_words() -> None:
     scored = draw(400)
     figures = measure(scored)
-    (plot,) = curves.ranking(figures, WORDS).plots
+    (plot,) = curves.ranking(figures, WORDS, is_decided_by_it=True).plots
     found = 100 * (scored.is_referred & scored.is_melanoma).sum() / scored.is_melanoma.sum()
     assert plot.caption.startswith(f"At the decision threshold (diamond) {found:.1f} % of the melanomas and ")
 
@@ -88,9 +88,9 @@ def test_the_operating_point_is_said_in_words() -> None:
 def test_without_melanomas_the_page_says_so_in_place_of_a_curve() -> None:
     scored = draw(40)
     figures = measure(scored.select(~scored.is_melanoma))
-    section = curves.ranking(figures, WORDS)
+    section = curves.ranking(figures, WORDS, is_decided_by_it=True)
     assert not section.plots
-    assert "there are no melanomas or no other images" in section.paragraphs[0]
+    assert section.paragraphs[0] == "There is no ROC curve: the figure is undefined: no positive images among 30."
     assert curves.net_benefit(figures, WORDS) is None
     assert "Not defined for these images: melanoma_auroc" in texts(overview.main_figures(figures, WORDS, None))
 
