@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +59,26 @@ CREATE INDEX IF NOT EXISTS overdue ON alerts (escalate_at) WHERE escalate_at IS 
 """
 
 
+def _make_file(path: str) -> None:
+    """Make an empty file that only its owner may read, unless there is one; it holds what is said of patients.
+
+    The file itself is never opened here. The system drops a process's locks on a file whenever the process closes any
+    handle of it, those of SQLite's other connections too (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if not Path(path).exists():
+        handle, name = tempfile.mkstemp(dir=Path(path).parent, prefix=".outbox-")
+        os.close(handle)
+        try:
+            with contextlib.suppress(FileExistsError):
+                Path(path).hardlink_to(name)
+        finally:
+            Path(name).unlink()
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 class OutboxFile:
     """One SQLite file, open in one thread; any number of processes may have it open."""
 
@@ -69,7 +92,7 @@ class OutboxFile:
         check_file_system(self.path)
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # only its owner reads what it says of patients
+            _make_file(self.path)
         except OSError as error:
             msg = f"outbox {self.path}: {error.strerror}; give a file that you may write, on a disk of this machine"
             raise AlertError(msg) from error

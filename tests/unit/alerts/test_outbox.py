@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -264,3 +266,24 @@ def test_a_network_file_system_is_refused(
         return
     with pytest.raises(AlertError, match="a network file system; give a file on a disk of this machine"):
         check_file_system(path)
+
+
+OPEN_AND_CLOSE = """
+import sys
+from melanoma_ray.alerts.outbox import Outbox
+with Outbox(sys.argv[1]) as outbox:
+    outbox.statuses()
+"""
+
+
+def test_a_second_opening_in_a_process_doesn_t_take_the_lock_from_the_first(tmp_path: Path) -> None:
+    """Another process that closes last would else tidy the write-ahead log away under the first one's feet."""
+    path = str(tmp_path / "outbox.db")
+    with Outbox(path) as first:
+        assert first.statuses() == []
+        with Outbox(path) as second:
+            second.statuses()
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, path], check=True, timeout=60)
+        assert (tmp_path / "outbox.db-wal").exists()
+        assert first.statuses() == []
+        assert first.count_deliveries() == {}
