@@ -67,7 +67,6 @@ class Details:
         plain = asdict(self)
         plain["brier_score_interval"] = plain.pop("brier_score")
         plain["operating_point"] = plain.pop("point")
-        plain["reliability"], plain["decision_curve"] = list(plain["reliability"]), list(plain["decision_curve"])
         return plain
 
 

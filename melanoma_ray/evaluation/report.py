@@ -6,6 +6,7 @@ with: diagnosis, group_id, content_sha256, and known, which says how the model k
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -110,6 +111,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
     }
+    report = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
     run = RunDirectory.of_checkpoint(subject.uri)
     evidence = Evidence(
         subject=subject,
