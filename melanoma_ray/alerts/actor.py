@@ -48,14 +48,18 @@ class OutboxActor:
         Raises:
             AlertError: They can't be written, or sending has failed.
         """
-        with Outbox(settings.outbox) as outbox:
-            num_new = outbox.record(alerts)
-            pack_all(outbox, settings)
-        if settings != self._settings or not self._sender.is_alive():
+        is_changed = settings != self._settings or not self._sender.is_alive()
+        if is_changed:  # before anything is packed, or the sender that is there would send it by the old settings
             self._is_over.set()
             self._sender.join()
-            self._settings, self._is_over = settings, threading.Event()
-            self._sender = self._start(settings)
+        try:
+            with Outbox(settings.outbox) as outbox:
+                num_new = outbox.record(alerts)
+                pack_all(outbox, settings)
+        finally:
+            if is_changed:
+                self._settings, self._is_over = settings, threading.Event()
+                self._sender = self._start(settings)
         return num_new
 
     def process_id(self) -> int:
