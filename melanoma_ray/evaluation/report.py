@@ -111,7 +111,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
     }
-    report = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
+    written: dict[str, Any] = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
     run = RunDirectory.of_checkpoint(subject.uri)
     evidence = Evidence(
         subject=subject,
@@ -128,8 +128,8 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     card = write_model_card(evidence, options.statements)
     storage.write_bytes(storage.join(output, "model_card.md"), card.encode())
     storage.write_table(storage.join(output, PREDICTIONS), _tabulate(subject, scored))
-    storage.write_json(storage.join(output, "report.json"), report)
-    return report
+    storage.write_json(storage.join(output, "report.json"), written)
+    return written
 
 
 def _measure_thresholds(scored: Scored, subject: Subject, prevalence: float | None) -> tuple[TwoWayRow, ...]:
