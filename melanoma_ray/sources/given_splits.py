@@ -15,6 +15,8 @@ import pandas as pd
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.sources.cells import SPLIT_WORDS, parse_split, split_tokens
 
+NO_SPLIT = "no split was given"
+"""What is said of a collection that brings no split of its own."""
 _SHARD = re.compile(r"^([a-z]+)-\d{5}-of-\d{5}", re.IGNORECASE)
 """The beginning of a Parquet file's name in a Hugging Face data set."""
 _BESIDE_IN_FILES = frozenset({"isic", "ham", "skin", "shard", "part", "of", "jpg", "jpeg", "png", "bytes"})
@@ -74,7 +76,7 @@ def describe_given_split(given: pd.Series) -> str:
     """Return the sizes of the split that the sources themselves bring, in words."""
     counts = given.value_counts()
     told = ", ".join(f"{split} {int(counts[split])}" for split in SPLITS if split in counts)
-    return f"given split: {told}" if told else "no split was given"
+    return f"given split: {told}" if told else NO_SPLIT
 
 
 def _count(number: int) -> str:

@@ -33,7 +33,13 @@ from melanoma_ray.schema import SOURCE
 from melanoma_ray.sources.containers import split_address
 from melanoma_ray.sources.files import SourceFiles, find_tables, open_source
 from melanoma_ray.sources.folder_words import folder_words
-from melanoma_ray.sources.given_splits import describe_given_split, give_splits, split_of_container, split_of_folders
+from melanoma_ray.sources.given_splits import (
+    NO_SPLIT,
+    describe_given_split,
+    give_splits,
+    split_of_container,
+    split_of_folders,
+)
 from melanoma_ray.sources.group_ids import find_scopes, unify_groups
 from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
@@ -271,7 +277,8 @@ def _to_collection(
         names = ", ".join(one.name for one in taxonomy.diagnoses)
         words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))
         roots = ", ".join(frame["source"].unique())
-        why = f"; {'; '.join(notes)}" if notes else ""
+        told = [note for note in notes if note != NO_SPLIT]
+        why = f"; {'; '.join(told)}" if told else ""
         only = f"(only {words or 'none'}){why}"
         msg = f"{roots}: no image has one of the diagnoses {names} {only}; a --taxonomy may add them"
         raise DataError(msg)
