@@ -277,8 +277,8 @@ def _to_collection(
         names = ", ".join(one.name for one in taxonomy.diagnoses)
         words = ", ".join(f"{count:,} {word}" for word, count in sorted(left_out.items()))
         roots = ", ".join(frame["source"].unique())
-        told = [note for note in notes if note != NO_SPLIT]
-        why = f"; {'; '.join(told)}" if told else ""
+        reasons = [note for note in notes if note != NO_SPLIT]
+        why = f"; {'; '.join(reasons)}" if reasons else ""
         only = f"(only {words or 'none'}){why}"
         msg = f"{roots}: no image has one of the diagnoses {names} {only}; a --taxonomy may add them"
         raise DataError(msg)
