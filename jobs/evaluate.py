@@ -11,15 +11,13 @@ from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import check_comparable
-from melanoma_ray.evaluation.external import prepare_images, taxonomy_of
+from melanoma_ray.evaluation.external import prepare_images, read_images
 from melanoma_ray.evaluation.model_card import check_statements
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import KnownImages
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Scope
-from melanoma_ray.sources.layouts import Collection, read_collection
-from melanoma_ray.sources.taxonomies import open_taxonomy
 
 from . import command_line, console, formatting
 from .progress import show_progress
@@ -83,21 +81,24 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
     """Evaluate and print the figures."""
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     checkpoint = find_checkpoint(storage.absolute(arguments.checkpoint))
-    collection = _read_images(arguments, checkpoint)
+    manifest = read_manifest(checkpoint)
+    collection = None
+    if arguments.images:
+        collection = read_images(manifest, arguments.images, arguments.metadata, arguments.taxonomy, arguments.columns)
     if arguments.data is not None:
         dataset = open_dataset(arguments.data)
         if arguments.split != "folds":
             dataset.split(arguments.split)
     if arguments.compare is not None:
         other = find_checkpoint(storage.absolute(arguments.compare))
-        check_comparable(read_manifest(checkpoint), read_manifest(other))
+        check_comparable(manifest, read_manifest(other))
     statements = _read_statements(arguments.statements)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     data = arguments.data
     if collection is not None:
         data = storage.join(arguments.output, "prepared")
-        prepare_images(collection, data, read_manifest(checkpoint), show_progress=show_progress)
+        prepare_images(collection, data, manifest, show_progress=show_progress)
     options = Options(
         known_images=arguments.known_images or ("leave-out" if collection is not None else "refuse"),
         ids_are_shared=arguments.ids_are_shared,
@@ -122,14 +123,6 @@ def _read_statements(name: str | None) -> dict[str, str]:
         raise DataError(msg) from error
     check_statements(found)
     return found
-
-
-def _read_images(arguments: EvaluateArguments, checkpoint: str) -> Collection | None:
-    """Return the collection of --images; none: a prepared dataset is given."""
-    if not arguments.images:
-        return None
-    taxonomy = open_taxonomy(arguments.taxonomy) if arguments.taxonomy else taxonomy_of(read_manifest(checkpoint))
-    return read_collection(arguments.images, arguments.metadata, taxonomy, arguments.columns)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ from typing import Annotated, Any
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
-from melanoma_ray.evaluation.external import prepare_images, taxonomy_of
+from melanoma_ray.evaluation.external import prepare_images, read_images
 from melanoma_ray.evaluation.recalibration import recalibrate
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import open_subject
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges
-from melanoma_ray.sources.layouts import read_collection
-from melanoma_ray.sources.taxonomies import open_taxonomy
 
 from . import command_line, console, formatting
 from .progress import show_progress
@@ -57,8 +55,7 @@ def main(arguments: RecalibrateArguments) -> dict[str, Any]:
     check_room(gpus=1 if arguments.use_gpu else 0, flags="--use-gpu")
     parent = find_checkpoint(storage.absolute(arguments.checkpoint))
     manifest = read_manifest(parent)
-    taxonomy = open_taxonomy(arguments.taxonomy) if arguments.taxonomy else taxonomy_of(manifest)
-    collection = read_collection(arguments.images, arguments.metadata, taxonomy, arguments.columns)
+    collection = read_images(manifest, arguments.images, arguments.metadata, arguments.taxonomy, arguments.columns)
     storage.check_writable(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     data, checkpoint, report = (

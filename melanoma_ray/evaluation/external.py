@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from melanoma_ray.config import PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
 from melanoma_ray.diagnoses import (
@@ -15,10 +17,35 @@ from melanoma_ray.diagnoses import (
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import Manifest
 from melanoma_ray.preparation.pipeline import ShowProgress, prepare
-from melanoma_ray.sources.layouts import Collection
+from melanoma_ray.sources.layouts import Collection, read_collection
+from melanoma_ray.sources.taxonomies import open_taxonomy
 
 
-def taxonomy_of(manifest: Manifest) -> Taxonomy | None:
+def read_images(
+    manifest: Manifest,
+    images: Sequence[str],
+    metadata: Sequence[str] = (),
+    taxonomy: str | None = None,
+    columns: Sequence[str] = (),
+) -> Collection:
+    """Return a labelled collection in the words of a model.
+
+    Args:
+        manifest: Manifest of the model.
+        images: As for ``read_collection``.
+        metadata: As for ``read_collection``.
+        taxonomy: Table or name of a taxonomy, as for jobs.prepare; none: the model's own.
+        columns: As for ``read_collection``.
+
+    Raises:
+        ConfigError: The model has diagnoses of its own and no taxonomy is given, or a column's name isn't one of ours.
+        DataError: As for ``read_collection``.
+    """
+    words = _taxonomy_of(manifest) if taxonomy is None else open_taxonomy(taxonomy)
+    return read_collection(images, metadata, words, columns)
+
+
+def _taxonomy_of(manifest: Manifest) -> Taxonomy | None:
     """Return what words for a lesion mean for a model; none: as they mean by default.
 
     Raises:

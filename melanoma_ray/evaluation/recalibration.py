@@ -16,6 +16,7 @@ from jaxtyping import Bool
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.inference.scorer import Outputs
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.model.calibration import Calibration, fit_calibration
 from melanoma_ray.model.checkpoint import DataOrigin, read_bank, read_known, read_weights, write_checkpoint
@@ -49,21 +50,7 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
     outputs = subject.ask(use_gpu=use_gpu)
     scored = subject.judge(outputs)
     part = _choose(scored, fraction, seed)
-    target = scored.target
-    is_fitted = part & (target >= 0)
-    if not is_fitted.any():
-        msg = f"{subject.dataset.uri}: none of the {int(part.sum())} chosen images has a diagnosis of the model"
-        raise DataError(msg)
-    referred = [manifest.diagnoses.index(name) for name in manifest.referred]
-    asked = outputs[is_fitted]
-    fitted = fit_calibration(
-        asked.logits,
-        target[is_fitted],
-        referred=referred,
-        config=manifest.experiment.decision,
-        distance=asked.distance,
-    )
-    fitted = replace(fitted, doubts=(*fitted.doubts, *_doubt(scored.select(is_fitted))))
+    fitted = _fit(subject, scored, outputs, part)
     write_checkpoint(
         output,
         read_weights(subject.uri, manifest),
@@ -82,6 +69,26 @@ def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0
         over=manifest.ensemble_over,
     )
     return fitted
+
+
+def _fit(subject: Subject, scored: Scored, outputs: Outputs, part: Bool[np.ndarray, " image"]) -> Calibration:
+    """Return the calibration of a part of the images, by those that have a diagnosis of the model."""
+    manifest = subject.manifest
+    target = scored.target
+    is_fitted = part & (target >= 0)
+    if not is_fitted.any():
+        msg = f"{subject.dataset.uri}: none of the {int(part.sum())} chosen images has a diagnosis of the model"
+        raise DataError(msg)
+    referred = [manifest.diagnoses.index(name) for name in manifest.referred]
+    asked = outputs[is_fitted]
+    fitted = fit_calibration(
+        asked.logits,
+        target[is_fitted],
+        referred=referred,
+        config=manifest.experiment.decision,
+        distance=asked.distance,
+    )
+    return replace(fitted, doubts=(*fitted.doubts, *_doubt(scored.select(is_fitted))))
 
 
 def _choose(scored: Scored, fraction: float, seed: int) -> Bool[np.ndarray, " image"]:

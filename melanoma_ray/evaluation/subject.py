@@ -54,7 +54,11 @@ class Subject:
     @property
     def about(self) -> ReferredFor:
         """What figures of these images are about: malignancy where their diagnoses don't tell melanoma."""
-        return referred_diagnoses(self.dataset.info.taxonomy, self.manifest.referred_for)[0]
+        return self._referred[0]
+
+    @property
+    def _referred(self) -> tuple[ReferredFor, tuple[str, ...]]:
+        return referred_diagnoses(self.dataset.info.taxonomy, self.manifest.referred_for)
 
     def score(self, *, use_gpu: bool = False) -> Scored:
         """Return the predictions for the images, with what is true of them.
@@ -80,7 +84,7 @@ class Subject:
     def judge(self, outputs: Outputs) -> Scored:
         """Return the predictions that follow from what the networks say, with what is true of the images."""
         dataset, manifest = self.dataset, self.manifest
-        about, referred = referred_diagnoses(dataset.info.taxonomy, manifest.referred_for)
+        about, referred = self._referred
         malignant = {one.name for one in (*dataset.info.taxonomy, *manifest.taxonomy) if one.is_malignant}
         return Scored(
             predictions=decide(outputs, manifest),

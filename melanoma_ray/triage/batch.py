@@ -101,24 +101,7 @@ def triage(
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
     predictor = Predictor.load(uri, "cpu")
-    schema = pa.schema(
-        [
-            ("path", pa.string()),
-            ("image_id", pa.string()),
-            ("age", pa.float64()),
-            ("sex", pa.string()),
-            ("site", pa.string()),
-        ]
-    )
-    asked = pa.Table.from_pandas(images.images[schema.names], schema, preserve_index=False).combine_chunks()
-    blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
-    table = map_with_actors(
-        ray.data.from_blocks(blocks),
-        _PredictingActor,
-        {"checkpoint": uri},
-        batch_size=_IMAGES_PER_BLOCK,
-        use_gpu=use_gpu,
-    ).sort_by("path")
+    table = _predict(uri, images, use_gpu=use_gpu)
     target = storage.join(output, PREDICTIONS)
     storage.write_table(target, table.drop_columns(["thumbnail"]))
     page = render_worklist(
@@ -139,6 +122,28 @@ def triage(
         notes=images.notes,
         alerts=None if alerts is None else raise_alerts(alerts, table, images.images, predictor, worklist),
     )
+
+
+def _predict(checkpoint: str, images: ImageList, *, use_gpu: bool) -> pa.Table:
+    """Return the answers for the images, with thumbnails, sorted by path."""
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("image_id", pa.string()),
+            ("age", pa.float64()),
+            ("sex", pa.string()),
+            ("site", pa.string()),
+        ]
+    )
+    asked = pa.Table.from_pandas(images.images[schema.names], schema, preserve_index=False).combine_chunks()
+    blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
+    return map_with_actors(
+        ray.data.from_blocks(blocks),
+        _PredictingActor,
+        {"checkpoint": checkpoint},
+        batch_size=_IMAGES_PER_BLOCK,
+        use_gpu=use_gpu,
+    ).sort_by("path")
 
 
 def _worklist_rows(table: pa.Table) -> list[WorklistRow]:

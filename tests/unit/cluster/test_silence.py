@@ -35,7 +35,7 @@ TOLD = [
     "torch.OutOfMemoryError: CUDA out of memory.",
     "epoch 1/8  loss 4.454  accuracy 0.225",
     "Task _ScoringActor.__init__ failed. There are infinite retries remaining, so it will be retried.",
-    "/work/melanoma_ray/config.py:12: DeprecationWarning: ours",
+    "/somewhere/melanoma_ray/config.py:12: DeprecationWarning: ours",
 ]
 
 
