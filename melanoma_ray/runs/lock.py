@@ -174,7 +174,12 @@ def _renew(uri: str, holder: Holder, is_over: threading.Event) -> None:
             logger.warning("%s: its lock can't be renewed now: %s", uri, error)
     if thief is not None:
         logger.warning("%s: was taken over by %s; this process stops", uri, thief)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), _ending_signal())
+
+
+def _ending_signal() -> signal.Signals:
+    """Return SIGINT, so that the block is left in order, or SIGTERM where SIGINT is ignored (after a shell's ``&``)."""
+    return signal.SIGTERM if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None) else signal.SIGINT
 
 
 def _renew_once(uri: str, holder: Holder) -> Holder | None:

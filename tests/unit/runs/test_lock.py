@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,15 @@ import sys, time
 from melanoma_ray.runs.lock import hold
 with hold(sys.argv[1]):
     print("held", flush=True)
+    time.sleep(600)
+"""
+
+HOLD_AND_RENEW = """
+import signal, sys, time
+from melanoma_ray.runs import lock
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[2]))
+lock.RENEW_EVERY_S = 0.05
+with lock.hold(sys.argv[1]):
     time.sleep(600)
 """
 
@@ -90,21 +100,22 @@ def test_another_machine_s_lock_holds_until_it_shows_no_life_for_minutes(tmp_pat
         pass
 
 
-def test_a_holder_shows_life_and_stops_when_it_was_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.05)
-
-    def work_until_another_takes_it_over() -> None:
-        with hold(str(tmp_path)):
-            first = read_holder(str(tmp_path))
-            assert first is not None
-            while (now := read_holder(str(tmp_path))) is None or now.renewed_at == first.renewed_at:
-                time.sleep(0.01)
-            with lock._alone_on_this_machine(str(tmp_path)):  # as another process does it
-                storage.write_json(str(tmp_path / LOCK), asdict(replace(now, token="other")))
-            time.sleep(60)
-
-    with pytest.raises(KeyboardInterrupt):
-        work_until_another_takes_it_over()
+@pytest.mark.parametrize("interrupt", ["default_int_handler", "SIG_IGN"])  # a shell's & leaves the second behind
+def test_a_holder_shows_life_and_stops_when_it_was_taken_over(tmp_path: Path, interrupt: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_AND_RENEW, str(tmp_path), interrupt], stderr=subprocess.DEVNULL
+    )
+    try:
+        while (first := read_holder(str(tmp_path))) is None:
+            time.sleep(0.01)
+        while (now := read_holder(str(tmp_path))) is None or now.renewed_at == first.renewed_at:
+            time.sleep(0.01)
+        with lock._alone_on_this_machine(str(tmp_path)):  # as whoever takes it over does
+            storage.write_json(str(tmp_path / LOCK), asdict(replace(now, token="other")))
+        assert process.wait(60) == -(signal.SIGTERM if interrupt == "SIG_IGN" else signal.SIGINT)
+    finally:
+        process.kill()
+        process.wait()
     assert json.loads((tmp_path / LOCK).read_text())["token"] == "other"  # whoever took it over keeps it
 
 
