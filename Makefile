@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike accuracy lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike accuracy wheel lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -60,6 +60,11 @@ lint: .venv/.dev ## style, format, types and the floors of the house
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+wheel: .venv/.runtime ## the package as dist/*.whl, which cluster.yaml installs on every node
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build/lib build/bdist.* melanoma_ray.egg-info
+
 format: .venv/.dev ## put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -72,7 +77,7 @@ lock: build/lock-venv/bin/python ## freeze the newest versions that pyproject.to
 	rm -rf build melanoma_ray.egg-info
 
 clean: ## remove the environment, the demo and every cache
-	rm -rf .venv demo build melanoma_ray.egg-info
+	rm -rf .venv demo dist build melanoma_ray.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find melanoma_ray jobs tests -name __pycache__ -prune -exec rm -rf {} +
 

@@ -18,6 +18,7 @@ from melanoma_ray.alerts.sinks import check_sinks, read_checked_settings
 from melanoma_ray.alerts.trial import send_trial
 from melanoma_ray.errors import AlertError, ConfigError
 from melanoma_ray.ranges import Range, check_ranges
+from melanoma_ray.wording import count
 
 from . import alert_lines, console
 
@@ -105,13 +106,13 @@ def _acknowledge(settings: AlertSettings, arguments: AlertArguments) -> None:
         everything = [one.alert_id for one in outbox.statuses()] if arguments.every else []
         ids = [*map(outbox.find, arguments.ids), *everything]
         by = arguments.by or getpass.getuser()
-        print(f"{outbox.acknowledge(ids, by, time.time())} alerts acknowledged by {by}")
+        print(f"{count(outbox.acknowledge(ids, by, time.time()), 'alert')} acknowledged by {by}")
 
 
 def _forget(settings: AlertSettings, arguments: AlertArguments) -> None:
     with Outbox(settings.outbox) as outbox:
         number = outbox.forget(time.time() - 86400 * (arguments.days or 0.0))
-    print(f"{number} alerts forgotten; if their images are predicted again, these alerts are made again")
+    print(f"{count(number, 'alert')} forgotten; what is predicted again makes its alert again")
 
 
 def _send(settings: AlertSettings, arguments: AlertArguments) -> None:

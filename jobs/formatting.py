@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
+from melanoma_ray.sources.files import TABLES
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.tuning.space import SPACE
 from melanoma_ray.tuning.sweep import SweepResult
+from melanoma_ray.wording import count
 
 _ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
 
@@ -32,9 +35,8 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
         ("files passed over", info.passed_over),
     ):
         if counts:
-            lines.append(f"{title}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    for claims, ends in info.num_conflicts.items():
-        lines.append(f"claimed to be {claims}: " + ", ".join(f"{count} {how}" for how, count in ends.items()))
+            lines.append(f"{title}: {_list_counts(counts)}")
+    lines += [f"claimed to be {claims}: {_list_counts(ends)}" for claims, ends in info.num_conflicts.items()]
     if info.num_rows_without_file:
         lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
     lines += info.notes
@@ -81,7 +83,10 @@ def describe_sweep(result: SweepResult) -> str:
 def describe_report(report: dict[str, Any], output: str) -> str:
     """Return an evaluation's figures with their 95 % intervals."""
     figures = report["figures"]
-    lines = [f"{report['split']} split, {figures['num_images']} images (95 % interval)", *_describe_known(report)]
+    lines = [
+        f"{report['split']} split, {count(figures['num_images'], 'image')} (95 % interval)",
+        *_describe_known(report),
+    ]
     if figures["num_unanswered"]:
         lines.append(
             f"THE NETWORK'S ANSWER ISN'T FINITE FOR {figures['num_unanswered']:,} IMAGES: a broken checkpoint?"
@@ -102,7 +107,7 @@ def _describe_known(report: dict[str, Any]) -> list[str]:
     """Return what the figures are worth, given what the model knows of the images."""
     known = report["known_images"]
     left_out = sum(known["left_out"].values())
-    lines = [f"{left_out:,} images that the model knows were left out"] if left_out else []
+    lines = [f"left out, since the model knows them: {count(left_out, 'image')}"] if left_out else []
     if not known["is_told"]:
         return [*lines, "the checkpoint has no list of known images, so these weren't compared one by one"]
     if known["learnt"]:
@@ -114,10 +119,10 @@ def _describe_known(report: dict[str, Any]) -> list[str]:
 
 def describe_triage(result: TriageResult) -> str:
     """Return how many images got each decision, and where the results are."""
-    lines = [f"{count:6} {DECISION_WORDS[decision]}" for decision, count in result.num_by_decision.items()]
+    lines = [f"{number:6} {DECISION_WORDS[decision]}" for decision, number in result.num_by_decision.items()]
     if result.num_unreadable:
         lines.append(f"{result.num_unreadable:6} Unreadable: the reason is in the column error")
-    lines += [f"{count:6} passed over: {reason}" for reason, count in result.passed_over.items()]
+    lines += [f"{number:6} passed over: {reason}" for reason, number in result.passed_over.items()]
     return "\n".join([*lines, *result.notes, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
 
 
@@ -154,6 +159,12 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         msg = f"{path}: {error.strerror}; give the path of an image"
         raise DataError(msg) from error
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    """Return what was counted, such as ``3 too_small, 1 truncated``; only tables are a plural among the reasons."""
+    told = [count(number, "table") if name == TABLES else f"{number:,} {name}" for name, number in counts.items()]
+    return ", ".join(told)
 
 
 def _short(value: object) -> str:

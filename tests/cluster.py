@@ -27,8 +27,9 @@ TOKEN = secrets.token_hex(16)
 class Cluster:
     """A head that offers no CPU, as in cluster.yaml, and workers; each a foreground ``ray start`` of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, python: str = sys.executable) -> None:
         self.directory = directory
+        self.python = python
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = ""
         self.address = ""
@@ -66,24 +67,29 @@ class Cluster:
 
     def _start(self, name: str, options: list[str]) -> None:
         node_manager, object_manager, agent = free_ports(3)
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--node-ip-address=127.0.0.1"]
+        command = [self.python, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
         command += [f"--temp-dir={self.directory / name}", "--num-gpus=0", f"--object-store-memory={256 * 2**20}"]
         command += [f"--node-manager-port={node_manager}", f"--object-manager-port={object_manager}"]
         command += [f"--dashboard-agent-listen-port={agent}", "--min-worker-port=0", "--max-worker-port=0", *options]
         with (self.directory / f"{name}.log").open("w") as log:
             process = subprocess.Popen(
-                command, env=self.environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.directory,  # what lies in the checkout isn't on a node
+                env=self.environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self.nodes[name] = process
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the caller's Ray may leak in; ``python`` in a job's command is this Python."""
+        """Nothing of the caller's Ray may leak in; ``python`` in a job's command is the nodes' Python."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return environment | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.directory / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}",
         }
 
     def _answers(self) -> bool:
@@ -140,11 +146,11 @@ def wait_for(is_done: Callable[[], object], timeout_s: float, cluster: Cluster) 
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Yield a cluster of a head alone, and stop it with all workers that were added."""
+def running_cluster(python: str = sys.executable) -> Iterator[Cluster]:
+    """Yield a cluster of a head alone, and stop it with all workers that were added; the nodes run this Python."""
     # Not pytest's own directory: a Unix socket's path may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
-        cluster = Cluster(Path(name))
+        cluster = Cluster(Path(name), python)
         try:
             cluster.start()
             yield cluster

@@ -25,6 +25,7 @@ from melanoma_ray.alerts.schedule import is_quiet, pause_s
 from melanoma_ray.alerts.settings import AlertSettings, AnySink
 from melanoma_ray.alerts.sinks import Sink, build_sink
 from melanoma_ray.errors import ConfigError, SinkError
+from melanoma_ray.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class SinkWorker:
         began = message.first_attempt_at or now
         if num_refusals >= one.max_refusals or now - began >= 3600 * one.give_up_hours:
             self._outbox.bury(message.key, now, text, is_refusal=error.is_refusal)
-            logger.error("alerts: dead letter for sink %s, %d alerts: %s", one.name, len(message.alerts), text)
+            logger.error("alerts: dead letter for sink %s, %s: %s", one.name, count(len(message.alerts), "alert"), text)
             return
         pause = pause_s(message.num_attempts + 1, one.retry_first_s, one.retry_longest_s, self._chance)
         due_at = now + max(pause, error.retry_after_s or 0.0)

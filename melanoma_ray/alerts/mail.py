@@ -23,6 +23,7 @@ from melanoma_ray.alerts.settings import MailSink
 from melanoma_ray.alerts.transport import build_tls, explain_tls
 from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE, describe_share
 from melanoma_ray.errors import SinkError
+from melanoma_ray.wording import count
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _REFUSED_FROM = 500
@@ -124,7 +125,7 @@ def build_mail(message: Message, settings: MailSink) -> EmailMessage:
 def _subject(message: Message) -> str:
     number = len(message.alerts)
     escalated = sum(bool(alert["is_escalation"]) for alert in message.alerts)
-    what = "1 alert" if number == 1 else f"{number} alerts"
+    what = count(number, "alert")
     late = "" if not escalated else f", {escalated} of them not acknowledged in time"
     return f"Skin lesions to look at: {what}{late}"
 

@@ -14,6 +14,7 @@ from melanoma_ray.preparation.near_duplicates import NearDuplicates
 from melanoma_ray.preparation.splits import CROSSES, CROSSES_VAL, TIED
 from melanoma_ray.reports.audit import AuditImage, Finding
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
+from melanoma_ray.wording import count
 
 _MAX_GROUPS = 8
 """Shown of each finding; the index has them all."""
@@ -98,7 +99,7 @@ def describe_losses(index: pd.DataFrame, labels: Labels, order: Sequence[Diagnos
         lost = labels.copy[is_claimed & (index["dropped"] == CONFLICT)].unique()
         beside = sort_diagnoses(set(index.loc[labels.copy.isin(lost) & ~is_claimed, "claimed_diagnosis"]), order)
         reason = f": {len(lost):,} of them stand under {', '.join(beside)} too, and no table knows which is true"
-        told.append(f"Of {num_claimed:,} images of {name}, {num_kept:,} remain{reason if beside else ''}.")
+        told.append(f"Of {count(num_claimed, 'image')} of {name}, {num_kept:,} remain{reason if beside else ''}.")
     return told
 
 

@@ -41,6 +41,7 @@ from melanoma_ray.schema import INDEX, QUARANTINE, SPLITS
 from melanoma_ray.settings import to_dict
 from melanoma_ray.sources.layouts import Collection
 from melanoma_ray.sources.listing import MASKS
+from melanoma_ray.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _collect(source: pa.Table, shards_uri: str) -> tuple[pd.DataFrame, pd.DataFr
     """Join what decoding found to the source rows; return readable and unreadable images."""
     joined = source.to_pandas().merge(read_measurements(shards_uri), on=KEY, validate="many_to_one").sort_values("path")
     if len(joined) < source.num_rows:
-        msg = f"{source.num_rows - len(joined)} images changed while they were read; run the same command again"
+        msg = f"{count(source.num_rows - len(joined), 'image')} changed while being read; run the same command again"
         raise DataError(msg)
     is_bad = joined["fault"].notna()
     return joined[~is_bad].reset_index(drop=True), joined[is_bad].reset_index(drop=True)
@@ -249,7 +250,7 @@ def _describe(
 
 def _describe_released(number: int) -> list[str]:
     """Say that a given split has taken the place of one that was drawn."""
-    what = "1 image is" if number == 1 else f"{number:,} images are"
+    what = count(number, "image is", "images are")
     return [f"{what} drawn anew that an earlier preparation drew for a split which is given now"] if number else []
 
 

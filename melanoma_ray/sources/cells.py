@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
+from melanoma_ray.wording import count
+
 _MISSING = frozenset(
     {
         *("", "-", "--", "---", "—", "?", "??", ".", "..", "/", "*", "…", "na", "n/a", "#n/a", "nan", "nat", "none"),
@@ -171,7 +173,7 @@ def describe_words(name: str, what: str, words: Iterable[object]) -> list[str]:
         return []
     told = ", ".join(f"{word!r} ({count:,})" for word, count in counts.most_common(5))
     more = f" and {len(counts) - 5} more words" if len(counts) > 5 else ""
-    rows = "1 row has" if counts.total() == 1 else f"{counts.total():,} rows have"
+    rows = count(counts.total(), "row has", "rows have")
     table = name.rsplit("/", 1)[-1]
     article = "an" if what[0] in "aeiou" else "a"
     return [f"{table}: {rows} {article} {what} that isn't understood, and counts as unknown: {told}{more}"]

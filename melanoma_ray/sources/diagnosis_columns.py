@@ -10,6 +10,7 @@ import pandas as pd
 from melanoma_ray.diagnoses import Taxonomy, is_coarse
 from melanoma_ray.errors import DataError
 from melanoma_ray.sources.cells import clean, clean_diagnosis
+from melanoma_ray.wording import count
 
 _LEVELS = [[f"{stem}_{level}" for level in range(5, 0, -1)] for stem in ("diagnosis", "iddx")]
 """From the finest to the coarsest: the archive's own client, and ISIC 2024."""
@@ -110,7 +111,7 @@ def _from_one_hot(raw: pd.DataFrame, codes: list[str]) -> pd.Series:
     wrong = ones.sum(axis=1) > 1
     if wrong.any():
         first = raw.loc[wrong, codes].iloc[0].to_dict()
-        msg = f"{int(wrong.sum())} rows with more than one 1 in {'/'.join(codes)}: {first}"
+        msg = f"{count(int(wrong.sum()), 'row')} with more than one 1 in {'/'.join(codes)}: {first}"
         raise DataError(msg)
     is_isic_2017 = set(codes) == {"melanoma", "seborrheic_keratosis"}
     words = ones.idxmax(axis=1).astype(object).where(ones.any(axis=1), "nevus" if is_isic_2017 else None)

@@ -15,6 +15,7 @@ import pandas as pd
 from melanoma_ray import storage
 from melanoma_ray.diagnoses import Taxonomy, decode_text
 from melanoma_ray.errors import DataError
+from melanoma_ray.wording import count
 
 _DELIMITERS = ",;\t|"
 _SEP_LINE = re.compile(r"^\"?sep=(.)\"?[;,\t]*\r?\n", re.IGNORECASE)
@@ -79,7 +80,7 @@ def _describe_swallowed(name: str, text: str, raw: pd.DataFrame) -> list[str]:
 def _describe_lost(name: str, lost: Sequence[Sequence[str]]) -> list[str]:
     if not lost:
         return []
-    rows = "1 row has" if len(lost) == 1 else f"{len(lost):,} rows have"
+    rows = count(len(lost), "row has", "rows have")
     table, first = name.rsplit("/", 1)[-1], ",".join(lost[0])[:60]
     return [f"{table}: {rows} more cells than there are columns, and can't be read: {first!r}; put quotes around texts"]
 

@@ -20,6 +20,7 @@ from melanoma_ray.sources.given_splits import split_of_container
 from melanoma_ray.sources.listing import IMAGE_ENDINGS, Listing, is_table, list_source
 from melanoma_ray.sources.matching import ending_of, split_id
 from melanoma_ray.sources.tables import COLUMNS, Table, read_table_file, without_unknown
+from melanoma_ray.wording import count
 
 LEFT_TABLES = "tables that aren't used, since others were given"
 TABLES = "tables"
@@ -273,7 +274,7 @@ def _inner_names(file: pq.ParquetFile, column: str | None) -> list[str | None]:
 def _describe_nothing(root: str, passed_over: Mapping[str, int], listing: Listing, notes: list[str]) -> str:
     endings = " ".join(sorted(IMAGE_ENDINGS))
     others = "; ".join(f"{count} {reason}" for reason, count in passed_over.items())
-    tables = f"; {len(listing.tables)} tables" if listing.tables else ""
+    tables = f"; {count(len(listing.tables), 'table')}" if listing.tables else ""
     what = f" Found were {others}{tables}." if others or tables else ""
     why = f" {'; '.join(notes[:3])}." if notes else ""
     return f"images folder {root}: no image in it (looked for {endings}, HDF5 and Parquet at any depth).{what}{why}"

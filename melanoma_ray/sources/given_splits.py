@@ -14,6 +14,7 @@ import pandas as pd
 
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.sources.cells import SPLIT_WORDS, parse_split, split_tokens
+from melanoma_ray.wording import count
 
 NO_SPLIT = "no split was given"
 """What is said of a collection that brings no split of its own."""
@@ -100,6 +101,7 @@ def _describe_doubtful(folders: Sequence[Sequence[str]]) -> list[str]:
         if any(SPLIT_WORDS.get(token) in {"val", "test"} for token in split_tokens(name))
     )
     return [
-        f"the folder {name} ({count:,} images) may mean a split, and isn't taken for one: call it test or val if it is"
-        for name, count in names.most_common(3)
+        f"the folder {name} ({count(number, 'image')}) may mean a split, and isn't taken for one: call it test or val "
+        "if it is"
+        for name, number in names.most_common(3)
     ]

@@ -16,6 +16,7 @@ from melanoma_ray.sources.files import SourceFiles
 from melanoma_ray.sources.group_ids import GROUPS, group_key
 from melanoma_ray.sources.matching import NO_ROW, Match, Parts, match_rows, row_key
 from melanoma_ray.sources.tables import COLUMNS, Table
+from melanoma_ray.wording import count
 
 FIELDS = [name for name in COLUMNS if name not in {"image_id", "diagnosis"}]
 """What tables know of an image besides its diagnosis."""
@@ -86,7 +87,7 @@ def _describe_differences(claims: Sequence[pd.DataFrame]) -> list[str]:
             first = first.where(first.notna(), other)
         number = int(differs.sum())
         if number:
-            notes.append(f"tables tell different {what} of {number:,} images: the first table's count")
+            notes.append(f"tables tell different {what} of {count(number, 'image')}: the first table's count")
     return notes
 
 
@@ -197,7 +198,7 @@ def _describe_match(
     if num_matched < _FEW_MATCHES * num_images:
         ids = ids.dropna()
         looks = f"; its ids look like {str(ids.iloc[0])!r}" if len(ids) else ""
-        notes.append(f"of {num_images:,} images {num_matched:,} were found in {name}{looks}")
+        notes.append(f"of {count(num_images, 'image')} {num_matched:,} were found in {name}{looks}")
     if ambiguous:
         notes.append(
             f"{name} has one row for several different files of one name, and doesn't tell them apart, so none "

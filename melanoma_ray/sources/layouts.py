@@ -46,6 +46,7 @@ from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
 from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, with_splits_of_names
 from melanoma_ray.sources.untold import check_diagnoses, describe_untold
+from melanoma_ray.wording import count
 
 _PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 _LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
@@ -293,7 +294,10 @@ def _to_collection(
     contradictory = int(kept["table_words"].map(lambda words: contradict(words, taxonomy)).sum())
     notes = [
         *notes,
-        *([f"tables contradict each other about {contradictory:,} images: the first one counts"] * bool(contradictory)),
+        *(
+            [f"tables contradict each other about {count(contradictory, 'image')}: the first one counts"]
+            * bool(contradictory)
+        ),
     ]
     return Collection(
         table=pa.Table.from_pandas(source[SOURCE.names], schema=SOURCE, preserve_index=False),

@@ -27,6 +27,7 @@ from melanoma_ray.sources.cells import (
 )
 from melanoma_ray.sources.diagnosis_columns import each, is_flag, rows_of_several, rows_that_contradict, tell_diagnosis
 from melanoma_ray.sources.dialects import read_text_table
+from melanoma_ray.wording import count
 
 COLUMNS = {
     "image_id": (
@@ -232,13 +233,15 @@ def _read_diagnosis(
         raise DataError(msg) from error
     table, notes = name.rsplit("/", 1)[-1], []
     if is_several.any():
-        notes.append(f"{table}: {int(is_several.sum()):,} rows have more than one diagnosis, so they tell none")
+        notes.append(
+            f"{table}: {count(int(is_several.sum()), 'row has', 'rows have')} several diagnoses, which tell none"
+        )
     differ = rows_that_contradict(raw, words, taxonomy)
     if differ.any():
         told = ", ".join(f"{word!r} ({count:,})" for word, count in words[differ].value_counts().head(5).items())
         notes.append(
-            f"{table}: {int(differ.sum()):,} rows say of a diagnosis that it is benign where it is malignant, or the "
-            f"other way round; the diagnosis counts: {told}"
+            f"{table}: {count(int(differ.sum()), 'row says', 'rows say')} of a diagnosis that it is benign where it is "
+            f"malignant, or the other way round; the diagnosis counts: {told}"
         )
     return words, notes
 
@@ -278,7 +281,7 @@ def without_unknown(table: Table, taxonomy: Taxonomy) -> Table:
         hint = _nearest(str(words[is_unknown].iloc[0]), taxonomy)
     name = table.name.rsplit("/", 1)[-1]
     told = ", ".join(f"{word!r} ({count:,})" for word, count in words[is_unknown].value_counts().head(5).items())
-    rows = "1 row has" if is_unknown.sum() == 1 else f"{int(is_unknown.sum()):,} rows have"
+    rows = count(int(is_unknown.sum()), "row has", "rows have")
     way_out = "a taxonomy table can add it"
     note = f"{name}: {rows} a word for the lesion that is unknown, so they tell no diagnosis: {told}{hint}; {way_out}"
     rows_left = table.rows.assign(diagnosis=words.where(~is_unknown, None))

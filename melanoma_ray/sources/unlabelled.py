@@ -12,6 +12,7 @@ from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.sources.files import TABLES, open_source
 from melanoma_ray.sources.joining import join_tables
 from melanoma_ray.sources.tables import check_named, parse_columns, read_table_file
+from melanoma_ray.wording import count
 
 _KNOWN = ("age", "sex", "site", "lesion_id", "patient_id")
 
@@ -44,7 +45,7 @@ def list_images(images: str, metadata: Sequence[str] = (), columns: Sequence[str
     files = open_source(storage.absolute(images), taxonomy, named)
     tables = [read_table_file(storage.absolute(name), taxonomy, named, is_strict=False) for name in metadata]
     if not files.has_own_columns:
-        found = f"the {len(files.tables)} tables in {images} are read only if they are given with --metadata"
+        found = f"{count(len(files.tables), 'table')} in {images} would be read only if given with --metadata"
         check_named(tables, named, [found] if files.tables else [])
     known = join_tables(files, tables, taxonomy)
     frame = files.frame[["path", "image_id"]].assign(**{name: known.fields[name] for name in _KNOWN})

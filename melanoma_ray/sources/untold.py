@@ -10,6 +10,7 @@ import pandas as pd
 from melanoma_ray.errors import DataError
 from melanoma_ray.sources.cells import parse_split
 from melanoma_ray.sources.tables import Table
+from melanoma_ray.wording import count
 
 _MOST_UNTOLD = 0.5
 """Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
@@ -59,5 +60,5 @@ def describe_untold(frame: pd.DataFrame) -> list[str]:
         return []
     folders = Counter(one[-2] if len(one) > 1 else "no folder" for one in untold["parts"])
     told = ", ".join(f"{count:,} in {name}" for name, count in folders.most_common(5))
-    what = "1 image is" if len(untold) == 1 else f"{len(untold):,} images are"
+    what = count(len(untold), "image is", "images are")
     return [f"{what} left out, since no folder and no table tells the diagnosis ({told})"]

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.wheel import SOURCES, build_wheel, install_wheel, run
+
 ROOT = Path(__file__).parents[2]
-SOURCES = ("melanoma_ray", "jobs")
-
-
-def run(*command: str, cwd: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
 
 
 def source_files() -> set[str]:
@@ -32,32 +23,7 @@ def source_files() -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that the checkout gets no build directory; with the setuptools that are here."""
-    folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "source"
-    copy.mkdir()
-    files = ["pyproject.toml", "README.md", "LICENSE"]
-    files += subprocess.run(
-        ["git", "ls-files", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in files:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_bytes((ROOT / name).read_bytes())
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-        str(copy),
-        cwd=folder,
-    )
-    (built,) = folder.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.slow
@@ -71,13 +37,9 @@ def test_the_wheel_has_every_file_of_the_checkout_and_no_package_that_could_coll
 
 @pytest.mark.slow
 def test_the_installed_command_works_from_any_directory(wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", str(environment), cwd=tmp_path)
-    python, site = str(environment / "bin" / "python"), sysconfig.get_path("purelib")
+    python = install_wheel(wheel, tmp_path / "venv")
     where = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
-    Path(where, "dependencies.pth").write_text(site + "\n")
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
-    command = str(environment / "bin" / "melanoma")
+    command = str(tmp_path / "venv" / "bin" / "melanoma")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     verbs = run(command, "--help", cwd=elsewhere)

@@ -115,7 +115,7 @@ def test_a_server_that_refuses_for_ever_makes_a_dead_letter_with_one_clear_line(
     assert (delivery.state, delivery.num_attempts) == ("dead", 3)
     assert says in (delivery.outcome or "")
     assert [one.message for one in caplog.records if "dead letter" in one.message] == [
-        f"alerts: dead letter for sink hook, 1 alerts: {delivery.outcome}"
+        f"alerts: dead letter for sink hook, 1 alert: {delivery.outcome}"
     ]
     receiver.otherwise, receiver.headers = 200, {}
     with Outbox(settings.outbox) as outbox:

@@ -65,7 +65,7 @@ def test_an_alert_is_listed_shown_sent_and_acknowledged(
     assert "to log: delivered after 1 attempts, key " in printed
     assert "not acknowledged" in printed
     run(file, monkeypatch, "acknowledge", alert_id[:8], "--by", "dr. who")
-    assert capsys.readouterr().out == "1 alerts acknowledged by dr. who\n"
+    assert capsys.readouterr().out == "1 alert acknowledged by dr. who\n"
     run(file, monkeypatch, "list")
     assert "0 open alerts of 1" in capsys.readouterr().out
     run(file, monkeypatch, "forget", "--days", "1")

@@ -48,7 +48,7 @@ def test_a_folder_that_may_mean_a_split_is_named() -> None:
     found, notes = give_splits([("ISIC2018_Task3_Test_Input",), ("contest",)], series(None, None), series(None, None))
     assert found.tolist() == [None, None]
     assert notes == [
-        "the folder ISIC2018_Task3_Test_Input (1 images) may mean a split, and isn't taken for one: "
+        "the folder ISIC2018_Task3_Test_Input (1 image) may mean a split, and isn't taken for one: "
         "call it test or val if it is"
     ]
 

@@ -107,7 +107,7 @@ def test_a_missing_folder_or_table_is_named(tmp_path: Path) -> None:
 def test_a_table_of_other_images_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg")
     (tmp_path / "metadata.csv").write_text("image_id,dx\nb,nv\n")
-    with pytest.raises(DataError, match=r"of 1 images 0 were found in metadata.csv; its ids look like 'b'"):
+    with pytest.raises(DataError, match=r"of 1 image 0 were found in metadata.csv; its ids look like 'b'"):
         read_collection(str(tmp_path))
 
 
@@ -141,7 +141,7 @@ def test_a_row_with_two_ones_is_refused_when_its_table_was_given(tmp_path: Path)
     touch(tmp_path, "images/a.jpg")
     table = tmp_path / "truth.csv"
     table.write_text("image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\na,1.0,1.0,0,0,0,0,0\n")
-    with pytest.raises(DataError, match="1 rows with more than one 1 in mel/nv"):
+    with pytest.raises(DataError, match="1 row with more than one 1 in mel/nv"):
         read_collection(str(tmp_path / "images"), str(table))
 
 
@@ -484,7 +484,7 @@ def test_a_table_s_diagnoses_hinder_no_prediction(tmp_path: Path) -> None:
     assert found.images["age"].tolist() == [45.0]
     with pytest.raises(DataError, match="no table has a column 'alter'"):
         list_images(str(tmp_path / "images"), [str(table)], ["image=picture no", "age=alter"])
-    with pytest.raises(DataError, match=r"the 1 tables in .* are read only if they are given with --metadata"):
+    with pytest.raises(DataError, match=r"1 table in .* would be read only if given with --metadata"):
         list_images(str(tmp_path), (), ["age=years"])
 
 
@@ -539,8 +539,8 @@ def test_tables_that_tell_different_lesions_or_ages_of_an_image_are_said(tmp_pat
     (tmp_path / "m2.csv").write_text("image_id,lesion_id,age\na,l1.0,41\nb,L3,\n")
     found = read_collection(str(tmp_path))
     assert notes_of(found, about="tables tell different") == [
-        "tables tell different lesions of 1 images: the first table's count",
-        "tables tell different ages of 1 images: the first table's count",
+        "tables tell different lesions of 1 image: the first table's count",
+        "tables tell different ages of 1 image: the first table's count",
     ]
     assert column(found, "lesion_id") == ["L1", "L2"]
 

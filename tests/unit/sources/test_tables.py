@@ -164,7 +164,7 @@ def test_what_is_no_table_of_images_is_one_line(tmp_path: Path) -> None:
         read(tmp_path, "a,b\n1,2\n")
     with pytest.raises(DataError, match="not a text table"):
         read(tmp_path, b"PK\x03\x04\0\0\0\0")
-    with pytest.raises(DataError, match="rows with more than one 1"):
+    with pytest.raises(DataError, match="row with more than one 1"):
         read(tmp_path, "image,MEL,NV,BCC\na,1,1,0\n")
 
 
@@ -233,7 +233,7 @@ def test_rows_of_several_diagnoses_tell_none_in_a_table_that_was_only_found(tmp_
     path.write_text("image,MEL,NV,BCC\na,1,1,0\nb,0,1,0\n")
     table = read_table_file(str(path), TAXONOMY, is_strict=False)
     assert words(table) == [None, "NV"]
-    assert table.notes == ("truth.csv: 1 rows have more than one diagnosis, so they tell none",)
+    assert table.notes == ("truth.csv: 1 row has several diagnoses, which tell none",)
 
 
 def test_a_name_by_hand_that_only_a_table_left_alone_may_have_is_refused_with_the_reason() -> None:
@@ -289,7 +289,7 @@ def test_a_row_that_says_benign_of_a_melanoma_is_told(tmp_path: Path) -> None:
     )
     assert words(table) == ["melanoma", "nevus", "melanoma", "unknown"]
     assert table.notes == (
-        "meta.csv: 1 rows say of a diagnosis that it is benign where it is malignant, or the other way round; "
+        "meta.csv: 1 row says of a diagnosis that it is benign where it is malignant, or the other way round; "
         "the diagnosis counts: 'melanoma' (1)",
     )
 
