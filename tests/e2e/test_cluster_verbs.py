@@ -29,6 +29,7 @@ SMALLER = {
 }
 """What is made smaller than in the page, so that it fits two cores without a GPU."""
 NOISE = re.compile(r"\bWARN|Warning|Traceback|core_worker|\.cc:\d|PlacementGroupCleaner|DeprecationWarning")
+OF_SUBMIT = re.compile(r"(INFO|SUCC)\s+(sdk|cli)\.py:")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def submit(cluster: Cluster, line: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-6000:] + cluster.logs()
     _, _, shown = done.stdout.partition("Running entrypoint for job ")
-    return shown.partition("\n")[2].rpartition("\n2")[0]
+    return "\n".join(line for line in shown.splitlines()[1:] if not OF_SUBMIT.search(line))
 
 
 @pytest.mark.slow
