@@ -15,6 +15,7 @@ VERBS = {
     "predict": "predict a folder of images, and write a worklist with the most urgent first",
     "alerts": "look at alerts, send them and acknowledge them",
     "deploy": "serve a checkpoint: a page and an HTTP interface",
+    "keys": "make, list and revoke the keys that a service asks for",
     "query": "send images to a running service and print its answers",
     "demo": "run all of these on drawn lesions, in minutes",
 }

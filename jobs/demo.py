@@ -15,6 +15,7 @@ from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.recipes import lite0
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.synthetic.collection import write_synthetic_collection
@@ -157,7 +158,7 @@ def _ask(checkpoint: str, data: str, port: int) -> list[str]:
     """Start the service, query it with the first melanoma and the first other image of the test split, stop it."""
     test = open_dataset(data).split("test")
     is_melanoma = test["diagnosis"] == MELANOMA
-    start_service(checkpoint, port=port)
+    start_service(checkpoint, address=Address(port=port))
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             return [

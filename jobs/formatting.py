@@ -14,6 +14,7 @@ from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.sources.files import TABLES
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.tuning.space import SPACE
@@ -139,10 +140,11 @@ def describe_answer(name: str, answer: Prediction) -> str:
     return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; {likely}{mark}"
 
 
-def describe_service(host: str, port: int) -> str:
+def describe_service(address: Address) -> str:
     """Return the addresses of the service's page and of its HTTP interface."""
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    return f"page: http://{shown}:{port}/   API: http://{shown}:{port}/docs\n{NOTICE}"
+    shown = "127.0.0.1" if address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104 - compared, not bound
+    url = f"{'http' if address.tls is None else 'https'}://{shown}:{address.port}"
+    return f"page: {url}/   API: {url}/docs\n{NOTICE}"
 
 
 def read_file(path: Path) -> bytes:

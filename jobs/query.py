@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from melanoma_ray.errors import DataError, ServiceError
 from melanoma_ray.schema import Sex, Site
 
 from . import console, formatting
+
+KEY_VARIABLE = "MELANOMA_KEY"
+"""Environment variable that has the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class QueryArguments:
     """Site of the lesion on the body; used by models that use metadata."""
     url: str = "http://127.0.0.1:8000"
     """Address of the service."""
+    key_file: Path | None = None
+    """File with the key for a service that asks for one; by default the environment variable MELANOMA_KEY."""
 
 
 def main(arguments: QueryArguments) -> None:
@@ -43,12 +49,23 @@ def main(arguments: QueryArguments) -> None:
         raise DataError(msg)
     if all(path.is_dir() for path in arguments.images):
         formatting.read_file(arguments.images[0])
-    with Client(arguments.url) as client:
+    with Client(arguments.url, key=_read_key(arguments.key_file)) as client:
         client.model()  # so that a missing service is reported once, not for each image
         failed = [path for path in arguments.images if not _ask(client, path, arguments)]
     if failed:
         msg = f"no answer for {len(failed)} of {len(arguments.images)} images"
         raise ServiceError(msg)
+
+
+def _read_key(file: Path | None) -> str | None:
+    """Return the key; none: none is given. It is no argument, since every user of a machine sees those."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    key = formatting.read_file(file).decode("ascii", "replace").strip()
+    if not key:
+        msg = f"{file}: is empty; expected a key as jobs.keys create prints it"
+        raise DataError(msg)
+    return key
 
 
 def _ask(client: Client, path: Path, arguments: QueryArguments) -> bool:

@@ -29,7 +29,7 @@ class Client:
     Client
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, key: str | None = None, timeout_s: float = 60.0) -> None:
         """Remember the address; nothing is sent before the first call.
 
         Proxies that environment variables name are not used, because the images are a patient's and must not go
@@ -37,11 +37,14 @@ class Client:
 
         Args:
             url: Scheme, host and port of the service.
+            key: Key for a service that asks for one; it is sent to this address and to no other.
             timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
         """
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(
+            timeout=timeout_s, trust_env=False, headers={} if key is None else {"Authorization": f"Bearer {key}"}
+        )
 
     def __enter__(self) -> Client:
         return self

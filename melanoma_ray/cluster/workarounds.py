@@ -20,7 +20,7 @@ import ray
 import ray.data
 import ray.train
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
-from ray._private.worker import print_to_stdstream
+from ray._private.worker import filter_autoscaler_events, print_to_stdstream
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.train.v2._internal import constants as train_constants
 from ray.train.v2._internal.execution import context as reporting
@@ -181,10 +181,15 @@ def hide_chatter_of_workers(log: HiddenLog) -> None:
         log: Log file for the hidden lines.
     """
     judges: dict[object, Judge] = defaultdict(Judge)
+    events: set[str] = set()
 
     def show(data: dict[str, Any]) -> None:
-        if data.get("pid") == _AUTOSCALER:
-            print_to_stdstream(data, ignore_prefix=False)
+        if data.get("pid") == _AUTOSCALER:  # it repeats what can't be placed every half minute
+            for line in data["lines"]:
+                told = set(filter_autoscaler_events([line]))  # without the time, which the line may have
+                if told - events:
+                    print_to_stdstream({**data, "lines": [line]}, ignore_prefix=False)
+                events.update(told)
             return
         actor, shown = data.get("actor_name") or "", []
         for line in data["lines"]:

@@ -7,6 +7,7 @@ the ``args`` of a serve.yaml into ``ServiceArguments``, and can't do so where th
 from ray import serve
 from ray.serve.config import BackpressureConfig
 
+from melanoma_ray.access.keys import read_key_file
 from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest, read_weights
 from melanoma_ray.serving.routes import build_http
@@ -22,7 +23,7 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
 
     Raises:
         CheckpointError: The checkpoint doesn't exist, is damaged or has another format version.
-        ConfigError: The settings of alerts can't be read.
+        ConfigError: The settings of alerts, or the file of keys, can't be read.
     """
     checkpoint = absolute(find_checkpoint(arguments.checkpoint))
     read_weights(checkpoint, read_manifest(checkpoint))  # here, because a replica would report only that it failed
@@ -39,4 +40,7 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
     alerts = None if arguments.alerts is None else absolute(arguments.alerts)
     if alerts is not None:
         read_settings(alerts)  # here for the same reason; only the secrets are for the outbox's node to read
-    return deployment.bind(arguments.model_copy(update={"checkpoint": checkpoint, "alerts": alerts}))
+    keys = None if arguments.keys is None else absolute(arguments.keys)
+    if keys is not None:
+        read_key_file(keys)
+    return deployment.bind(arguments.model_copy(update={"checkpoint": checkpoint, "alerts": alerts, "keys": keys}))

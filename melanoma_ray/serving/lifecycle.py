@@ -11,6 +11,7 @@ from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.service import ServiceArguments
 
 APPLICATION = "melanoma_ray"
@@ -18,16 +19,17 @@ _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 """Serve logs only warnings, since the caller may be a job that prints; deploy/serve.yaml keeps Serve's defaults."""
 _REQUEST_TIMEOUT_S = 60.0
 """Longest time from a request's first byte to its answer's last, seconds; enough to upload 32 MiB at 5 Mbit/s."""
+_HERE = Address()
 
 
 def start_service(
     checkpoint: str,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    address: Address = _HERE,
     num_replicas: int = 1,
     num_gpus: float = 0.0,
     alerts: str | None = None,
+    keys: str | None = None,
 ) -> None:
     """Serve a checkpoint, and return when the service is ready.
 
@@ -35,20 +37,30 @@ def start_service(
 
     Args:
         checkpoint: Checkpoint directory, run directory or a sweep's best.json.
-        host: Address to listen on; 0.0.0.0 for every interface.
-        port: Port to listen on, in [1, 65535].
+        address: Where to listen.
         num_replicas: Number of service processes, 1 CPU each.
         num_gpus: Number of GPUs for each replica; 0: it runs on CPUs.
         alerts: File with the settings of alerts; none: nobody is alerted.
+        keys: File of the keys that callers must have; none: nobody needs one.
 
     Raises:
         CheckpointError: The checkpoint can't be used; nothing was started.
+        ConfigError: The settings of alerts, or the file of keys, can't be read; nothing was started.
         ServiceError: The port can't be used (nothing was started), or the replicas don't start.
     """
-    arguments = ServiceArguments(checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus, alerts=alerts)
+    arguments = ServiceArguments(
+        checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus, alerts=alerts, keys=keys
+    )
     app = build_app(arguments)
-    _check_port(host, port, is_serving=bool(serve.status().proxies))
-    options = HTTPOptions(host=host, port=port, request_timeout_s=_REQUEST_TIMEOUT_S)
+    _check_port(address.host, address.port, is_serving=bool(serve.status().proxies))
+    tls = address.tls
+    options = HTTPOptions(
+        host=address.host,
+        port=address.port,
+        request_timeout_s=_REQUEST_TIMEOUT_S,
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
+    )
     serve.start(http_options=options, logging_config=_LOGGING)
     try:
         serve.run(app, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
@@ -57,20 +69,21 @@ def start_service(
         raise ServiceError(msg) from error
 
 
-def check_service(checkpoint: str, *, host: str, port: int) -> None:
+def check_service(checkpoint: str, address: Address, keys: str | None = None) -> None:
     """Refuse what ``start_service`` would refuse, before Ray itself is started on this machine.
 
     Args:
         checkpoint: Checkpoint directory, run directory or a sweep's best.json.
-        host: Address to listen on.
-        port: Port to listen on.
+        address: Where it is to listen.
+        keys: File of the keys that callers must have; none: nobody needs one.
 
     Raises:
         CheckpointError: The checkpoint can't be used.
+        ConfigError: The file of keys can't be read.
         ServiceError: The port can't be used.
     """
-    build_app(ServiceArguments(checkpoint=checkpoint))
-    _check_port(host, port, is_serving=False)
+    build_app(ServiceArguments(checkpoint=checkpoint, keys=keys))
+    _check_port(address.host, address.port, is_serving=False)
 
 
 def stop_service() -> None:

@@ -18,6 +18,8 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "empty": (400, "There is no image"),
     "unreadable-form": (400, "The form can't be read"),
     "upload-interrupted": (400, "The upload was interrupted"),
+    "no-key": (401, "A key is needed"),
+    "not-allowed": (403, "The key isn't for this"),
     "not-found": (404, "This path doesn't exist"),
     "wrong-method": (405, "This path expects another method"),
     "too-many-bytes": (413, "The file is too large"),
@@ -36,6 +38,8 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
 }
 """HTTP status and title of each problem, by its type without the prefix; ``schema.FAULTS`` keep their names."""
 
+_HEADERS_OF = {"no-key": {"WWW-Authenticate": 'Bearer realm="melanoma_ray"'}}
+"""Headers that the answer for a problem must have."""
 _OF_STATUS = {404: "not-found", 405: "wrong-method"}
 
 
@@ -69,7 +73,8 @@ def problem_response(slug: str, detail: str, path: str, headers: dict[str, str] 
     """
     status, title = PROBLEMS[slug]
     problem = Problem(type=TYPE_PREFIX + slug, title=title, status=status, detail=detail, instance=path)
-    return Response(problem.model_dump_json(), status_code=status, media_type=PROBLEM_JSON, headers=headers)
+    needed = _HEADERS_OF.get(slug, {}) | (headers or {})
+    return Response(problem.model_dump_json(), status_code=status, media_type=PROBLEM_JSON, headers=needed)
 
 
 def _answer_problem(request: Request, error: Exception) -> Response:

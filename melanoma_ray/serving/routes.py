@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import Response
-from ray import serve
 
 from melanoma_ray import __version__
 from melanoma_ray.api import NOTICE, PROBLEM_JSON, ModelCard, Prediction, Problem, Status
 from melanoma_ray.diagnoses import MELANOMA, normalize_word, parse_diagnosis
 from melanoma_ray.errors import DataError
 from melanoma_ray.schema import Sex, Site
+from melanoma_ray.serving.assessor import CurrentAssessor, current_assessor
 from melanoma_ray.serving.boundary import RequestBoundary
+from melanoma_ray.serving.gate import add_login, require
 from melanoma_ray.serving.pages import add_pages
 from melanoma_ray.serving.problems import ProblemError, add_problem_handlers
-from melanoma_ray.serving.upload import FIELD, Patient, Upload, read_upload
-
-
-class Assessor(Protocol):
-    """What the HTTP interface needs from the model."""
-
-    card: ModelCard
-
-    async def assess(self, upload: Upload, patient: Patient) -> Prediction:
-        """Return the prediction for one image; raises DecodeError."""
-
-    async def explain(self, upload: Upload, diagnosis: str) -> bytes:
-        """Return the explanation of one image for a diagnosis of the card, as PNG; raises DecodeError."""
-
-
-async def current_assessor() -> Assessor:
-    """Return this replica's own model."""
-    return cast("Assessor", serve.get_replica_context().servable_object)
-
-
-CurrentAssessor = Annotated[Assessor, Depends(current_assessor)]
+from melanoma_ray.serving.upload import FIELD, Patient, read_upload
 
 _BINARY = {"type": "string", "format": "binary"}
 _IMAGE_BODY: dict[str, Any] = {
@@ -62,6 +43,8 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Too many bytes or pixels",
         415: "Not an image",
         422: "An image, a form or a parameter that can't be used",
+        401: "No key, or one that isn't valid, where the service asks for keys",
+        403: "A key that isn't for this",
         503: "The answer makes an alert that can't be kept now: send the image again",
     }
     found: dict[int | str, dict[str, Any]] = {
@@ -159,17 +142,22 @@ def build_http() -> FastAPI:
         docs_url=None,  # FastAPI's own page loads its scripts from a CDN; the one of pages.py works offline
         redoc_url=None,
     )
-    asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": _failures(400, 413, 415, 422)}
-    may_alert = asks_image | {"responses": _failures(400, 413, 415, 422, 503)}
+    may_predict: dict[str, Any] = {"dependencies": [Depends(require("predict"))]}
+    may_explain: dict[str, Any] = {"dependencies": [Depends(require("explain"))]}
+    asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": _failures(400, 401, 403, 413, 415, 422)}
+    may_alert = asks_image | may_predict | {"responses": _failures(400, 401, 403, 413, 415, 422, 503)}
     app.post("/v1/predict", summary="Assess an image", response_description="The prediction", **may_alert)(predict)
     png = {200: {"content": {"image/png": {"schema": _BINARY}}, "description": "PNG"}}
-    asks_image["responses"] = asks_image["responses"] | png
+    asks_image |= may_explain | {"responses": asks_image["responses"] | png}
     app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)
-    app.get("/v1/model", summary="Describe the model", response_description="Its description")(describe_model)
+    app.get("/v1/model", summary="Describe the model", response_description="Its description", **may_predict)(
+        describe_model
+    )
     app.get("/healthz", summary="Is the process running?", response_description="Yes")(check_health)
     app.get(
         "/readyz", summary="Is the model loaded?", response_description="Yes", dependencies=[Depends(current_assessor)]
     )(check_readiness)
+    add_login(app)
     add_pages(app)
     add_problem_handlers(app)
     app.add_middleware(RequestBoundary)

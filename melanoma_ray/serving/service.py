@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
+from melanoma_ray.access.keys import KeyStore
 from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.api import ModelCard, Prediction
 from melanoma_ray.inference.explanation import explain
@@ -48,6 +49,9 @@ class ServiceArguments(BaseModel):
     """Number of GPUs for each replica; 0: it runs on CPUs."""
     alerts: str | None = None
     """File with the settings of alerts (docs/alerts.md), on a disk that all nodes can read; none: nobody is alerted."""
+    keys: str | None = None
+    """File of the keys that are asked for (``jobs.keys`` writes it), on a disk that all nodes can read; none: nobody
+    needs one."""
     max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
     """Largest encoded image that is accepted, bytes; the checkpoint's own limit applies too."""
     max_batch_size: int = Field(default=8, ge=1, le=MAX_ONGOING_REQUESTS)
@@ -97,12 +101,13 @@ class Service:
 
         Raises:
             CheckpointError: The checkpoint can't be used.
-            ConfigError: The settings of alerts can't be used.
+            ConfigError: The settings of alerts, or the file of keys, can't be used.
         """
         num_threads = max(1, int(arguments.num_cpus))
         torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
         self._predictor = Predictor.load(arguments.checkpoint)
         self.card = build_card(self._predictor, arguments.max_image_bytes)
+        self.keys = None if arguments.keys is None else KeyStore(arguments.keys)
         self._alarm = None if arguments.alerts is None else Alarm(read_settings(arguments.alerts))
         self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         # A single thread: the kernels use several threads themselves, and two forward passes at a time are slower.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 
@@ -50,6 +51,6 @@ def url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFact
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    start_service(checkpoint, port=port)
+    start_service(checkpoint, address=Address(port=port))
     yield f"http://127.0.0.1:{port}"
     stop_service()

@@ -23,8 +23,8 @@ JOB_TIMEOUT_S = 900
 SMALL = "--model.image-side 64 --num-epochs 2"
 SMALLER = {
     "prepare": "--image.side 64",
-    "train": f"{SMALL} --num-workers 2 --global-batch-size 16",
-    "tune": f"{SMALL} --num-workers 1 --num-trials 2 --global-batch-size 16",
+    "train": f"{SMALL} --num-workers 2 --cpus-per-worker 1 --global-batch-size 16",
+    "tune": f"{SMALL} --num-workers 1 --cpus-per-worker 1 --num-trials 2 --global-batch-size 16",
     "deploy": "--num-replicas 1",
 }
 """What is made smaller than in the page, so that it fits two cores without a GPU."""

@@ -18,6 +18,7 @@ from melanoma_ray.alerts.actor import check_node, find_actor, keep_on_cluster
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
 from melanoma_ray.errors import AlertError, ConfigError
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage
@@ -106,7 +107,7 @@ def test_an_answer_of_the_service_is_given_only_when_its_alert_is_kept(local_ray
     file, port = tmp_path / "alerts.json", free_port()
     file.write_text(json.dumps(asdict(settings)))
     url = f"http://127.0.0.1:{port}/v1/predict"
-    start_service(checkpoint, port=port, alerts=str(file))
+    start_service(checkpoint, address=Address(port=port), alerts=str(file))
     try:
         answers = [httpx.post(url, content=IMAGE, timeout=60) for _ in range(2)]
         assert {answer.json()["decision"] for answer in answers} <= {"refer", "unassessable"}

@@ -26,6 +26,7 @@ from melanoma_ray.client import Client
 from melanoma_ray.errors import CheckpointError, ServiceError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
+from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 
@@ -69,7 +70,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_missing_checkpoint_is_told_before_anything_starts(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not found"):
-        start_service(str(tmp_path / "none"), port=free_port())
+        start_service(str(tmp_path / "none"), address=Address(port=free_port()))
     assert not serve.status().proxies
 
 
@@ -78,7 +79,7 @@ def test_damaged_weights_are_told_before_anything_starts(cluster: None, tmp_path
     weights = tmp_path / "damaged" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(CheckpointError):
-        start_service(damaged, port=free_port())
+        start_service(damaged, address=Address(port=free_port()))
     assert not serve.status().proxies
 
 
@@ -88,20 +89,20 @@ def test_a_port_in_use_is_told_before_anything_starts(cluster: None, checkpoint:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"^port {port} on 127.0.0.1 is in use: choose another with --port$"):
-            start_service(checkpoint, port=port)
+            start_service(checkpoint, address=Address(port=port))
     assert not serve.status().proxies
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 0), ("127.0.0.1", 65536), ("203.0.113.1", 8000)])
 def test_a_port_that_nobody_could_have_is_refused(cluster: None, checkpoint: str, host: str, port: int) -> None:
     with pytest.raises(ServiceError, match=f"port {port}"):
-        start_service(checkpoint, host=host, port=port)
+        start_service(checkpoint, address=Address(host=host, port=port))
 
 
 @pytest.fixture(scope="module")
 def url(cluster: None, checkpoint: str) -> str:
     port = free_port()
-    start_service(checkpoint, port=port)
+    start_service(checkpoint, address=Address(port=port))
     return f"http://127.0.0.1:{port}"
 
 
@@ -290,7 +291,7 @@ def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
 
 def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
     with pytest.raises(ServiceError, match="but not at port"):
-        start_service(checkpoint, port=free_port())
+        start_service(checkpoint, address=Address(port=free_port()))
 
 
 def test_a_new_checkpoint_takes_over_without_a_gap(url: str, client: Client, tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_a_new_checkpoint_takes_over_without_a_gap(url: str, client: Client, tmp
 
     thread = threading.Thread(target=keep_asking)
     thread.start()
-    start_service(other, port=int(url.rsplit(":", 1)[1]))
+    start_service(other, address=Address(port=int(url.rsplit(":", 1)[1])))
     is_done.set()
     thread.join()
     assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id != before

@@ -45,6 +45,14 @@ async function explainRefusal(response) {
   }
 }
 
+// Have the person log in, on a service that asks for keys; what was chosen stays in the list.
+function askForKey() {
+  at("login").hidden = false;
+  at("form").hidden = true;
+  at("logout").hidden = true;
+  at("key").focus();
+}
+
 async function request(path, options = {}) {
   let response;
   try {
@@ -53,6 +61,7 @@ async function request(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Error("The service does not answer. Is it still running?");
   }
+  if (response.status === 401) askForKey();
   if (!response.ok) throw new Error(await explainRefusal(response));
   return response;
 }
@@ -231,8 +240,31 @@ function take(files) {
   if (files?.length) assess([...files]);
 }
 
+async function logIn(event) {
+  event.preventDefault();
+  at("error").textContent = "";
+  try {
+    await request("/login", { method: "POST", headers: { Authorization: `Bearer ${at("key").value.trim()}` } });
+    at("key").value = "";
+    at("login").hidden = true;
+    at("form").hidden = false;
+    await start();
+    at("file").focus();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// A new page: nothing of the images and answers stays.
+async function logOut() {
+  await request("/logout", { method: "POST" });
+  location.reload();
+}
+
 function listen() {
   const drop = at("drop");
+  at("login").addEventListener("submit", logIn);
+  at("logout").addEventListener("click", logOut);
   at("form").addEventListener("submit", (event) => event.preventDefault());
   at("file").addEventListener("change", (event) => {
     take(event.target.files);
@@ -262,6 +294,7 @@ function showCard() {
     Data: card.data_fingerprint.slice(0, 12),
     Diagnoses: card.diagnoses.join(", "),
   };
+  at("facts").replaceChildren();
   for (const [name, value] of Object.entries(facts)) {
     at("facts").append(Object.assign(document.createElement("dt"), { textContent: name }));
     at("facts").append(Object.assign(document.createElement("dd"), { textContent: value }));
@@ -270,10 +303,16 @@ function showCard() {
   at("about").hidden = false;
 }
 
+async function start() {
+  const response = await request("/v1/model");
+  card = await response.json();
+  showCard();
+  at("logout").hidden = !response.headers.has("X-Melanoma-Key");
+}
+
 listen();
 try {
-  card = await (await request("/v1/model")).json();
-  showCard();
+  await start();
 } catch (error) {
-  complain(error);
+  if (at("login").hidden) complain(error); // a page that has just been opened isn't told that a key is needed: it is asked
 }

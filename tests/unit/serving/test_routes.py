@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
+from melanoma_ray.access.keys import KeyStore
 from melanoma_ray.api import ModelCard, Prediction
-from melanoma_ray.serving.routes import build_http, current_assessor
+from melanoma_ray.serving.assessor import current_assessor
+from melanoma_ray.serving.routes import build_http
 from melanoma_ray.serving.upload import Patient, Upload
 
 PROBLEM_JSON = "application/problem+json"
@@ -24,7 +26,8 @@ def test_a_fault_of_ours_is_a_problem_without_internals() -> None:
 class EchoAssessor:
     """A model whose explanation is the diagnosis that it was asked for."""
 
-    def __init__(self, diagnoses: list[str], referred: list[str]) -> None:
+    def __init__(self, diagnoses: list[str], referred: list[str], keys: KeyStore | None = None) -> None:
+        self.keys = keys
         self.card = ModelCard(
             checkpoint_id="0",
             network="none",

@@ -1,0 +1,34 @@
+"""What the HTTP interface needs of a replica, so that it can be tested without Ray and without a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends
+from ray import serve
+
+from melanoma_ray.access.keys import KeyStore
+from melanoma_ray.api import ModelCard, Prediction
+from melanoma_ray.serving.upload import Patient, Upload
+
+
+class Assessor(Protocol):
+    """What the HTTP interface needs from the model."""
+
+    card: ModelCard
+    keys: KeyStore | None
+    """Who may ask; none: everybody."""
+
+    async def assess(self, upload: Upload, patient: Patient) -> Prediction:
+        """Return the prediction for one image; raises DecodeError."""
+
+    async def explain(self, upload: Upload, diagnosis: str) -> bytes:
+        """Return the explanation of one image for a diagnosis of the card, as PNG; raises DecodeError."""
+
+
+async def current_assessor() -> Assessor:
+    """Return this replica's own model."""
+    return cast("Assessor", serve.get_replica_context().servable_object)
+
+
+CurrentAssessor = Annotated[Assessor, Depends(current_assessor)]

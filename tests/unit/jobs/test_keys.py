@@ -1,0 +1,45 @@
+"""The command that makes keys: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs import keys
+from melanoma_ray.access.keys import KeyStore
+from melanoma_ray.errors import ConfigError
+
+
+def run(capsys: pytest.CaptureFixture[str], path: Path, *words: str, **settings: object) -> str:
+    action, who = (*words, None)[:2]
+    keys.main(keys.KeyArguments(action=action, who=who, keys=str(path), **settings))  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def test_a_key_s_life_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keys.json"
+    created = run(capsys, path, "create", "ward 3", scopes=("predict",), days=None)
+    (text,) = re.findall(r"^mray_\S+$", created, re.MULTILINE)
+    assert KeyStore(str(path)).find(text) is not None
+    listed = run(capsys, path, "list")
+    assert re.fullmatch(r"[0-9a-f]{12}  valid    ward 3: predict; never expires\n", listed)
+    assert text.rsplit("_", 1)[1] not in listed
+    assert "revoked" in run(capsys, path, "revoke", listed[:8])
+    assert KeyStore(str(path)).find(text) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "who", "told"),
+    [("create", None, "needs the name"), ("revoke", None, "needs the id"), ("list", "x", "takes nothing more")],
+)
+def test_a_missing_word_is_named(action: keys.Action, who: str | None, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        keys.KeyArguments(action=action, who=who, keys="keys.json")
+
+
+@pytest.mark.parametrize("setting", [{"days": 0.0}, {"days": -1.0}, {"scopes": ()}])
+def test_a_key_for_nothing_or_no_time_is_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        keys.KeyArguments(action="create", who="a", keys="keys.json", **setting)  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""Where the service may listen, and with what."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.serving.exposure import Address, Tls, check_exposure, read_tls
+
+HERE = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
+ELSEWHERE = ("0.0.0.0", "::", "192.168.1.5", "triage.example.org", "")
+
+
+def make_certificate(folder: Path, name: str = "service") -> tuple[str, str]:
+    """Make a certificate for localhost with openssl, and return its file and its key's."""
+    certificate, key = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_loopback_needs_neither_keys_nor_tls(host: str) -> None:
+    check_exposure(Address(host=host), has_keys=False, is_open=False)
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_elsewhere_both_are_needed_or_the_word_of_who_starts_it(host: str) -> None:
+    tls = Tls(certificate="c", key="k")
+    for has_keys, certificate, missing in (
+        (False, None, "--keys and --tls-certificate"),
+        (True, None, "--tls-certificate"),
+        (False, tls, "--keys"),
+    ):
+        address = Address(host=host, tls=certificate)
+        with pytest.raises(ConfigError, match=f"so give {missing};"):
+            check_exposure(address, has_keys=has_keys, is_open=False)
+        check_exposure(address, has_keys=has_keys, is_open=True)
+    check_exposure(Address(host=host, tls=tls), has_keys=True, is_open=False)
+
+
+def test_a_certificate_and_its_key_are_taken(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    assert read_tls(certificate, key) == Tls(certificate=certificate, key=key)
+    assert read_tls(None, None) is None
+
+
+def test_files_that_don_t_make_a_certificate_are_one_line(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    _, other = make_certificate(tmp_path, "other")
+    locked = str(tmp_path / "locked.key")
+    subprocess.run(
+        ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked],
+        check=True,
+        capture_output=True,
+    )
+    for pair in (
+        (certificate, None),
+        (None, key),
+        (certificate, other),
+        (str(tmp_path / "none"), key),
+        (key, certificate),
+        (certificate, locked),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            read_tls(*pair)
+        assert "\n" not in str(raised.value)
