@@ -33,6 +33,8 @@ class QueryArguments:
     """Site of the lesion on the body; used by models that use metadata."""
     url: str = "http://127.0.0.1:8000"
     """Address of the service."""
+    ca_file: Path | None = None
+    """File of certificates, PEM, by one of which an https:// service's own is signed; by default the public ones."""
     key_file: Path | None = None
     """File with the key for a service that asks for one; by default the environment variable MELANOMA_KEY."""
 
@@ -49,7 +51,7 @@ def main(arguments: QueryArguments) -> None:
         raise DataError(msg)
     if all(path.is_dir() for path in arguments.images):
         formatting.read_file(arguments.images[0])
-    with Client(arguments.url, key=_read_key(arguments.key_file)) as client:
+    with Client(arguments.url, key=_read_key(arguments.key_file), ca_file=arguments.ca_file) as client:
         client.model()  # so that a missing service is reported once, not for each image
         failed = [path for path in arguments.images if not _ask(client, path, arguments)]
     if failed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -29,7 +31,14 @@ class Client:
     Client
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, key: str | None = None, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        ca_file: str | Path | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
         """Remember the address; nothing is sent before the first call.
 
         Proxies that environment variables name are not used, because the images are a patient's and must not go
@@ -38,12 +47,19 @@ class Client:
         Args:
             url: Scheme, host and port of the service.
             key: Key for a service that asks for one; it is sent to this address and to no other.
+            ca_file: File of certificates, PEM, by one of which an https:// service's own is signed; none: the public ones.
             timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
+
+        Raises:
+            ServiceError: The file of certificates can't be read.
         """
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._http = httpx.Client(
-            timeout=timeout_s, trust_env=False, headers={} if key is None else {"Authorization": f"Bearer {key}"}
+            timeout=timeout_s,
+            trust_env=False,
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            verify=True if ca_file is None else _trust(ca_file),
         )
 
     def __enter__(self) -> Client:
@@ -128,6 +144,9 @@ class Client:
             msg = f"{self._url}: not an HTTP address ({error}); expected one such as {DEFAULT_URL}"
             raise ServiceError(msg) from error
         except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                msg = f"{self._url}: its certificate isn't trusted ({error}); give ca_file, or correct the address"
+                raise ServiceError(msg) from error
             msg = f"{self._url} is not reachable ({error}): {_START_IT}"
             raise ServiceError(msg) from error
         except httpx.TimeoutException as error:
@@ -146,6 +165,14 @@ class Client:
         except ValidationError as error:
             msg = f"{response.url}: the answer isn't one of this service: is the address right?"
             raise ServiceError(msg) from error
+
+
+def _trust(ca_file: str | Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        msg = f"{ca_file}: can't be read as certificates ({error}); give a PEM file"
+        raise ServiceError(msg) from error
 
 
 def _reason(response: httpx.Response) -> str:

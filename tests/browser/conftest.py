@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from melanoma_ray.access.keys import SCOPES, create_key
 from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
@@ -47,10 +49,26 @@ def url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFact
 
     For one module only: a replica holds a CPU, and the tests after it need both.
     """
-    checkpoint = build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")))
+    with _running(str(tmp_path_factory.mktemp("checkpoint")), None) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def guarded(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A service that asks for keys, and its file of them."""
+    folder = tmp_path_factory.mktemp("guarded")
+    keys = str(folder / "keys.json")
+    create_key(keys, "first", SCOPES, None)
+    with _running(str(folder / "checkpoint"), keys) as url:
+        yield url, keys
+
+
+@contextmanager
+def _running(folder: str, keys: str | None) -> Iterator[str]:
+    checkpoint = build_checkpoint(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    start_service(checkpoint, address=Address(port=port))
+    start_service(checkpoint, address=Address(port=port), keys=keys)
     yield f"http://127.0.0.1:{port}"
     stop_service()

@@ -272,3 +272,8 @@ def test_the_description_for_programs_works_offline_and_without_scripts(visit: V
     expect(page.locator("pre")).to_contain_text(f"curl --data-binary @lesion.jpg {visit.url}/v1/predict")
     expect(page.get_by_text("Age of the patient, years. Optional: a number from 0 to 130")).to_be_visible()
     expect(page.get_by_text("Optional: one of female, male; left out: unknown")).to_be_visible()
+
+
+def test_the_page_of_a_service_without_keys_asks_for_none(visit: Visit) -> None:
+    expect(visit.page.get_by_label("Your key for this service")).to_be_hidden()
+    expect(visit.page.get_by_role("button", name="Log out")).to_be_hidden()

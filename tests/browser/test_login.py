@@ -1,0 +1,83 @@
+"""The page of a service that asks for keys: a real Chromium, from the question for the key to the log-out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from melanoma_ray.access.keys import SCOPES, Key, create_key, revoke_key
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed")
+expect = playwright.expect
+
+
+FIELD = "Your key for this service"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "lesion.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def page(browser: Browser, guarded: tuple[str, str]) -> Iterator[Page]:
+    page = browser.new_page()
+    page.goto(guarded[0])
+    yield page
+    page.close()
+
+
+def new_key(path: str) -> tuple[str, Key]:
+    made = create_key(path, "dermatologist", SCOPES, None)
+    time.sleep(1)  # the service looks at the file twice a second
+    return made
+
+
+def test_a_person_logs_in_is_answered_and_logs_out(page: Page, guarded: tuple[str, str], image: Path) -> None:
+    text, _ = new_key(guarded[1])
+    field = page.get_by_label(FIELD)
+    expect(field).to_be_focused()
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.get_by_text("Choose dermoscopic images")).to_be_hidden()
+
+    field.fill("not a key")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("A key is needed")
+
+    field.fill(text)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("About the model")).to_be_visible()
+    assert field.input_value() == ""
+    page.reload()  # the session is kept
+    page.get_by_label("Choose dermoscopic images").set_input_files(image)
+    expect(page.locator("#melanoma")).not_to_be_empty()
+    assert text not in page.evaluate("document.cookie + JSON.stringify({...localStorage, ...sessionStorage})")
+
+    page.get_by_role("button", name="Log out").click()
+    expect(field).to_be_visible()
+    expect(page.locator("#melanoma")).to_be_empty()
+
+
+def test_a_session_ends_with_its_key_and_the_page_asks_for_another(
+    page: Page, guarded: tuple[str, str], image: Path
+) -> None:
+    text, key = new_key(guarded[1])
+    page.get_by_label(FIELD).fill(text)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("About the model")).to_be_visible()
+    revoke_key(guarded[1], key.key_id)
+    time.sleep(1)
+    page.get_by_label("Choose dermoscopic images").set_input_files(image)
+    expect(page.get_by_role("alert")).to_contain_text("log in again")
+    expect(page.get_by_label(FIELD)).to_be_visible()
