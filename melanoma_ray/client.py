@@ -47,7 +47,7 @@ class Client:
         Args:
             url: Scheme, host and port of the service.
             key: Key for a service that asks for one; it is sent to this address and to no other.
-            ca_file: File of certificates, PEM, by one of which an https:// service's own is signed; none: the public ones.
+            ca_file: File of certificates, PEM; one of them has signed an https:// service's own; none: the public ones.
             timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
 
         Raises:
