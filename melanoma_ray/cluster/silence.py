@@ -31,7 +31,9 @@ _CHATTER = (
     re.compile(r"[IW]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+\.cc:\d+\] |[IW]0000 00:00:[\d.]+ +\d+ \S+\.cc:\d+\] "),  # gRPC
     re.compile(r"\[[IW]\d{4} \d\d:\d\d:[\d.]+ \S+\.cpp:\d+\] "),  # torch's C++
     re.compile(r"WARNING: All log messages before absl::InitializeLog\(\)"),
-    re.compile(r"Progress bars disabled\. To enable, set `ray\.data"),  # Ray Data in its own actors writes no level
+    # Ray Data in its own actors writes no level
+    re.compile(r"Progress bars disabled\. To enable, set `ray\.data|Progress will be logged because stdout is"),
+    re.compile(r"(Starting execution|Execution plan) of Dataset \w+[:.]|\u2714\ufe0f? +Dataset \w+ execution finished"),
     re.compile(r"Task ServeController\.graceful_shutdown failed\. There are infinite retries"),  # it was told to end
     re.compile(r"\S*site-packages\S*\.py:\d+: \w*Warning: "),  # warnings of libraries
 )

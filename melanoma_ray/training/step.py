@@ -134,7 +134,7 @@ def _distribute(state: TrainingState, backend: Backend) -> nn.Module:
         return state.classifier
     devices = [backend.device] if backend.device.type == "cuda" else None
     return DistributedDataParallel(
-        state.classifier, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        state.classifier, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True
     )
 
 

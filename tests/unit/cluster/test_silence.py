@@ -22,10 +22,15 @@ CHATTER = [
     "INFO 2026-11-25 21:53:49,129 proxy 192.0.2.2 -- Proxy starting on node",
     "I0000 00:00:1732540000.123456    1234 fork_posix.cc:77] Other threads are currently calling into gRPC",
     "Progress bars disabled. To enable, set `ray.data.DataContext.get_current().enable_progress_bars = True`.",
+    "Starting execution of Dataset plan_0354GBF_0. Full logs are in /tmp/ray/session/logs/ray-data",
+    "Execution plan of Dataset plan_0354GBF_0: InputDataBuffer[Input] -> OutputSplitter[split(2, equal=True)]",
+    "\u2714\ufe0f  Dataset plan_0354GBF_0 execution finished in 20.37 seconds",
     "Task ServeController.graceful_shutdown failed. There are infinite retries remaining, so it will be retried.",
     "/x/site-packages/torch/nn/modules.py:12: DeprecationWarning: old",
 ]
 TOLD = [
+    "Dataset prepared: 121 images",
+    "Starting execution of a training",
     "[E1126 03:03:13.396635050 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout",
     CPP.format("E", "(raylet) node_manager.cc:3097"),
     CPP.format("F", "core_worker.cc:1"),
