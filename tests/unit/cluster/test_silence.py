@@ -30,6 +30,7 @@ CHATTER = [
 ]
 TOLD = [
     "Dataset prepared: 121 images",
+    "Execution plan: none",
     "Starting execution of a training",
     "[E1126 03:03:13.396635050 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout",
     CPP.format("E", "(raylet) node_manager.cc:3097"),
