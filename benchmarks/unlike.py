@@ -172,7 +172,7 @@ def time_answers(predictor: Predictor, crop: Crops) -> tuple[float, float]:
             answered = time.perf_counter()
             features = network.network.forward_head(feature_map, pre_logits=True)  # type: ignore[operator]
             scorer.bank.measure_distance([features])
-            scorer.bank.appearance.measure_distance(describe_appearance(crop))
+            scorer.bank.measure_appearance(describe_appearance(crop))
             answers.append(answered - started)
             distances.append(time.perf_counter() - answered)
     return median(answers), median(distances)

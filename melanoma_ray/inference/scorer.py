@@ -100,7 +100,7 @@ class Scorer:
         found, number = np.concatenate(logits)[: len(pixels)], len(pixels)
         if self.bank is None:
             return Outputs(logits=found)
-        by_appearance = self.bank.appearance.measure_distance(describe_appearance(pixels))
+        by_appearance = self.bank.measure_appearance(describe_appearance(pixels))
         distance = np.stack([np.concatenate(distances)[:number], by_appearance.astype(np.float32)], axis=1)
         return Outputs(logits=found, distance=distance)
 

@@ -53,19 +53,25 @@ def fit_appearance(found: Float64[np.ndarray, "image measurement"]) -> Appearanc
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureBank:
-    """The features of training images, one table for each network, and how these images look."""
+    """The features of training images, one table for each network, and how the images of each table look."""
 
     members: tuple[Float[Tensor, "bank feature"], ...]
     """Rows of unit length, which half precision holds exactly."""
-    appearance: Appearance
+    appearances: tuple[Appearance, ...]
+    """How the images of each network's table look; a single one in ensembles from before December 2026."""
 
     def to(self, device: torch.device) -> FeatureBank:
         """Return the bank on a device."""
-        return FeatureBank(tuple(member.to(device) for member in self.members), self.appearance)
+        return FeatureBank(tuple(member.to(device) for member in self.members), self.appearances)
 
     def only(self, member: int) -> FeatureBank:
         """Return the bank of one network."""
-        return FeatureBank(self.members[member : member + 1], self.appearance)
+        own = self.appearances if len(self.appearances) == 1 else self.appearances[member : member + 1]
+        return FeatureBank(self.members[member : member + 1], own)
+
+    def measure_appearance(self, found: Float64[np.ndarray, "image measurement"]) -> Float64[np.ndarray, " image"]:
+        """Return the squared Mahalanobis distance of images' measurements, the mean over the networks' images."""
+        return np.mean([own.measure_distance(found) for own in self.appearances], axis=0)
 
     def measure_distance(self, features: Sequence[Float[Tensor, "image feature"]]) -> Float[Tensor, " image"]:
         """Return the distance of images, in [0, 2], the mean over the networks; NaN where a feature isn't finite.
@@ -81,26 +87,41 @@ class FeatureBank:
 
 
 def build_bank(members: Sequence[Float[Tensor, "bank feature"]], appearance: Appearance) -> FeatureBank:
-    """Return the bank of features of training images.
+    """Return the bank of features of training images, the same images for each network.
 
     Args:
-        members: Features, one table for each network, not necessarily of one length.
+        members: Features, one table for each network.
         appearance: How the images look, from ``fit_appearance``.
     """
-    return FeatureBank(tuple(normalize(features.float()).half().float() for features in members), appearance)
+    tables = tuple(normalize(features.float()).half().float() for features in members)
+    return FeatureBank(tables, (appearance,) * len(tables))
+
+
+def join_banks(banks: Sequence[FeatureBank]) -> FeatureBank:
+    """Return one bank for the networks of several, which were trained on other images each."""
+    return FeatureBank(
+        tuple(member for bank in banks for member in bank.members),
+        tuple(appearance for bank in banks for appearance in bank.appearances),
+    )
 
 
 def to_bytes(bank: FeatureBank) -> bytes:
     """Return the content of the bank's file, in half precision."""
     tensors = {f"members.{number}": member.half().contiguous() for number, member in enumerate(bank.members)}
     for name in _APPEARANCE:
-        tensors[f"appearance.{name}"] = torch.from_numpy(getattr(bank.appearance, name))
+        tables = np.stack([getattr(appearance, name) for appearance in bank.appearances])
+        tensors[f"appearance.{name}"] = torch.from_numpy(tables[0] if len(tables) == 1 else tables)
     return save(tensors)
 
 
 def from_bytes(content: bytes) -> FeatureBank:
     """Return the bank in a file."""
     tensors = load(content)
-    appearance = Appearance(*(tensors[f"appearance.{name}"].numpy() for name in _APPEARANCE))
+    means, precisions = (tensors[f"appearance.{name}"].numpy() for name in _APPEARANCE)
+    if means.ndim == 1:  # of the only network, or of all
+        means, precisions = means[None], precisions[None]
     number = len(tensors) - len(_APPEARANCE)
-    return FeatureBank(tuple(tensors[f"members.{place}"].float() for place in range(number)), appearance)
+    return FeatureBank(
+        tuple(tensors[f"members.{place}"].float() for place in range(number)),
+        tuple(Appearance(*pair) for pair in zip(means, precisions, strict=True)),
+    )

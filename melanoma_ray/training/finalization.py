@@ -22,7 +22,7 @@ from melanoma_ray.inference.scoring import embed_sample, score_folds, score_spli
 from melanoma_ray.model.calibration import fit_calibration
 from melanoma_ray.model.checkpoint import WEIGHTS, DataOrigin, EnsembleOver, write_checkpoint
 from melanoma_ray.model.known import tabulate_known
-from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank, fit_appearance
+from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank, fit_appearance, join_banks
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
@@ -94,8 +94,8 @@ def finalize_folds(
 
     It is calibrated on every image of the folds, each scored by the one network that wasn't trained on it. The mean
     of all networks is more accurate than a single one, so the temperature is a little too high and the probabilities
-    are too cautious. The distance to training images is the mean over its members, each with those of its own folds; it
-    varies a little less than a single one, so a few images more count as assessable.
+    are too cautious. Both distances to training images, by features and by appearance, are means over its members, each
+    with those of its own folds; they vary a little less than a single one, so a few images more count as assessable.
 
     Args:
         runs: Directories of the runs, in the order of the folds.
@@ -113,9 +113,7 @@ def finalize_folds(
     banks = [_fill_bank(dataset.with_fold(fold), build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
     filled = [partial(build, bank) for build, bank in zip(builds, banks, strict=True)]
     scored = score_folds(dataset, filled, use_gpu=use_gpu)
-    # The appearance of the first fold: the images of all others are drawn as those are.
-    bank = FeatureBank(tuple(member for bank in banks for member in bank.members), banks[0].appearance)
-    _write(checkpoint, progress, experiment, dataset, (*scored, bank), over="folds")
+    _write(checkpoint, progress, experiment, dataset, (*scored, join_banks(banks)), over="folds")
 
 
 def _fill_bank(dataset: PreparedDataset, build: Callable[[], Scorer], *, use_gpu: bool) -> FeatureBank:

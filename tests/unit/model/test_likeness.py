@@ -22,6 +22,7 @@ from melanoma_ray.model.likeness import (
     FeatureBank,
     fit_appearance,
     from_bytes,
+    join_banks,
     to_bytes,
 )
 from melanoma_ray.synthetic.plan import draw_lesion
@@ -64,8 +65,25 @@ def test_a_file_gives_the_same_distances_to_the_bit() -> None:
     bank, asked = build_bank([draw(50), draw(40, seed=5)]), [draw(9, seed=1)] * 2
     again = from_bytes(to_bytes(bank))
     assert torch.equal(again.measure_distance(asked), bank.measure_distance(asked))
-    found, expected = (one.appearance.measure_distance(LOOKS[:5]) for one in (again, bank))
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(again.measure_appearance(LOOKS[:5]), bank.measure_appearance(LOOKS[:5]))
+
+
+def test_each_network_of_an_ensemble_over_folds_goes_by_how_its_own_images_look() -> None:
+    banks = [build_bank([draw(50, seed)], LOOKS + 3 * seed) for seed in range(2)]
+    joined = from_bytes(to_bytes(join_banks(banks)))
+    alone = [bank.measure_appearance(LOOKS[:5]) for bank in banks]
+    assert alone[1].min() > alone[0].max()
+    np.testing.assert_allclose(joined.measure_appearance(LOOKS[:5]), (alone[0] + alone[1]) / 2)
+    for number in range(2):
+        np.testing.assert_array_equal(joined.only(number).measure_appearance(LOOKS[:5]), alone[number])
+
+
+def test_an_older_ensemble_has_one_appearance_for_all_its_networks() -> None:
+    older = FeatureBank(build_bank([draw(50), draw(40)]).members, (fit_appearance(LOOKS),))
+    again = from_bytes(to_bytes(older))
+    assert (len(again.members), len(again.appearances)) == (2, 1)
+    for bank in (again, again.only(0), again.only(1)):
+        np.testing.assert_array_equal(bank.measure_appearance(LOOKS[:5]), older.measure_appearance(LOOKS[:5]))
 
 
 def test_features_that_are_not_finite_have_no_distance() -> None:
