@@ -13,6 +13,7 @@ from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import check_comparable
 from melanoma_ray.evaluation.external import prepare_images, read_images
 from melanoma_ray.evaluation.model_card import check_statements
+from melanoma_ray.evaluation.output import check_output
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import KnownImages
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
@@ -94,6 +95,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         check_comparable(manifest, read_manifest(other))
     statements = _read_statements(arguments.statements)
     storage.check_writable(arguments.output)
+    replaced = check_output(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
     data = arguments.data
     if collection is not None:
@@ -109,7 +111,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         use_gpu=arguments.use_gpu,
     )
     report = evaluate(checkpoint, str(data), arguments.output, split=arguments.split, options=options)
-    print(formatting.describe_report(report, arguments.output))
+    print(formatting.describe_report(report, arguments.output, replaced))
     return report
 
 

@@ -10,6 +10,7 @@ from melanoma_ray import storage
 from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction, describe_share
 from melanoma_ray.dataset.prepared import DatasetInfo
 from melanoma_ray.errors import DataError
+from melanoma_ray.evaluation.wording import TOO_FEW, describe_scope
 from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
@@ -81,11 +82,12 @@ def describe_sweep(result: SweepResult) -> str:
     )
 
 
-def describe_report(report: dict[str, Any], output: str) -> str:
-    """Return an evaluation's figures with their 95 % intervals."""
+def describe_report(report: dict[str, Any], output: str, replaced: str | None = None) -> str:
+    """Return an evaluation's figures with their 95 % intervals, and what earlier report it has replaced."""
     figures = report["figures"]
+    which = describe_scope(report["split"], is_whole=report["is_whole_collection"])
     lines = [
-        f"{report['split']} split, {count(figures['num_images'], 'image')} (95 % interval)",
+        f"{which} {report['data']}: {count(figures['num_images'], 'image')} (95 % interval; * {TOO_FEW})",
         *_describe_known(report),
     ]
     if figures["num_unanswered"]:
@@ -96,12 +98,15 @@ def describe_report(report: dict[str, Any], output: str) -> str:
     for name in _ESTIMATES:
         if name in figures:
             e = figures[name]
-            lines.append(f"{name:18} {e['value']:.3f}  ({e['low']:.3f}–{e['high']:.3f})")
+            mark = " *" if e["is_sparse"] else ""
+            lines.append(f"{name:18} {e['value']:.3f}  ({e['low']:.3f}–{e['high']:.3f}){mark}")
         else:
             lines.append(f"{name:18} not defined: {figures['undefined'].get(name, '')}")
+    if report["thresholds_undefined"]:
+        lines.append(report["thresholds_undefined"])
     if report["is_synthetic"]:
         lines.append(SYNTHETIC_NOTICE)
-    return "\n".join([*lines, f"report: {storage.join(output, 'report.html')}"])
+    return "\n".join([*lines, *([replaced] if replaced else []), f"report: {storage.join(output, 'report.html')}"])
 
 
 def _describe_known(report: dict[str, Any]) -> list[str]:

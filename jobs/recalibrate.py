@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.evaluation.external import prepare_images, read_images
+from melanoma_ray.evaluation.output import check_output
 from melanoma_ray.evaluation.recalibration import recalibrate
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import open_subject
@@ -57,10 +58,11 @@ def main(arguments: RecalibrateArguments) -> dict[str, Any]:
     manifest = read_manifest(parent)
     collection = read_images(manifest, arguments.images, arguments.metadata, arguments.taxonomy, arguments.columns)
     storage.check_writable(arguments.output)
-    console.connect(wait_minutes=arguments.wait_minutes)
     data, checkpoint, report = (
         storage.absolute(storage.join(arguments.output, name)) for name in ("prepared", "checkpoint", "report")
     )
+    replaced = check_output(report)
+    console.connect(wait_minutes=arguments.wait_minutes)
     dataset = prepare_images(collection, data, manifest, show_progress=show_progress)
     subject = open_subject(
         parent, dataset, split="test", known_images="leave-out", ids_are_shared=arguments.ids_are_shared
@@ -73,7 +75,7 @@ def main(arguments: RecalibrateArguments) -> dict[str, Any]:
         use_gpu=arguments.use_gpu,
     )
     found = evaluate(checkpoint, data, report, split="test", options=options)
-    print(formatting.describe_report(found, report))
+    print(formatting.describe_report(found, report, replaced))
     print(f"recalibrated checkpoint: {checkpoint}")
     return found
 

@@ -15,6 +15,7 @@ from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.evaluation.wording import describe_scope
 from melanoma_ray.metrics.comparison import (
     Difference,
     McNemar,
@@ -96,7 +97,8 @@ class Earlier:
 
     data: str
     """Dataset of the report."""
-    split: str
+    scope: str
+    """Which images of the dataset, such as ``test split of``."""
     num_images: int
     estimates: Mapping[str, Estimate]
 
@@ -120,7 +122,7 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
         checkpoint, figures = report["model"]["checkpoint_id"], report["figures"]
         earlier = Earlier(
             data=str(report["data"]),
-            split=str(report["split"]),
+            scope=describe_scope(str(report["split"]), is_whole=bool(report.get("is_whole_collection", False))),
             num_images=int(figures["num_images"]),
             estimates={name: Estimate(**figures[name]) for name in _COMPARED if name in figures},
         )

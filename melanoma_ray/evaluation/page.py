@@ -14,8 +14,8 @@ from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.evaluation.thresholds import FixedThresholds
 from melanoma_ray.evaluation.wording import Words, count, describe_unseen, of_a_hundred
-from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import EvaluationPage, Gallery, GalleryImage, Section
 from melanoma_ray.reports.plots import CurvePoint
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
@@ -32,7 +32,7 @@ class Evidence:
     figures: Figures
     unseen: Figures | None
     """Figures of the images that the model doesn't know, where it knows others."""
-    two_way: Sequence[TwoWayRow]
+    thresholds: FixedThresholds
     subgroups: Sequence[Subgroup]
     comparison: Comparison | None
     earlier: Earlier | None
@@ -49,7 +49,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         None if evidence.earlier is None else comparisons.beside(evidence.earlier, figures, words),
         None if evidence.comparison is None else comparisons.comparison(evidence.comparison, words),
         decisions.decisions(evidence.scored, figures, words),
-        decisions.thresholds(subject, evidence.two_way),
+        decisions.thresholds(subject, evidence.thresholds),
         curves.ranking(figures, words, is_decided_by_it=subject.about == subject.manifest.referred_for),
         curves.calibration(figures, words),
         curves.net_benefit(figures, words),
@@ -72,7 +72,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
 
 
 def _title(subject: Subject) -> str:
-    if subject.dataset.info.config.split.method == "all-test":
+    if subject.is_whole_collection:
         return "Evaluation on a whole collection"
     if subject.split == "folds":
         return "Evaluation by cross-validation"
@@ -107,7 +107,11 @@ def _summarise(evidence: Evidence, words: Words) -> Section:
             "Where they are rarer, more are."
         )
     return Section(
-        anchor="summary", title="In short", warnings=warnings, points=points, tables=[overview.facts(subject, figures)]
+        anchor="summary",
+        title="In short",
+        warnings=warnings,
+        points=points,
+        tables=[overview.facts(subject, evidence.scored, figures)],
     )
 
 

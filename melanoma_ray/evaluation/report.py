@@ -7,7 +7,7 @@ with: diagnosis, group_id, content_sha256, and known, which says how the model k
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,18 +15,18 @@ import pyarrow as pa
 
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
-from melanoma_ray.errors import MetricError
 from melanoma_ray.evaluation.comparison import Comparison, Earlier, check_comparable, compare_models, read_earlier
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.model_card import write_model_card
+from melanoma_ray.evaluation.output import CARD, PAGE, REPORT
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
+from melanoma_ray.evaluation.thresholds import FixedThresholds, measure_thresholds
 from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
-from melanoma_ray.metrics.tables import TwoWayRow, two_way_table
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.model.known import USES
 from melanoma_ray.reports.evaluation import render_evaluation
@@ -103,10 +103,10 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     min_groups = subject.manifest.num_members if subject.split == "folds" else 1
     figures = measure(scored, min_groups=min_groups)
     subgroups = measure_subgroups(scored, subject.images)
-    table = _measure_thresholds(scored, subject, options.prevalence)
+    thresholds = measure_thresholds(scored, subject, options.prevalence)
     comparison = None if other is None else compare_models(subject, scored, other, use_gpu=options.use_gpu)
     unseen = _measure_unseen(scored, subject)
-    report = _to_dict(subject, figures, table, unseen) | {
+    report = _to_dict(subject, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
@@ -118,30 +118,18 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         scored=scored,
         figures=figures,
         unseen=unseen,
-        two_way=table,
+        thresholds=thresholds,
         subgroups=subgroups,
         comparison=comparison,
         earlier=earlier,
         history=[] if run is None else run.history(),
     )
-    storage.write_bytes(storage.join(output, "report.html"), render_evaluation(build_page(evidence)).encode())
+    storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())
     card = write_model_card(evidence, options.statements)
-    storage.write_bytes(storage.join(output, "model_card.md"), card.encode())
+    storage.write_bytes(storage.join(output, CARD), card.encode())
     storage.write_table(storage.join(output, PREDICTIONS), _tabulate(subject, scored))
-    storage.write_json(storage.join(output, "report.json"), written)
+    storage.write_json(storage.join(output, REPORT), written)
     return written
-
-
-def _measure_thresholds(scored: Scored, subject: Subject, prevalence: float | None) -> tuple[TwoWayRow, ...]:
-    """Return what the thresholds that were fixed on the validation split do here; nothing where that isn't defined."""
-    if scored.about != subject.manifest.referred_for:
-        return ()  # the thresholds are of another probability
-    answered = scored.select(scored.predictions.is_answered)
-    fixed = subject.manifest.calibration.operating_points
-    try:
-        return two_way_table(answered.score, answered.is_melanoma, fixed, answered.group, prevalence=prevalence)
-    except MetricError:
-        return ()
 
 
 def _open_other(checkpoint: str, subject: Subject, options: Options) -> Subject:
@@ -182,11 +170,12 @@ def _measure_unseen(scored: Scored, subject: Subject) -> Figures | None:
     return measure(scored.select(~is_seen)) if is_seen.any() and not is_seen.all() else None
 
 
-def _to_dict(subject: Subject, figures: Figures, table: Sequence[TwoWayRow], unseen: Figures | None) -> dict[str, Any]:
+def _to_dict(subject: Subject, figures: Figures, thresholds: FixedThresholds, unseen: Figures | None) -> dict[str, Any]:
     dataset, manifest, known = subject.dataset, subject.manifest, subject.acquaintance
     return {
         "format_version": FORMAT_VERSION,
         "split": subject.split,
+        "is_whole_collection": subject.is_whole_collection,
         "about": subject.about,
         "data": dataset.uri,
         "data_fingerprint": dataset.info.fingerprint,
@@ -205,7 +194,9 @@ def _to_dict(subject: Subject, figures: Figures, table: Sequence[TwoWayRow], uns
         "participants": count_participants(subject),
         "figures": figures.to_dict(),
         "figures_of_unseen_images": None if unseen is None else unseen.to_dict(),
-        "thresholds_fixed_on_validation": [asdict(row) for row in table],
+        "thresholds_fixed_on_validation": [asdict(row) for row in thresholds.rows],
+        "thresholds_on_one_kind": [asdict(row) for row in thresholds.one_way],
+        "thresholds_undefined": thresholds.reason or None,
     }
 
 

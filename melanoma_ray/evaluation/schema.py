@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from melanoma_ray.diagnoses import ReferredFor
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
+from melanoma_ray.evaluation.thresholds import OneWayRow
 from melanoma_ray.evaluation.uncertainty import Uncertainty
 from melanoma_ray.metrics.calibration import CalibrationLine, ReliabilityBin
 from melanoma_ray.metrics.calibration_error import CalibrationError
@@ -103,7 +104,7 @@ class ComparisonOfModels(_Part):
     num_changed: int = Field(description="Number of images that exactly one of the two refers.")
     auroc: Difference | None
     accuracy: Difference | None
-    right: McNemar | None
+    right: McNemar | None = Field(description="The counts behind accuracy; its p-value is that of accuracy.")
     referral: Reclassification | None
 
 
@@ -112,6 +113,9 @@ class Report(_Part):
 
     format_version: Literal[2]
     split: Scope
+    is_whole_collection: bool = Field(
+        default=False, description="Whether the images are a collection without splits; split is then test."
+    )
     about: ReferredFor = Field(description="What sensitivity, specificity and AUROC are of.")
     data: str = Field(description="Directory of the prepared dataset.")
     data_fingerprint: str
@@ -122,7 +126,13 @@ class Report(_Part):
     participants: Participants
     figures: FiguresOfImages
     figures_of_unseen_images: FiguresOfImages | None
-    thresholds_fixed_on_validation: list[TwoWayRow]
+    thresholds_fixed_on_validation: list[TwoWayRow] = Field(
+        description="Empty where images are of one kind; see thresholds_on_one_kind and thresholds_undefined."
+    )
+    thresholds_on_one_kind: list[OneWayRow] = Field(
+        default_factory=list, description="The half that is defined where all images are of one kind."
+    )
+    thresholds_undefined: str | None = Field(default=None, description="What of these isn't defined, and why.")
     subgroups: list[Subgroup]
     comparison: ComparisonOfModels | None
     beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")

@@ -18,7 +18,7 @@ from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.unseen import Acquaintance, recognise
 from melanoma_ray.inference.predictor import Predictor, decide
 from melanoma_ray.inference.scorer import Outputs, Scorer
-from melanoma_ray.inference.scoring import score_folds, score_split
+from melanoma_ray.inference.scoring import DEFAULT, Scoring, score_folds, score_split
 from melanoma_ray.model.checkpoint import Manifest, read_known
 from melanoma_ray.schema import Scope
 
@@ -52,6 +52,11 @@ class Subject:
         return self.predictor.manifest
 
     @property
+    def is_whole_collection(self) -> bool:
+        """Whether the images are a collection without splits, all of which are evaluated."""
+        return self.dataset.info.config.split.method == "all-test"
+
+    @property
     def about(self) -> ReferredFor:
         """What figures of these images are about: malignancy where their diagnoses don't tell melanoma."""
         return self._referred[0]
@@ -68,17 +73,19 @@ class Subject:
         """
         return self.judge(self.ask(use_gpu=use_gpu))
 
-    def ask(self, *, use_gpu: bool = False) -> Outputs:
+    def ask(self, how: Scoring = DEFAULT, *, use_gpu: bool = False) -> Outputs:
         """Return what the networks say about the images.
 
         Args:
+            how: What is scored, and what is kept of it.
             use_gpu: Score on GPUs instead of CPUs.
         """
         if self.split == "folds":
             builds = [partial(_load_scorer, self.uri, member=fold) for fold in range(self.manifest.num_members)]
-            rows, outputs = score_folds(self.dataset, builds, use_gpu=use_gpu)
+            rows, outputs = score_folds(self.dataset, builds, how=how, use_gpu=use_gpu)
         else:
-            rows, outputs = score_split(self.dataset, self.split, partial(_load_scorer, self.uri), use_gpu=use_gpu)
+            build = partial(_load_scorer, self.uri)
+            rows, outputs = score_split(self.dataset, self.split, build, how=how, use_gpu=use_gpu)
         return outputs[pd.Index(rows["path"]).get_indexer(self.images["path"])]
 
     def judge(self, outputs: Outputs) -> Scored:

@@ -129,6 +129,15 @@ def _ways(subject: Subject) -> str:
     return ", ".join(ways)
 
 
+def describe_scope(split: str, *, is_whole: bool) -> str:
+    """Return which images of a dataset were scored, before its name.
+
+    >>> describe_scope("val", is_whole=False), describe_scope("test", is_whole=True)
+    ('val split of', 'whole collection')
+    """
+    return "whole collection" if is_whole else "folds of" if split == "folds" else f"{split} split of"
+
+
 def fitted_on(manifest: Manifest) -> tuple[str, str]:
     """Return when a checkpoint's thresholds were chosen, and on which images."""
     if manifest.parent:

@@ -7,7 +7,7 @@ predicted_diagnosis               diagnosis that the model answers
 prediction_set                    diagnoses that it may have, with the coverage in the manifest; null: no answer, or a
                                   checkpoint that is older than prediction sets
 decision                          refer, routine or unassessable; null: the image couldn't be read
-warnings                          what is wrong with the image itself; null: unreadable, or not looked for (evaluation)
+warnings                          what is wrong with the image itself; null: the image couldn't be read
 error                             reason why there is no answer, so that all figures are null; null: there is one
 """
 

@@ -155,6 +155,7 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
         diagnosis=np.where(is_finite, by.argmax(axis=1), -1),
         decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, ~is_like, strict=True)),
         in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
+        warnings=None if outputs.warnings is None else tuple(outputs.warnings),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,10 +31,29 @@ class Outputs:
     logits: Float32[np.ndarray, "image diagnosis"]
     distance: Float32[np.ndarray, "image 2"] | None = None
     """Distances of each image to training images, by features and by appearance; none: there is no bank."""
+    parts: Float32[np.ndarray, "image member view diagnosis"] | None = None
+    """Logits of each network for each view alone; none: they weren't asked for."""
+    warnings: Shaped[np.ndarray, " image"] | None = None
+    """What is wrong with each image itself, a tuple of words (``imaging/quality.py``); none: it wasn't looked for."""
 
     def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
         """Return those of some images, by places or by a mask."""
-        return Outputs(logits=self.logits[rows], distance=None if self.distance is None else self.distance[rows])
+        return Outputs(
+            logits=self.logits[rows],
+            distance=None if self.distance is None else self.distance[rows],
+            parts=None if self.parts is None else self.parts[rows],
+            warnings=None if self.warnings is None else self.warnings[rows],
+        )
+
+
+def join_outputs(some: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of one or more sets of images as one; what isn't known of all of them is none."""
+
+    def join(name: str) -> Any:  # noqa: ANN401 - an array of whichever field
+        found = [getattr(one, name) for one in some]
+        return None if any(one is None for one in found) else np.concatenate(found)
+
+    return Outputs(**{field.name: join(field.name) for field in fields(Outputs)})
 
 
 class Scorer:
@@ -81,28 +100,48 @@ class Scorer:
         self,
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
+        *,
+        keep_parts: bool = False,
     ) -> Outputs:
         """Return the logits of crops, and their distance to the bank of features if there is one.
 
         Args:
             pixels: The crops, RGB; they may have any side.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
+            keep_parts: Return the logits of each network and view, too.
         """
         if not len(pixels):
-            nothing = np.zeros((0, self.num_diagnoses), np.float32)
-            return Outputs(logits=nothing, distance=None if self.bank is None else np.zeros((0, 2), np.float32))
-        logits, distances = [], []
+            return self._answer_nothing(keep_parts=keep_parts)
+        logits, distances, parts = [], [], []
         for some_pixels, some_metadata in self._split(pixels, metadata):
-            scored, features = self._score_views(some_pixels, some_metadata)
+            scored, features, each = self._score_views(some_pixels, some_metadata)
             logits.append(scored.cpu().numpy())
             if self.bank is not None:
                 distances.append(self.bank.measure_distance(features).cpu().numpy())
-        found, number = np.concatenate(logits)[: len(pixels)], len(pixels)
-        if self.bank is None:
-            return Outputs(logits=found)
+            if keep_parts:
+                parts.append(each.cpu().numpy())
+        number = len(pixels)
+        return Outputs(
+            logits=np.concatenate(logits)[:number],
+            distance=self._join_distances(np.concatenate(distances)[:number], pixels) if distances else None,
+            parts=np.concatenate(parts)[:number] if parts else None,
+        )
+
+    def _answer_nothing(self, *, keep_parts: bool) -> Outputs:
+        """Return the outputs of no images."""
+        shape = (0, len(self.members), self.num_views, self.num_diagnoses)
+        return Outputs(
+            logits=np.zeros((0, self.num_diagnoses), np.float32),
+            distance=None if self.bank is None else np.zeros((0, 2), np.float32),
+            parts=np.zeros(shape, np.float32) if keep_parts else None,
+        )
+
+    def _join_distances(
+        self, by_features: Float32[np.ndarray, " image"], pixels: UInt8[np.ndarray, "image side side 3"]
+    ) -> Float32[np.ndarray, "image 2"]:
+        assert self.bank is not None
         by_appearance = self.bank.measure_appearance(describe_appearance(pixels))
-        distance = np.stack([np.concatenate(distances)[:number], by_appearance.astype(np.float32)], axis=1)
-        return Outputs(logits=found, distance=distance)
+        return np.stack([by_features, by_appearance.astype(np.float32)], axis=1)
 
     @torch.inference_mode()
     def embed(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image member feature"]:
@@ -131,17 +170,23 @@ class Scorer:
         for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True):
             yield some_crops.to(self.device), some_features.to(self.device)
 
-    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits, the mean over views and networks, and each network's features of the first view."""
+    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Return the mean logits, each network's features of the first view, and its logits of each view.
+
+        The last has the shape image × member × view × diagnosis.
+        """
         first, *others = views(pixels, self.num_views)
         embedded = [member.embed(first, metadata) for member in self.members]
-        logits = torch.stack(
-            [
-                _mean([own, *(member(view, metadata) for view in others)])
-                for member, (own, _) in zip(self.members, embedded, strict=True)
-            ]
+        each = [
+            [own, *(member(view, metadata) for view in others)]
+            for member, (own, _) in zip(self.members, embedded, strict=True)
+        ]
+        logits = torch.stack([_mean(own) for own in each])
+        return (
+            logits[0] if len(logits) == 1 else _average_members(logits),
+            [features for _, features in embedded],
+            torch.stack([torch.stack(own, dim=1) for own in each], dim=1),
         )
-        return logits[0] if len(logits) == 1 else _average_members(logits), [features for _, features in embedded]
 
 
 def _mean(logits: list[Tensor]) -> Tensor:

@@ -2,54 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray.data
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.dataset.shards import read_crops
 from melanoma_ray.imaging.appearance import describe_appearance
+from melanoma_ray.imaging.quality import measure_quality
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.scorer import Outputs, Scorer
+from melanoma_ray.inference.scorer import Outputs, Scorer, join_outputs
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Split
 
 _BATCH_SIZE = 32
 """Number of images that an actor gets at a time; bounds its memory."""
-_PAIR = pa.list_(pa.float32())
+_NUMBERS = pa.list_(pa.float32())
+_CUBE = pa.list_(pa.list_(_NUMBERS))
+Alter = Callable[[UInt8[np.ndarray, "side side 3"]], UInt8[np.ndarray, "side side 3"]]
+"""Changes a crop before it is scored."""
 
 
-class _ScoringActor:
-    """Scores batches with a scorer that it builds once, when it starts."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """What is scored, and what is kept of it."""
+
+    alter: Alter | None = None
+    """How each crop is changed before; none: it isn't."""
+    keep_parts: bool = False
+    """Whether the logits of each network and view are kept."""
+
+
+DEFAULT = Scoring()
+"""The crops as they are, and no parts."""
+
+
+class _Actor:
+    """Has a scorer that it builds once, when it starts, and reads the crops of batches."""
 
     def __init__(self, build: Callable[[], Scorer], pixels_uri: str, side: int) -> None:
         self.scorer = build()
         self.pixels_uri, self.side = pixels_uri, side
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def read(self, batch: pa.Table) -> UInt8[np.ndarray, "image side side 3"]:
         shard, row = (batch.column(name).to_pylist() for name in ("shard", "row"))
+        return read_crops(self.pixels_uri, shard, row, self.side)
+
+
+class _ScoringActor(_Actor):
+    """Scores batches."""
+
+    def __init__(
+        self, build: Callable[[], Scorer], pixels_uri: str, side: int, alter: Alter | None, *, keep_parts: bool
+    ) -> None:
+        super().__init__(build, pixels_uri, side)
+        self.alter, self.keep_parts = alter, keep_parts
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        crops = self.read(batch)
+        if self.alter is not None:
+            crops = np.stack([self.alter(crop) for crop in crops])
         metadata = np.stack(batch.column("metadata").to_numpy())
-        outputs = self.scorer.answer(read_crops(self.pixels_uri, shard, row, self.side), metadata)
-        distance = outputs.distance
+        outputs = self.scorer.answer(crops, metadata, keep_parts=self.keep_parts)
+        distance, parts, number = outputs.distance, outputs.parts, batch.num_rows
         return pa.table(
             {
                 "path": batch.column("path"),
-                "logits": pa.array(list(outputs.logits), pa.list_(pa.float32())),
-                "distance": pa.nulls(len(row), _PAIR) if distance is None else pa.array(list(distance), _PAIR),
+                "logits": pa.array(list(outputs.logits), _NUMBERS),
+                "distance": pa.nulls(number, _NUMBERS) if distance is None else pa.array(list(distance), _NUMBERS),
+                "parts": pa.nulls(number, _CUBE) if parts is None else pa.array(parts.tolist(), _CUBE),
+                "warnings": pa.array([list(measure_quality(crop).warnings) for crop in crops], pa.list_(pa.string())),
             }
         )
 
 
-class _EmbeddingActor(_ScoringActor):
+class _EmbeddingActor(_Actor):
     """Computes the features of batches."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        shard, row = (batch.column(name).to_pylist() for name in ("shard", "row"))
-        crops = read_crops(self.pixels_uri, shard, row, self.side)
+        crops = self.read(batch)
         features, appearance = self.scorer.embed(crops), describe_appearance(crops)
         nested = pa.array(features.tolist(), pa.list_(pa.list_(pa.float32())))
         measured = pa.array(list(appearance), pa.list_(pa.float64()))
@@ -57,7 +93,12 @@ class _EmbeddingActor(_ScoringActor):
 
 
 def score_split(
-    dataset: PreparedDataset, split: Split, build: Callable[[], Scorer], *, use_gpu: bool = False
+    dataset: PreparedDataset,
+    split: Split,
+    build: Callable[[], Scorer],
+    *,
+    how: Scoring = DEFAULT,
+    use_gpu: bool = False,
 ) -> tuple[pd.DataFrame, Outputs]:
     """Return the index rows of a split's images, sorted by path, and what the networks say, in the same order.
 
@@ -65,17 +106,27 @@ def score_split(
         dataset: Prepared dataset.
         split: Split to score.
         build: Function that returns the scorer; called once in each actor.
+        how: What is scored, and what is kept of it.
         use_gpu: Give each actor a GPU.
 
     Raises:
         DataError: The split is empty.
     """
     images = dataset.split(split)
-    scored = _map(dataset, images, _ScoringActor, build, use_gpu=use_gpu)
+    arguments = {"build": build, "alter": how.alter, "keep_parts": how.keep_parts}
+    return images, _read_outputs(_map(dataset, images, _ScoringActor, arguments, use_gpu=use_gpu))
+
+
+def _read_outputs(scored: pa.Table) -> Outputs:
+    """Return the rows of the scoring actors as arrays."""
     logits = np.asarray(scored.column("logits").to_pylist(), np.float32)
-    distance = scored.column("distance")
-    pairs = None if distance.null_count else np.asarray(distance.to_pylist(), np.float32)
-    return images, Outputs(logits=logits, distance=pairs)
+    found = {
+        name: None if scored.column(name).null_count else np.asarray(scored.column(name).to_pylist(), np.float32)
+        for name in ("distance", "parts")
+    }
+    warnings = np.empty(scored.num_rows, object)
+    warnings[:] = [tuple(words) for words in scored.column("warnings").to_pylist()]
+    return Outputs(logits=logits, distance=found["distance"], parts=found["parts"], warnings=warnings)
 
 
 def embed_sample(
@@ -95,7 +146,7 @@ def embed_sample(
     shuffled = dataset.split("train").sample(frac=1, random_state=0)
     evenly = shuffled.groupby("diagnosis").cumcount().argsort(kind="stable")
     images = shuffled.iloc[evenly[:most]].sort_values("path").reset_index(drop=True)
-    found = _map(dataset, images, _EmbeddingActor, build, use_gpu=use_gpu)
+    found = _map(dataset, images, _EmbeddingActor, {"build": build}, use_gpu=use_gpu)
     features, appearance = (found.column(name).to_pylist() for name in ("features", "appearance"))
     return np.asarray(features, np.float32).transpose(1, 0, 2), np.asarray(appearance, np.float64)
 
@@ -103,8 +154,8 @@ def embed_sample(
 def _map(
     dataset: PreparedDataset,
     images: pd.DataFrame,
-    actor: type[_ScoringActor],
-    build: Callable[[], Scorer],
+    actor: type[_ScoringActor | _EmbeddingActor],
+    arguments: Mapping[str, object],
     *,
     use_gpu: bool,
 ) -> pa.Table:
@@ -116,7 +167,7 @@ def _map(
     scored = map_with_actors(
         ray.data.from_blocks(blocks),
         actor,
-        {"build": build, "pixels_uri": dataset.pixels_uri, "side": dataset.info.config.image.side},
+        {"pixels_uri": dataset.pixels_uri, "side": dataset.info.config.image.side, **arguments},
         batch_size=_BATCH_SIZE,
         use_gpu=use_gpu,
     )
@@ -125,21 +176,25 @@ def _map(
 
 
 def score_folds(
-    dataset: PreparedDataset, builds: Sequence[Callable[[], Scorer]], *, use_gpu: bool = False
+    dataset: PreparedDataset,
+    builds: Sequence[Callable[[], Scorer]],
+    *,
+    how: Scoring = DEFAULT,
+    use_gpu: bool = False,
 ) -> tuple[pd.DataFrame, Outputs]:
     """Return the index rows of all folds' images and what the network that was trained without its fold says of each.
 
     Args:
         dataset: Prepared dataset with as many folds as there are networks.
         builds: Functions that return the scorer of each fold's network; either all have a bank, or none.
+        how: What is scored, and what is kept of it.
         use_gpu: Give each actor a GPU.
     """
-    parts = [score_split(dataset.with_fold(fold), "val", build, use_gpu=use_gpu) for fold, build in enumerate(builds)]
-    images = pd.concat([images for images, _ in parts], ignore_index=True)
-    distances = [outputs.distance for _, outputs in parts if outputs.distance is not None]
-    outputs = Outputs(
-        logits=np.concatenate([outputs.logits for _, outputs in parts]),
-        distance=np.concatenate(distances) if distances else None,
-    )
+    scored = [
+        score_split(dataset.with_fold(fold), "val", build, how=how, use_gpu=use_gpu)
+        for fold, build in enumerate(builds)
+    ]
+    images = pd.concat([images for images, _ in scored], ignore_index=True)
+    outputs = join_outputs([outputs for _, outputs in scored])
     order = images["path"].argsort().to_numpy()
     return images.iloc[order].reset_index(drop=True), outputs[order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
@@ -16,6 +17,8 @@ from melanoma_ray.metrics.inputs import require_both_kinds, require_paired, requ
 from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate, quantile
 from melanoma_ray.metrics.ranking import rank_auroc, spread_of_ranking
 
+Test = Literal["DeLong", "McNemar"]
+"""DeLong: of two AUROCs, by the variance of their difference. McNemar: of two shares, by the images that differ."""
 _MAX_EXACT_STEPS = 2000
 """Sum of the groups' sizes of disagreement up to which McNemar's test is computed exactly."""
 
@@ -29,6 +32,8 @@ class Difference:
     difference: Estimate
     p_value: float
     """Two-sided, of the hypothesis that there is no difference."""
+    test: Test
+    """Where the p-value comes from; there is only one for each figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +101,10 @@ def compare_auroc(
     # As much as one more group of the rarer kind would add that moves past half of the other kind's images.
     assumed = (0.5 / (num_groups + 1)) ** 2
     spread = spread_of_ranking(change, is_positive, clusters)
-    return _difference(before.value, after.value, spread, assumed, (is_positive.size, num_groups))
+    spread = _moderate(spread, assumed)
+    estimate = _estimate(after.value - before.value, spread, is_positive.size, num_groups)
+    p_value = 2 * float(special.stdtr(spread.df, -abs(estimate.value) / math.sqrt(spread.variance)))
+    return Difference(first=before.value, second=after.value, difference=estimate, p_value=p_value, test="DeLong")
 
 
 def compare_shares(
@@ -104,7 +112,10 @@ def compare_shares(
     second: Bool[np.ndarray, " image"],
     group: Shaped[np.ndarray, " image"] | None = None,
 ) -> Difference:
-    """Return the difference of two shares of the same images, such as two models' accuracies.
+    """Return the difference of two shares of the same images, such as two models' accuracies, with McNemar's test.
+
+    The interval is by the variance over groups and the test by the groups that differ, so at the border of chance one
+    may say what the other doesn't.
 
     Args:
         first: Whether something holds for each image by the first model.
@@ -129,7 +140,14 @@ def compare_shares(
         (float(np.count_nonzero(kind)) / clusters.mean_size + 1) / size for kind in (first & ~second, second & ~first)
     )
     assumed = (only_first + only_second - (only_first - only_second) ** 2) / size
-    return _difference(float(first.mean()), float(second.mean()), spread, assumed, (first.size, clusters.num_groups))
+    share, other = float(first.mean()), float(second.mean())
+    return Difference(
+        first=share,
+        second=other,
+        difference=_estimate(other - share, _moderate(spread, assumed), first.size, clusters.num_groups),
+        p_value=mcnemar(first, second, clusters.index).p_value,
+        test="McNemar",
+    )
 
 
 def mcnemar(
@@ -297,15 +315,17 @@ def weighted_auroc(
     return compute
 
 
-def _difference(first: float, second: float, spread: Spread, assumed: float, counts: tuple[int, int]) -> Difference:
-    """Return a difference in [-1, 1]; an assumed variance is added, the less the more is known of the seen one."""
-    num_images, num_groups = counts
-    is_sparse = num_groups < SPARSE_BELOW
+def _moderate(spread: Spread, assumed: float) -> Spread:
+    """Return the spread with an assumed variance added, the less the more is known of the seen one."""
     df = spread.df + PRIOR_GROUPS
-    spread = Spread(spread.variance + assumed * PRIOR_GROUPS / df, df)
-    error, value = math.sqrt(spread.variance), second - first
-    step = quantile(spread.df, is_sparse=is_sparse) * error
-    estimate = Estimate(
+    return Spread(spread.variance + assumed * PRIOR_GROUPS / df, df)
+
+
+def _estimate(value: float, spread: Spread, num_images: int, num_groups: int) -> Estimate:
+    """Return a difference in [-1, 1] with its interval."""
+    is_sparse = num_groups < SPARSE_BELOW
+    step = quantile(spread.df, is_sparse=is_sparse) * math.sqrt(spread.variance)
+    return Estimate(
         value=value,
         low=max(value - step, -1.0),
         high=min(value + step, 1.0),
@@ -314,8 +334,6 @@ def _difference(first: float, second: float, spread: Spread, assumed: float, cou
         num_groups=num_groups,
         is_sparse=is_sparse,
     )
-    p_value = 2 * float(special.stdtr(spread.df, -abs(value) / error))
-    return Difference(first=first, second=second, difference=estimate, p_value=p_value)
 
 
 def _flip_signs(sums: Int64[np.ndarray, " group"]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from melanoma_ray.metrics.clusters import Clusters
 from melanoma_ray.metrics.inputs import require_diagnosis, require_paired, require_score
 from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate, mover_interval
 from melanoma_ray.metrics.proportions import (
-    Share,
     estimate_ppv,
     estimate_sensitivity,
     estimate_share,
@@ -96,7 +94,7 @@ def estimate_balanced_accuracy(
 
     A resampling of the lesions shows no variation in a diagnosis whose nine images are all right; the recalls' own
     intervals do. The recalls vary together where a group, such as a patient, has images of several diagnoses. It is
-    sparse where the groups tell no more than fewer than ``SPARSE_BELOW`` would that are spread evenly.
+    sparse where a single diagnosis has fewer than ``SPARSE_BELOW`` groups, since that one weighs as much as the others.
 
     Args:
         predicted: Predicted class number of each image; -1: there is no answer, which is wrong.
@@ -125,7 +123,7 @@ def estimate_balanced_accuracy(
         numerator=None,
         denominator=target.size,
         num_groups=num_groups,
-        is_sparse=_mean_groups(shares) < SPARSE_BELOW,
+        is_sparse=num_groups < SPARSE_BELOW,
     )
 
 
@@ -220,11 +218,6 @@ def _estimate_f1(
         num_groups=jaccard.num_groups,
         is_sparse=jaccard.is_sparse,
     )
-
-
-def _mean_groups(shares: list[Share]) -> float:
-    """Return the number of groups over all diagnoses that would do if they were evenly spread (harmonic mean)."""
-    return len(shares) ** 2 / math.fsum(1 / share.num_groups for share in shares)
 
 
 def _correlate(

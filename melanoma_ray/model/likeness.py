@@ -71,7 +71,7 @@ class FeatureBank:
 
     def measure_appearance(self, found: Float64[np.ndarray, "image measurement"]) -> Float64[np.ndarray, " image"]:
         """Return the squared Mahalanobis distance of images' measurements, the mean over the networks' images."""
-        return np.mean([own.measure_distance(found) for own in self.appearances], axis=0)
+        return np.asarray(np.mean([own.measure_distance(found) for own in self.appearances], axis=0))
 
     def measure_distance(self, features: Sequence[Float[Tensor, "image feature"]]) -> Float[Tensor, " image"]:
         """Return the distance of images, in [0, 2], the mean over the networks; NaN where a feature isn't finite.

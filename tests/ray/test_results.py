@@ -58,6 +58,9 @@ def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     flow = report["participants"]
     assert flow["prepared"] == flow["in_other_splits"] + flow["evaluated"]
     assert flow["evaluated"] == len(test)
+    answers = triage(checkpoint, list_images(str(Path(test["path"].iloc[0]).parents[1])), str(tmp_path / "triage"))
+    triaged = pd.read_parquet(answers.predictions).set_index("path").loc[table["path"]]
+    assert [tuple(words) for words in table["warnings"]] == [tuple(words) for words in triaged["warnings"]]
     is_melanoma = table["diagnosis"] == "melanoma"
     assert (table["decision"][is_melanoma] == "refer").sum() == figures["sensitivity"]["numerator"]
     page = (tmp_path / "report.html").read_text()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jobs.formatting import describe_report
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.external import prepare_images
@@ -67,6 +68,9 @@ def test_known_images_are_left_out_and_counted(checkpoint: str, mixture: Prepare
     report = evaluate(checkpoint, mixture.uri, str(tmp_path), split="test", options=options)
     assert report["figures"]["num_images"] == NUM["test"] + NUM_FRESH
     known = report["known_images"]
+    assert describe_report(report, str(tmp_path)).splitlines()[0] == (
+        f"whole collection {mixture.uri}: 9 images (95 % interval; * too few to say)"
+    )
     assert {name: known[name] for name in ("learnt", "calibrated", "held_out", "new")} == {
         "learnt": 0,
         "calibrated": 0,
@@ -149,6 +153,12 @@ def test_another_model_is_compared_on_the_same_images_and_an_earlier_report_stan
     assert drop["value"] == pytest.approx(own - report["figures"]["accuracy"]["value"])
     assert drop["low"] < drop["value"] < drop["high"]
     page = (tmp_path / "here" / "report.html").read_text()
+    assert comparison["right"]["p_value"] == comparison["accuracy"]["p_value"]
+    section = page.split('id="comparison"')[1].split("</section>")[0]
+    rows = section.split("<tbody>")[1].count("<tr>")
+    assert rows == section.count(">McNemar<") + section.count(">DeLong<") == 4
+    assert "p = " not in section
+    assert f"images, test split of {prepared}." in page
     assert "Compared with checkpoint" in page
     assert "Beside an earlier report of this model" in page
 

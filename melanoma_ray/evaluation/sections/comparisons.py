@@ -19,8 +19,8 @@ def beside(earlier: Earlier, figures: Figures, words: Words) -> Section:
         anchor="beside",
         title="Beside an earlier report of this model",
         paragraphs=[
-            f"Earlier: {earlier.num_images:,} images, {earlier.split} split of {earlier.data}. The two sets are taken "
-            "as independent. A drop whose interval doesn't reach 0 is more than chance.",
+            f"Earlier: {earlier.num_images:,} images, {earlier.scope} {earlier.data}. The two sets are taken as "
+            "independent. A drop whose interval doesn't reach 0 is more than chance.",
             SPARSE_NOTE,
         ],
         tables=[Table(caption="Figures there and here", heads=("Figure", "Earlier", "Here", "Drop"), rows=rows)],
@@ -37,7 +37,7 @@ def comparison(found: Comparison, words: Words) -> Section:
         ("Specificity", None if referral is None else referral.others),
     )
     rows: list[Row] = [
-        (name, f"{one.first:.3f}", f"{one.second:.3f}", short(one.difference), describe_p(one.p_value))
+        (name, f"{one.first:.3f}", f"{one.second:.3f}", short(one.difference), describe_p(one.p_value), one.test)
         for name, one in named
         if one is not None
     ]
@@ -45,21 +45,25 @@ def comparison(found: Comparison, words: Words) -> Section:
     if found.right is not None:
         points.append(
             f"Right by the other model alone: {count(found.right.num_only_first, 'diagnosis', 'diagnoses')}; by this "
-            f"one alone: {found.right.num_only_second:,} (McNemar over groups, p = {describe_p(found.right.p_value)})."
+            f"one alone: {found.right.num_only_second:,}."
         )
     return Section(
         anchor="comparison",
         title=f"Compared with checkpoint {found.other['checkpoint_id']} ({found.other['network']})",
         paragraphs=[
             f"On the same {found.num_images:,} images, each model by its own threshold. Differences are this model's "
-            "figure less the other's; intervals and probabilities take images of one group as dependent.",
+            "figure less the other's; intervals and p-values take images of one group as dependent.",
+            "Each figure has one p-value, by the test that its row names: DeLong's of the AUROC by the variance that "
+            "the interval is from, too; McNemar's of the others by the groups on which the models differ. So for these "
+            "the interval may leave 0 out where p is just above 0.05, or hold it where p is just below: "
+            "then neither shows a difference.",
             SPARSE_NOTE,
         ],
         points=points,
         tables=[
             Table(
                 caption="Both models",
-                heads=("Figure", "Other", "This", "Difference", "p"),
+                heads=("Figure", "Other", "This", "Difference", "p", "Test over groups"),
                 rows=rows,
             )
         ],

@@ -11,6 +11,7 @@ from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.subject import Subject
+from melanoma_ray.evaluation.thresholds import FixedThresholds, OneWayRow
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, fitted_on, short
 from melanoma_ray.metrics.tables import TwoWayRow
 from melanoma_ray.reports.evaluation import Cell, Section, Table
@@ -84,7 +85,7 @@ def _count_truth(scored: Scored) -> list[tuple[str, int]]:
     return sorted(first, key=lambda pair: (pair[0] not in scored.referred, pair[0] not in scored.malignant))
 
 
-def thresholds(subject: Subject, two_way: Sequence[TwoWayRow]) -> Section:
+def thresholds(subject: Subject, found: FixedThresholds) -> Section:
     """Return the checkpoint's thresholds, and what others that were fixed on the same images do here."""
     manifest = subject.manifest
     calibration, decision, words = manifest.calibration, manifest.experiment.decision, Words.of(manifest.referred_for)
@@ -123,17 +124,36 @@ def thresholds(subject: Subject, two_way: Sequence[TwoWayRow]) -> Section:
                 is_folded=True,
             )
         )
-    if two_way:
-        tables.append(_two_way_table(two_way, words))
+    if found.rows:
+        tables.append(_two_way_table(found.rows, words))
+    if found.one_way:
+        tables.append(_one_way_table(found.one_way))
     return Section(
         anchor="thresholds",
         title="Thresholds",
         warnings=calibration.doubts,
         paragraphs=[
             f"Chosen {when} on {calibration.num_validation_images:,} images of {where}, and nowhere else.",
-            *([SPARSE_NOTE] if two_way else []),
+            *([found.reason] if found.reason else []),
+            *([SPARSE_NOTE] if found.rows or found.one_way else []),
         ],
         tables=tables,
+    )
+
+
+def _one_way_table(rows: Sequence[OneWayRow]) -> Table:
+    is_sensitivity = rows[0].sensitivity is not None
+    return Table(
+        caption="What thresholds that were fixed on those images do here, as far as that is defined",
+        heads=("Fixed for", "Threshold", "Sensitivity" if is_sensitivity else "Specificity"),
+        rows=[
+            (
+                f"{100 * row.fixed.target:.0f} % {row.fixed.aim}",
+                describe_share(row.fixed.threshold),
+                short(row.sensitivity if is_sensitivity else row.specificity),
+            )
+            for row in rows
+        ],
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.participants import count_participants
+from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row, figure_row
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import Words
+from melanoma_ray.evaluation.wording import Words, count
+from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
 from melanoma_ray.reports.plots import (
     CurvePoint,
@@ -19,7 +22,7 @@ from melanoma_ray.reports.plots import (
 from melanoma_ray.schema import SPLITS
 
 
-def facts(subject: Subject, figures: Figures) -> Table:
+def facts(subject: Subject, scored: Scored, figures: Figures) -> Table:
     """Return what was evaluated, as a table."""
     manifest, info = subject.manifest, subject.dataset.info
     same = info.fingerprint == manifest.data_fingerprint
@@ -33,12 +36,23 @@ def facts(subject: Subject, figures: Figures) -> Table:
         "Checkpoint": f"{subject.predictor.checkpoint_id}, "
         + (f"{manifest.parent} recalibrated" if manifest.parent else "trained")
         + f" {manifest.created_at}",
+        "Quality warnings": _describe_warnings(scored),
         "Refers": _describe_referred(subject),
         "Predicted diagnosis": "the most probable one"
         if by == "calibrated"
         else "the one with the highest logit, as if all diagnoses were equally frequent",
     }
     return Table(caption="What was evaluated", heads=(), rows=list(rows.items()))
+
+
+def _describe_warnings(scored: Scored) -> str:
+    found = scored.predictions.warnings
+    if found is None:
+        return "not looked for"
+    number = sum(bool(words) for words in found)
+    counts = Counter(word for words in found for word in words)
+    detail = ", ".join(f"{name} {times:,}" for name, times in counts.most_common())
+    return f"{count(number, 'image')} of {len(found):,}" + (f" ({detail})" if detail else "")
 
 
 def _describe_referred(subject: Subject) -> str:
@@ -73,8 +87,26 @@ def main_figures(figures: Figures, words: Words, unseen: Figures | None) -> Sect
         title="Figures",
         paragraphs=["Intervals take images of one group as dependent, so they hold for new lesions."],
         tables=tables,
-        points=[f"Not defined for these images: {name}: {reason}" for name, reason in figures.undefined.items()],
+        points=[
+            *_name_rare(figures),
+            *(f"Not defined for these images: {name}: {reason}" for name, reason in figures.undefined.items()),
+        ],
     )
+
+
+def _name_rare(figures: Figures) -> list[str]:
+    """Name the diagnoses that are too few for the balanced accuracy, which weighs each of them alike."""
+    rare = [
+        f"{name} ({recall.num_groups})"
+        for name, recall in figures.recall.items()
+        if recall.is_sparse and name not in figures.apart
+    ]
+    if not rare:
+        return []
+    return [
+        f"The balanced accuracy weighs each diagnosis alike, and of these there are fewer than {SPARSE_BELOW} lesions "
+        f"(or patients): {', '.join(rare)}."
+    ]
 
 
 def participants(subject: Subject) -> Section:

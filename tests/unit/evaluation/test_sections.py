@@ -7,35 +7,14 @@ import re
 import numpy as np
 
 from melanoma_ray.evaluation.figures import measure
-from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections import curves, decisions, groups, overview
 from melanoma_ray.evaluation.wording import Words, of_a_hundred, short, value_cells
-from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.reports.evaluation import Cell, Section
+from tests.unit.evaluation.samples import draw_scored
 
 WORDS = Words.of("melanoma")
 SHARE = Estimate(value=0.75, low=0.6, high=0.85, numerator=30, denominator=40)
-
-
-def draw(num_images: int, seed: int = 0) -> Scored:
-    """Return images of a model that tells melanomas, though not surely."""
-    random = np.random.default_rng(seed)
-    truth = random.choice(["melanoma", "nevus", "basal cell carcinoma"], num_images, p=[0.3, 0.5, 0.2])
-    melanoma = np.clip((truth == "melanoma") * 0.4 + random.random(num_images) * 0.6, 0, 1).astype(np.float32)
-    probability = np.stack([(1 - melanoma) / 2, melanoma, (1 - melanoma) / 2], axis=1)
-    return Scored(
-        predictions=Predictions(
-            probability=probability,
-            melanoma_probability=melanoma,
-            diagnosis=probability.argmax(axis=1),
-            decision=tuple("refer" if p >= 0.5 else "routine" for p in melanoma),
-        ),
-        truth=truth.astype(object),
-        group=np.arange(num_images) // 2,
-        diagnoses=("basal cell carcinoma", "melanoma", "nevus"),
-        malignant=("basal cell carcinoma", "melanoma"),
-    )
 
 
 def texts(section: Section) -> str:
@@ -59,10 +38,10 @@ def test_a_figure_without_numerator_names_its_images_only() -> None:
 
 
 def test_every_section_is_made_of_finite_numbers() -> None:
-    scored = draw(400)
+    scored = draw_scored(400)
     figures = measure(scored)
     built = [
-        overview.main_figures(figures, WORDS, measure(draw(50))),
+        overview.main_figures(figures, WORDS, measure(draw_scored(50))),
         decisions.decisions(scored, figures, WORDS),
         curves.ranking(figures, WORDS, is_decided_by_it=True),
         curves.calibration(figures, WORDS),
@@ -78,7 +57,7 @@ def test_every_section_is_made_of_finite_numbers() -> None:
 
 
 def test_the_operating_point_is_said_in_words() -> None:
-    scored = draw(400)
+    scored = draw_scored(400)
     figures = measure(scored)
     (plot,) = curves.ranking(figures, WORDS, is_decided_by_it=True).plots
     found = 100 * (scored.is_referred & scored.is_melanoma).sum() / scored.is_melanoma.sum()
@@ -86,7 +65,7 @@ def test_the_operating_point_is_said_in_words() -> None:
 
 
 def test_without_melanomas_the_page_says_so_in_place_of_a_curve() -> None:
-    scored = draw(40)
+    scored = draw_scored(40)
     figures = measure(scored.select(~scored.is_melanoma))
     section = curves.ranking(figures, WORDS, is_decided_by_it=True)
     assert not section.plots
@@ -97,15 +76,27 @@ def test_without_melanomas_the_page_says_so_in_place_of_a_curve() -> None:
 
 def test_what_refers_for_malignancy_never_says_melanoma() -> None:
     words = Words.of("malignancy")
-    figures = measure(draw(200))
+    figures = measure(draw_scored(200))
     for section in (overview.main_figures(figures, words, None), curves.calibration(figures, words)):
         assert "elanoma" not in texts(section).replace("melanoma_auroc", "")
 
 
 def test_the_rows_of_decisions_are_every_true_diagnosis_with_cancers_marked() -> None:
-    scored = draw(200)
+    scored = draw_scored(200)
     table = decisions.decisions(scored, measure(scored), WORDS).tables[0]
     assert [row[0] for row in table.rows] == ["melanoma (malignant)", "basal cell carcinoma (malignant)", "nevus"]
     total = sum(int(str(value).replace(",", "")) for row in table.rows for value in row[1:])
     assert total == 200
     assert all(isinstance(value, str | Cell) for row in table.rows for value in row)
+
+
+def test_a_balanced_accuracy_over_a_rare_diagnosis_is_starred_and_the_diagnosis_named() -> None:
+    scored = draw_scored(400)
+    is_kept = scored.truth != "nevus"
+    is_kept[np.flatnonzero(~is_kept)[:6]] = True
+    figures = measure(scored.select(is_kept))
+    assert figures.estimates["balanced_accuracy"].is_sparse
+    number = len(set(scored.group[is_kept & (scored.truth == "nevus")]))
+    section = overview.main_figures(figures, WORDS, None)
+    assert section.points[0].endswith(f"fewer than 20 lesions (or patients): nevus ({number}).")
+    assert not overview.main_figures(measure(scored), WORDS, None).points

@@ -109,6 +109,16 @@ def test_models_that_are_right_about_the_same_images_do_not_differ() -> None:
     assert found.difference.low < 0 < found.difference.high
 
 
+def test_a_difference_has_one_p_value_and_names_its_test() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.random(60) < 0.6, rng.random(60) < 0.8
+    lesion = np.arange(60) // 3
+    shares = compare_shares(first, second, lesion)
+    assert (shares.p_value, shares.test) == (mcnemar(first, second, lesion).p_value, "McNemar")
+    ranked = compare_auroc(rng.random(60), rng.random(60), np.arange(60) % 2 == 0, lesion)
+    assert ranked.test == "DeLong"
+
+
 def test_reclassification_counts_melanomas_and_others_apart() -> None:
     is_melanoma = bools(1, 1, 1, 1, 0, 0, 0, 0)
     before, after = bools(1, 0, 0, 0, 1, 1, 0, 0), bools(1, 1, 1, 0, 1, 0, 0, 1)
