@@ -10,8 +10,9 @@ import numpy as np
 from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
+from melanoma_ray.evaluation.probes.robustness import Robustness
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview
+from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview, robustness
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.thresholds import FixedThresholds
@@ -36,6 +37,7 @@ class Evidence:
     subgroups: Sequence[Subgroup]
     comparison: Comparison | None
     earlier: Earlier | None
+    robustness: Robustness | None
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""
 
@@ -53,6 +55,11 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         curves.ranking(figures, words, is_decided_by_it=subject.about == subject.manifest.referred_for),
         curves.calibration(figures, words),
         curves.net_benefit(figures, words),
+        robustness.robustness(
+            evidence.robustness,
+            Words.of(subject.manifest.referred_for),
+            subject.manifest.calibration.decision_threshold,
+        ),
         doubt.risk_coverage(figures.uncertainty.risk_coverage),
         doubt.prediction_sets(figures.uncertainty.sets, subject.manifest),
         groups.by_diagnosis(figures),

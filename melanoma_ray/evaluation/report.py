@@ -21,12 +21,14 @@ from melanoma_ray.evaluation.model_card import write_model_card
 from melanoma_ray.evaluation.output import CARD, PAGE, REPORT
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
+from melanoma_ray.evaluation.probes.robustness import measure_robustness
 from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
 from melanoma_ray.evaluation.thresholds import FixedThresholds, measure_thresholds
 from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
+from melanoma_ray.inference.scoring import Scoring
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.model.known import USES
 from melanoma_ray.reports.evaluation import render_evaluation
@@ -98,7 +100,8 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     """
     other = None if options.compare is None else _open_other(options.compare, subject, options)
     earlier = None if options.beside is None else read_earlier(options.beside, subject)
-    scored = subject.score(use_gpu=options.use_gpu)
+    outputs = subject.ask(Scoring(keep_parts=True), use_gpu=options.use_gpu)
+    scored = subject.judge(outputs)
     # In cross-validation a diagnosis counts if each fold can have a group of it.
     min_groups = subject.manifest.num_members if subject.split == "folds" else 1
     figures = measure(scored, min_groups=min_groups)
@@ -106,10 +109,12 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     thresholds = measure_thresholds(scored, subject, options.prevalence)
     comparison = None if other is None else compare_models(subject, scored, other, use_gpu=options.use_gpu)
     unseen = _measure_unseen(scored, subject)
+    robustness = measure_robustness(outputs, subject.images, scored.group, subject.manifest)
     report = _to_dict(subject, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
+        "robustness": None if robustness is None else robustness.to_dict(),
     }
     written: dict[str, Any] = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
     run = RunDirectory.of_checkpoint(subject.uri)
@@ -122,6 +127,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         subgroups=subgroups,
         comparison=comparison,
         earlier=earlier,
+        robustness=robustness,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from melanoma_ray.diagnoses import ReferredFor
+from melanoma_ray.evaluation.probes.robustness import Robustness
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.thresholds import OneWayRow
@@ -135,6 +136,9 @@ class Report(_Part):
     thresholds_undefined: str | None = Field(default=None, description="What of these isn't defined, and why.")
     subgroups: list[Subgroup]
     comparison: ComparisonOfModels | None
+    robustness: Robustness | None = Field(
+        default=None, description="How views and networks agree; null where there is one of each."
+    )
     beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")
 
 

@@ -103,9 +103,21 @@ def test_images_that_an_ensemble_s_networks_learnt_from_are_refused(
         evaluate(seeds.uri, folded.uri, str(tmp_path), split="folds")
     with pytest.raises(ConfigError, match="all but one of the checkpoint's networks were trained on it"):
         evaluate(ensemble.uri, folded.uri, str(tmp_path), split="val")
-    assert evaluate(seeds.uri, folded.uri, str(tmp_path), split="val")["figures"]["num_images"] == len(
-        folded.split("val")
-    )
+    report = evaluate(seeds.uri, folded.uri, str(tmp_path), split="val")
+    assert report["figures"]["num_images"] == len(folded.split("val"))
+    robustness = report["robustness"]
+    images = folded.split("val")
+    crops = folded.load_pixels(list(images["path"]))
+    members = [Predictor.load(seeds.uri, "cpu", member=number) for number in range(2)]
+    probability = np.stack([member.predict(crops).melanoma_probability for member in members], axis=1)
+    is_referred = probability >= members[0].manifest.calibration.decision_threshold
+    (agreement,) = robustness["agreements"]
+    assert (agreement["over"], agreement["num_parts"], robustness["num_networks"]) == ("networks", 2, 2)
+    assert agreement["share"]["numerator"] == (is_referred[:, 0] == is_referred[:, 1]).sum()
+    worst = int(np.ptp(probability, axis=1).argmax())
+    assert robustness["most_disputed"][0]["image_id"] == images["image_id"].iloc[worst]
+    assert robustness["most_disputed"][0]["highest"] == pytest.approx(float(probability[worst].max()))
+    assert "or another network asked?" in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_stays_what_it_was_begun_as(
