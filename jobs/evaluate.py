@@ -60,6 +60,9 @@ class EvaluateArguments:
     """Another checkpoint, to be compared on the same images: differences with intervals, and who changes sides."""
     beside: str | None = None
     """report.json of the same checkpoint on other images, such as its own test split: the drop to here is told."""
+    shortcuts: bool = False
+    """Also ask whether the model looks at the lesion: each image is scored four times more, with its border cut off,
+    hair removed, in grey and with its lesion masked out; beside it what age, sex and site alone tell."""
     statements: str | None = None
     """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …"."""
     use_gpu: bool = False
@@ -107,6 +110,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         prevalence=arguments.prevalence,
         compare=arguments.compare,
         beside=arguments.beside,
+        shortcuts=arguments.shortcuts,
         statements=statements,
         use_gpu=arguments.use_gpu,
     )

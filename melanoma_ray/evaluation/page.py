@@ -11,8 +11,18 @@ from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.probes.robustness import Robustness
+from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import comparisons, curves, decisions, doubt, groups, overview, robustness
+from melanoma_ray.evaluation.sections import (
+    comparisons,
+    curves,
+    decisions,
+    doubt,
+    groups,
+    overview,
+    robustness,
+    shortcuts,
+)
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.thresholds import FixedThresholds
@@ -38,6 +48,7 @@ class Evidence:
     comparison: Comparison | None
     earlier: Earlier | None
     robustness: Robustness | None
+    shortcuts: Shortcuts | None
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""
 
@@ -60,6 +71,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
             Words.of(subject.manifest.referred_for),
             subject.manifest.calibration.decision_threshold,
         ),
+        shortcuts.shortcuts(evidence.shortcuts, words),
         doubt.risk_coverage(figures.uncertainty.risk_coverage),
         doubt.prediction_sets(figures.uncertainty.sets, subject.manifest),
         groups.by_diagnosis(figures),

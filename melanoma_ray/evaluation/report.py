@@ -22,6 +22,7 @@ from melanoma_ray.evaluation.output import CARD, PAGE, REPORT
 from melanoma_ray.evaluation.page import Evidence, build_page
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.probes.robustness import measure_robustness
+from melanoma_ray.evaluation.probes.shortcuts import measure_all
 from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
@@ -55,6 +56,8 @@ class Options:
     """report.json of the same checkpoint on other images, such as its own test split."""
     statements: Mapping[str, str] = field(default_factory=dict)
     """The publisher's own words for items of the model card, by number, such as ``18a``."""
+    shortcuts: bool = False
+    """Whether to score each image again with its border cut off, hair removed, in grey, and its lesion masked out."""
     use_gpu: bool = False
     """Whether to score on GPUs instead of CPUs."""
 
@@ -110,11 +113,13 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     comparison = None if other is None else compare_models(subject, scored, other, use_gpu=options.use_gpu)
     unseen = _measure_unseen(scored, subject)
     robustness = measure_robustness(outputs, subject.images, scored.group, subject.manifest)
+    shortcuts = measure_all(subject, scored, use_gpu=options.use_gpu) if options.shortcuts else None
     report = _to_dict(subject, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
         "robustness": None if robustness is None else robustness.to_dict(),
+        "shortcuts": None if shortcuts is None else shortcuts.to_dict(),
     }
     written: dict[str, Any] = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
     run = RunDirectory.of_checkpoint(subject.uri)
@@ -128,6 +133,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         comparison=comparison,
         earlier=earlier,
         robustness=robustness,
+        shortcuts=shortcuts,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())

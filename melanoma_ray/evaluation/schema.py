@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from melanoma_ray.diagnoses import ReferredFor
 from melanoma_ray.evaluation.probes.robustness import Robustness
+from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.thresholds import OneWayRow
@@ -138,6 +139,9 @@ class Report(_Part):
     comparison: ComparisonOfModels | None
     robustness: Robustness | None = Field(
         default=None, description="How views and networks agree; null where there is one of each."
+    )
+    shortcuts: Shortcuts | None = Field(
+        default=None, description="The model on changed images, and models that never see the lesion; if asked for."
     )
     beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Num, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Num, Shaped, UInt8
 from torch import Tensor
 
 from melanoma_ray.config import Experiment, ModelConfig
@@ -35,6 +35,8 @@ class Outputs:
     """Logits of each network for each view alone; none: they weren't asked for."""
     warnings: Shaped[np.ndarray, " image"] | None = None
     """What is wrong with each image itself, a tuple of words (``imaging/quality.py``); none: it wasn't looked for."""
+    is_altered: Bool[np.ndarray, " image"] | None = None
+    """Whether a change of the crops applied to each image; none: there was none."""
 
     def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
         """Return those of some images, by places or by a mask."""
@@ -43,6 +45,7 @@ class Outputs:
             distance=None if self.distance is None else self.distance[rows],
             parts=None if self.parts is None else self.parts[rows],
             warnings=None if self.warnings is None else self.warnings[rows],
+            is_altered=None if self.is_altered is None else self.is_altered[rows],
         )
 
 

@@ -24,8 +24,8 @@ _BATCH_SIZE = 32
 """Number of images that an actor gets at a time; bounds its memory."""
 _NUMBERS = pa.list_(pa.float32())
 _CUBE = pa.list_(pa.list_(_NUMBERS))
-Alter = Callable[[UInt8[np.ndarray, "side side 3"]], UInt8[np.ndarray, "side side 3"]]
-"""Changes a crop before it is scored."""
+Alter = Callable[[UInt8[np.ndarray, "side side 3"]], UInt8[np.ndarray, "side side 3"] | None]
+"""Changes a crop before it is scored; none: the change doesn't apply to it, and it stays as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +65,8 @@ class _ScoringActor(_Actor):
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         crops = self.read(batch)
-        if self.alter is not None:
-            crops = np.stack([self.alter(crop) for crop in crops])
+        altered = [None if self.alter is None else self.alter(crop) for crop in crops]
+        crops = np.stack([crop if new is None else new for crop, new in zip(crops, altered, strict=True)])
         metadata = np.stack(batch.column("metadata").to_numpy())
         outputs = self.scorer.answer(crops, metadata, keep_parts=self.keep_parts)
         distance, parts, number = outputs.distance, outputs.parts, batch.num_rows
@@ -77,6 +77,7 @@ class _ScoringActor(_Actor):
                 "distance": pa.nulls(number, _NUMBERS) if distance is None else pa.array(list(distance), _NUMBERS),
                 "parts": pa.nulls(number, _CUBE) if parts is None else pa.array(parts.tolist(), _CUBE),
                 "warnings": pa.array([list(measure_quality(crop).warnings) for crop in crops], pa.list_(pa.string())),
+                "is_altered": [None if self.alter is None else new is not None for new in altered],
             }
         )
 
@@ -126,7 +127,14 @@ def _read_outputs(scored: pa.Table) -> Outputs:
     }
     warnings = np.empty(scored.num_rows, object)
     warnings[:] = [tuple(words) for words in scored.column("warnings").to_pylist()]
-    return Outputs(logits=logits, distance=found["distance"], parts=found["parts"], warnings=warnings)
+    altered = scored.column("is_altered")
+    return Outputs(
+        logits=logits,
+        distance=found["distance"],
+        parts=found["parts"],
+        warnings=warnings,
+        is_altered=None if altered.null_count else np.asarray(altered.to_pylist(), bool),
+    )
 
 
 def embed_sample(

@@ -1,0 +1,58 @@
+"""Parts of a report that are made only when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.evaluation.report import Options, evaluate
+from melanoma_ray.imaging.alteration import mask_lesion, turn_grey
+from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.patients import encode_metadata
+from tests.checkpoints import build_checkpoint
+from tests.conftest import SIDE
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
+
+
+def test_changed_images_are_scored_and_stand_beside_what_the_tables_alone_tell(
+    checkpoint: str, prepared: str, tmp_path: Path
+) -> None:
+    evaluate(checkpoint, prepared, str(tmp_path), split="test", options=Options(shortcuts=True))
+    written = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
+    dataset, predictor = open_dataset(prepared), Predictor.load(checkpoint, "cpu")
+    images = dataset.split("test")
+    crops = dataset.load_pixels(list(images["path"]))
+    is_melanoma = images["diagnosis"] == "melanoma"
+    found = {one["change"]: one for one in written["shortcuts"]["altered"]}
+    grey = predictor.predict(np.stack([turn_grey(crop) for crop in crops])).melanoma_probability
+    assert found["in grey"]["auroc"]["second"] == pytest.approx(roc_auc_score(is_melanoma, grey))
+    assert found["in grey"]["auroc"]["first"] == written["figures"]["melanoma_auroc"]["value"]
+    assert found["in grey"]["applied"]["numerator"] == len(images)
+    masked = sum(mask_lesion(crop) is not None for crop in crops)
+    assert found["lesion masked out"]["applied"]["numerator"] == masked > 0
+    metadata, measurements = written["shortcuts"]["baselines"]
+    train = dataset.split("train")
+    peer = LogisticRegression(class_weight="balanced", max_iter=1000)
+    peer.fit(encode_metadata(train), train["diagnosis"] == "melanoma")
+    expected = roc_auc_score(is_melanoma, peer.decision_function(encode_metadata(images)))
+    assert metadata["auroc"]["value"] == metadata["compared"]["first"] == pytest.approx(expected)
+    assert metadata["num_train"] == len(train)
+    assert measurements["auroc"]["denominator"] <= len(images)
+    page = (tmp_path / "report.html").read_text()
+    assert "Does it look at the lesion?" in page
+    assert pd.read_parquet(tmp_path / "predictions.parquet")["warnings"].notna().all()
