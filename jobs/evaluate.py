@@ -63,6 +63,9 @@ class EvaluateArguments:
     shortcuts: bool = False
     """Also ask whether the model looks at the lesion: each image is scored four times more, with its border cut off,
     hair removed, in grey and with its lesion masked out; beside it what age, sex and site alone tell."""
+    explain: bool = False
+    """Also show what the network looked at in its surest errors and in some hits, how far that can be believed, and
+    the most similar training cases."""
     statements: str | None = None
     """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …"."""
     use_gpu: bool = False
@@ -111,6 +114,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         compare=arguments.compare,
         beside=arguments.beside,
         shortcuts=arguments.shortcuts,
+        explain=arguments.explain,
         statements=statements,
         use_gpu=arguments.use_gpu,
     )

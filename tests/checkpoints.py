@@ -25,6 +25,7 @@ def build_checkpoint(
     uses_metadata: bool = False,
     known: pa.Table | None = None,
     bank: FeatureBank | None = None,
+    fingerprint: str = "0" * 64,
 ) -> str:
     """Write it, by default without known images and features of training images, and return its directory."""
     experiment = baseline()
@@ -49,7 +50,7 @@ def build_checkpoint(
             num_validation_melanomas=20,
         ),
         origin=DataOrigin(
-            fingerprint="0" * 64,
+            fingerprint=fingerprint,
             is_synthetic=True,
             diagnoses=DIAGNOSES,
             image=ImageConfig(side=side),

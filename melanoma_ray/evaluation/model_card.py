@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation.page import Evidence
+from melanoma_ray.evaluation.evidence import Evidence
 from melanoma_ray.evaluation.tripod import ITEMS
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.comparison import Comparison, Earlier
-from melanoma_ray.evaluation.figures import Figures
-from melanoma_ray.evaluation.probes.robustness import Robustness
-from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
+from melanoma_ray.evaluation.evidence import Evidence
+from melanoma_ray.evaluation.galleries import build_galleries
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections import (
     comparisons,
     curves,
     decisions,
     doubt,
+    explanations,
     groups,
     overview,
     robustness,
     shortcuts,
 )
-from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.thresholds import FixedThresholds
 from melanoma_ray.evaluation.wording import Words, count, describe_unseen, of_a_hundred
-from melanoma_ray.reports.evaluation import EvaluationPage, Gallery, GalleryImage, Section
-from melanoma_ray.reports.plots import CurvePoint
-from melanoma_ray.reports.thumbnails import thumbnail_data_uri
-
-_GALLERY_SIZE = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """Everything that the page is made of."""
-
-    subject: Subject
-    scored: Scored
-    figures: Figures
-    unseen: Figures | None
-    """Figures of the images that the model doesn't know, where it knows others."""
-    thresholds: FixedThresholds
-    subgroups: Sequence[Subgroup]
-    comparison: Comparison | None
-    earlier: Earlier | None
-    robustness: Robustness | None
-    shortcuts: Shortcuts | None
-    history: Sequence[CurvePoint]
-    """One record for each epoch of the training; empty if they are unknown."""
+from melanoma_ray.reports.evaluation import EvaluationPage, Section
 
 
 def build_page(evidence: Evidence) -> EvaluationPage:
@@ -72,6 +41,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
             subject.manifest.calibration.decision_threshold,
         ),
         shortcuts.shortcuts(evidence.shortcuts, words),
+        explanations.explanations(evidence.explanations),
         doubt.risk_coverage(figures.uncertainty.risk_coverage),
         doubt.prediction_sets(figures.uncertainty.sets, subject.manifest),
         groups.by_diagnosis(figures),
@@ -86,7 +56,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         referred_for=Words.of(subject.manifest.referred_for).title,
         summary=_summarise(evidence, words),
         sections=[section for section in built if section is not None],
-        galleries=_galleries(evidence, words),
+        galleries=build_galleries(evidence, words),
     )
 
 
@@ -184,69 +154,3 @@ def _describe_heap(scored: Scored, words: Words) -> list[str]:
             f"{count(melanomas, words.one, words.many)}; a person must look at them."
         )
     return said
-
-
-def _galleries(evidence: Evidence, words: Words) -> list[Gallery]:
-    """Return the gravest errors, then the needless referrals, then a sample of all."""
-    scored = evidence.scored
-    score = np.nan_to_num(np.asarray(scored.predictions.melanoma_probability, np.float64), nan=-1.0)
-    missed = np.flatnonzero(scored.is_melanoma & ~scored.is_referred)
-    needless = np.flatnonzero(~scored.is_melanoma & ~scored.is_malignant & scored.is_referred)
-    spread = np.linspace(0, len(score) - 1, min(_GALLERY_SIZE, len(score))).round().astype(int)
-    return [
-        Gallery(
-            title=f"{words.many.capitalize()} that were not referred",
-            explanation=f"{_of(len(missed))} {words.many} that were not referred, those first which the model held for "
-            "the least likely.",
-            images=_show(evidence, missed[np.argsort(score[missed])][:_GALLERY_SIZE]),
-        ),
-        Gallery(
-            title="Referred without need",
-            explanation=f"{_of(len(needless))} benign images that were referred, those first of which the model was "
-            "surest. Other cancers that were referred aren't among them.",
-            images=_show(evidence, needless[np.argsort(-score[needless])][:_GALLERY_SIZE]),
-        ),
-        *_changed_sides(evidence),
-        Gallery(
-            title="A sample of all",
-            explanation="Images spread evenly over the evaluated ones, in the order of their paths.",
-            images=_show(evidence, np.unique(spread)),
-        ),
-    ]
-
-
-def _of(number: int) -> str:
-    """Return how many of some images are shown."""
-    return f"All {number:,}" if number <= _GALLERY_SIZE else f"{_GALLERY_SIZE} of {number:,}"
-
-
-def _changed_sides(evidence: Evidence) -> list[Gallery]:
-    if evidence.comparison is None:
-        return []
-    changed = evidence.comparison.changed
-    return [
-        Gallery(
-            title="Changed sides",
-            explanation=f"{_of(len(changed))} images that one of the two models refers and the other doesn't, with "
-            "this model's answer.",
-            images=_show(evidence, changed[:_GALLERY_SIZE]),
-        )
-    ]
-
-
-def _show(evidence: Evidence, rows: np.ndarray) -> list[GalleryImage]:
-    if not len(rows):
-        return []
-    images, scored = evidence.subject.images.iloc[rows], evidence.scored
-    crops = evidence.subject.dataset.load_pixels(list(images["path"]))
-    return [
-        GalleryImage(
-            image_id=str(image_id),
-            thumbnail=thumbnail_data_uri(crop),
-            diagnosis=str(diagnosis),
-            predicted=scored.diagnoses[scored.predicted[row]] if scored.predicted[row] >= 0 else "no answer",
-            probability=float(scored.predictions.melanoma_probability[row]) if scored.predicted[row] >= 0 else None,
-            decision=scored.predictions.decision[row],
-        )
-        for row, crop, image_id, diagnosis in zip(rows, crops, images["image_id"], images["diagnosis"], strict=True)
-    ]

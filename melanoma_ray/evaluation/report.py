@@ -16,11 +16,13 @@ import pyarrow as pa
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.evaluation.comparison import Comparison, Earlier, check_comparable, compare_models, read_earlier
+from melanoma_ray.evaluation.evidence import Evidence
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.model_card import write_model_card
 from melanoma_ray.evaluation.output import CARD, PAGE, REPORT
-from melanoma_ray.evaluation.page import Evidence, build_page
+from melanoma_ray.evaluation.page import build_page
 from melanoma_ray.evaluation.participants import count_participants
+from melanoma_ray.evaluation.probes.explanations import explain_images
 from melanoma_ray.evaluation.probes.robustness import measure_robustness
 from melanoma_ray.evaluation.probes.shortcuts import measure_all
 from melanoma_ray.evaluation.schema import FORMAT_VERSION
@@ -58,6 +60,8 @@ class Options:
     """The publisher's own words for items of the model card, by number, such as ``18a``."""
     shortcuts: bool = False
     """Whether to score each image again with its border cut off, hair removed, in grey, and its lesion masked out."""
+    explain: bool = False
+    """Whether to explain the surest errors and some hits, by maps and similar training cases."""
     use_gpu: bool = False
     """Whether to score on GPUs instead of CPUs."""
 
@@ -114,12 +118,14 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     unseen = _measure_unseen(scored, subject)
     robustness = measure_robustness(outputs, subject.images, scored.group, subject.manifest)
     shortcuts = measure_all(subject, scored, use_gpu=options.use_gpu) if options.shortcuts else None
+    explanations = explain_images(subject, scored) if options.explain else None
     report = _to_dict(subject, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
         "robustness": None if robustness is None else robustness.to_dict(),
         "shortcuts": None if shortcuts is None else shortcuts.to_dict(),
+        "explanations": None if explanations is None else explanations.to_dict(),
     }
     written: dict[str, Any] = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
     run = RunDirectory.of_checkpoint(subject.uri)
@@ -134,6 +140,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         earlier=earlier,
         robustness=robustness,
         shortcuts=shortcuts,
+        explanations=explanations,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())

@@ -12,12 +12,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from melanoma_ray.diagnoses import ReferredFor
+from melanoma_ray.evaluation.probes.explanations import Explained
 from melanoma_ray.evaluation.probes.robustness import Robustness
 from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.thresholds import OneWayRow
 from melanoma_ray.evaluation.uncertainty import Uncertainty
+from melanoma_ray.inference.explanation import Method
+from melanoma_ray.inference.faithfulness import Faithfulness
 from melanoma_ray.metrics.calibration import CalibrationLine, ReliabilityBin
 from melanoma_ray.metrics.calibration_error import CalibrationError
 from melanoma_ray.metrics.comparison import Difference, McNemar, Reclassification
@@ -98,6 +101,18 @@ class FiguresOfImages(_Part):
     undefined: dict[str, str]
 
 
+class ExplanationsOfImages(_Part):
+    """Explained images: scores of their maps, beside those of a random order, and similar training cases."""
+
+    method: Method
+    num_images: int
+    mean: Faithfulness = Field(description="Mean of the explained images.")
+    images: list[Explained]
+    num_wrong: int = Field(description="Number of images whose predicted diagnosis is wrong.")
+    num_compared: int = Field(description="Number of training images among which similar ones were looked for.")
+    no_similar: str = Field(description="Why there are no similar cases; empty: there are.")
+
+
 class ComparisonOfModels(_Part):
     """Another model (first) and this one (second) on the same images."""
 
@@ -142,6 +157,9 @@ class Report(_Part):
     )
     shortcuts: Shortcuts | None = Field(
         default=None, description="The model on changed images, and models that never see the lesion; if asked for."
+    )
+    explanations: ExplanationsOfImages | None = Field(
+        default=None, description="Maps of the surest errors and of some hits; if asked for."
     )
     beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")
 

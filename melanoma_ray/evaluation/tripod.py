@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.page import Evidence
+from melanoma_ray.evaluation.evidence import Evidence
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.wording import Words, describe_unseen, fitted_on, short
 from melanoma_ray.metrics.intervals import SPARSE_BELOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -158,6 +159,12 @@ class Scorer:
             for some_pixels, _ in self._split(pixels, None)
         ]
         return np.concatenate(parts)[: len(pixels)]
+
+    def with_one_view(self) -> Scorer:
+        """Return this scorer for the first view alone, without distances; the networks are shared."""
+        plain = copy.copy(self)
+        plain.num_views, plain.bank = 1, None
+        return plain
 
     def _split(
         self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"] | None

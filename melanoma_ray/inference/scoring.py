@@ -151,12 +151,25 @@ def embed_sample(
     Raises:
         DataError: There are no training images.
     """
-    shuffled = dataset.split("train").sample(frac=1, random_state=0)
-    evenly = shuffled.groupby("diagnosis").cumcount().argsort(kind="stable")
-    images = shuffled.iloc[evenly[:most]].sort_values("path").reset_index(drop=True)
+    images = draw_sample(dataset, most)
     found = _map(dataset, images, _EmbeddingActor, {"build": build}, use_gpu=use_gpu)
     features, appearance = (found.column(name).to_pylist() for name in ("features", "appearance"))
     return np.asarray(features, np.float32).transpose(1, 0, 2), np.asarray(appearance, np.float64)
+
+
+def draw_sample(dataset: PreparedDataset, most: int) -> pd.DataFrame:
+    """Return the rows of training images, as many of each diagnosis as can be, sorted by path; always the same ones.
+
+    Args:
+        dataset: Prepared dataset.
+        most: Largest number of images.
+
+    Raises:
+        DataError: There are no training images.
+    """
+    shuffled = dataset.split("train").sample(frac=1, random_state=0)
+    evenly = shuffled.groupby("diagnosis").cumcount().argsort(kind="stable")
+    return shuffled.iloc[evenly[:most]].sort_values("path").reset_index(drop=True)
 
 
 def _map(

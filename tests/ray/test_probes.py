@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.imaging.alteration import mask_lesion, turn_grey
+from melanoma_ray.inference.explanation import attribute
+from melanoma_ray.inference.faithfulness import measure_faithfulness
+from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.model.likeness import build_bank, fit_appearance
 from melanoma_ray.patients import encode_metadata
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
@@ -26,6 +33,41 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
+
+
+def test_errors_and_hits_are_explained_beside_the_most_similar_training_cases(
+    checkpoint: str, prepared: str, tmp_path: Path
+) -> None:
+    dataset, predictor = open_dataset(prepared), Predictor.load(checkpoint, "cpu")
+    train = dataset.split("train")
+    features = predictor.scorer.embed(dataset.load_pixels(list(train["path"])))[:, 0]
+    bank = build_bank([torch.from_numpy(features)], fit_appearance(np.random.default_rng(0).normal(size=(50, 7))))
+    own = build_checkpoint(str(tmp_path / "own"), side=SIDE, bank=bank, fingerprint=dataset.info.fingerprint)
+    evaluate(own, prepared, str(tmp_path), split="train", options=Options(explain=True))
+    written = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
+    found = written["explanations"]
+    table = pd.read_parquet(tmp_path / "predictions.parquet").set_index("path")
+    wrong = table[table["predicted_diagnosis"] != table["diagnosis"]]
+    errors = [one for one in found["images"] if not one["is_right"]]
+    hits = [one for one in found["images"] if one["is_right"]]
+    assert found["num_wrong"] == len(wrong)
+    surest = wrong[[column_name(name) for name in DIAGNOSES]].max(axis=1).sort_values(ascending=False)
+    assert [one["probability"] for one in errors] == pytest.approx(list(surest[:6]))
+    assert all(table["predicted_diagnosis"][one["path"]] == one["diagnosis"] for one in hits)
+    for one in found["images"]:
+        nearest = one["similar"][0]
+        assert (nearest["image_id"], nearest["diagnosis"]) == (one["image_id"], one["diagnosis"])  # it is in the bank
+        assert nearest["similarity"] == pytest.approx(1, abs=1e-3)
+        assert len(one["similar"]) == 5
+        crop = dataset.load_pixels([one["path"]])[0]
+        scores = measure_faithfulness(predictor, crop, one["predicted"], attribute(predictor, crop, one["predicted"]))
+        assert one["faithfulness"] == asdict(scores)
+    deletions = [one["faithfulness"]["deletion"] for one in found["images"]]
+    assert found["mean"]["deletion"] == pytest.approx(np.mean(deletions))
+    page = (tmp_path / "report.html").read_text()
+    assert "Surest errors, by Grad-CAM" in page
+    assert f"among {len(train)} images of the training" in page
 
 
 def test_changed_images_are_scored_and_stand_beside_what_the_tables_alone_tell(
