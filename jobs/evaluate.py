@@ -67,7 +67,8 @@ class EvaluateArguments:
     """Also show what the network looked at in its surest errors and in some hits, how far that can be believed, and
     the most similar training cases."""
     statements: str | None = None
-    """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …"."""
+    """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …" or
+    "STARD-AI 5" = "Retrospective."."""
     use_gpu: bool = False
     """Score on GPUs instead of CPUs."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES

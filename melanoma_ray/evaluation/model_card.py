@@ -1,4 +1,7 @@
-"""model_card.md: a label of facts about the model, then every item of TRIPOD+AI, filled or named as not done."""
+"""model_card.md: a label of facts about the model, then the items of TRIPOD+AI, STARD-AI and CLAIM 2024.
+
+Each item is filled by what was found and what the publisher states, or named as not done.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,28 @@ from collections.abc import Mapping
 from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.tripod import ITEMS
+from melanoma_ray.evaluation.guidelines.claim import CLAIM
+from melanoma_ray.evaluation.guidelines.items import Guideline, Item
+from melanoma_ray.evaluation.guidelines.stard import STARD_AI
+from melanoma_ray.evaluation.guidelines.tripod import TRIPOD_AI
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 
 NOT_DONE = "Not done."
+GUIDELINES = (TRIPOD_AI, STARD_AI, CLAIM)
+_BY_NUMBER = {item.number: item for item in TRIPOD_AI.items}
 
 
 def check_statements(statements: Mapping[str, object]) -> None:
-    """Refuse statements for items that TRIPOD+AI doesn't have, or that aren't text.
+    """Refuse statements for items that no checklist here has, or that aren't text.
 
     Raises:
         ConfigError: A key is no number of an item, or its value isn't text.
     """
-    numbers = {item.number for item in ITEMS}
+    numbers = [item.number for guideline in GUIDELINES for item in guideline.items]
     for number, text in statements.items():
         if number not in numbers:
-            expected = ", ".join(item.number for item in ITEMS)
-            msg = f"statements: {number!r} is no item of TRIPOD+AI; expected one of {expected}"
+            names = ", ".join(guideline.name for guideline in GUIDELINES)
+            msg = f"statements: {number!r} is no item of {names}; expected one of {', '.join(numbers)}"
             raise ConfigError(msg)
         if not isinstance(text, str):
             msg = f"statements: {number} = {text!r}: expected text"
@@ -36,22 +44,46 @@ def write_model_card(evidence: Evidence, statements: Mapping[str, str]) -> str:
 
     Args:
         evidence: What was evaluated, and its figures.
-        statements: The publisher's own words by number of an item, such as ``18a``; they stand after what the program
-            says.
+        statements: The publisher's own words by number of an item, such as ``18a`` or ``STARD-AI 5``; they stand after
+            what the program says, and where another checklist asks for the same.
     """
-    lines = [*_label(evidence), "", "## TRIPOD+AI", "", "| item | what it asks | here |", "|---|---|---|"]
-    for item in ITEMS:
-        said = [item.fill(evidence)] if item.fill else []
-        said += [statements[item.number]] if item.number in statements else []
-        text = " ".join(said) or NOT_DONE
-        lines.append(f"| {item.number} | {item.title} | {_escape(text)} |")
-    num_open = sum(line.endswith(f"| {NOT_DONE} |") for line in lines)
-    lines += [
-        "",
-        f"{num_open} of {len(ITEMS)} parts are not done. Items: Collins 2024, doi:10.1136/bmj-2023-078378. What only "
-        "the publisher can say comes from `jobs.evaluate --statements FILE.toml`.",
-    ]
+    lines = _label(evidence)
+    for guideline in GUIDELINES:
+        lines += ["", *_list_items(guideline, evidence, statements)]
+    lines += ["", "What only the publisher can say comes from `jobs.evaluate --statements FILE.toml`."]
     return "\n".join(lines) + "\n"
+
+
+def _list_items(guideline: Guideline, evidence: Evidence, statements: Mapping[str, str]) -> list[str]:
+    """Return a checklist as a table, and how many of its items are open."""
+    said = {item.number: fill_item(item, evidence, statements) or NOT_DONE for item in guideline.items}
+    rows = [f"| {item.number} | {item.title} | {_escape(said[item.number])} |" for item in guideline.items]
+    num_open = sum(text == NOT_DONE for text in said.values())
+    closing = f"{num_open} of {len(rows)} parts are not done. Items, in our own words: {guideline.source}."
+    return [
+        f"## {guideline.name}",
+        "",
+        *([guideline.note, ""] if guideline.note else []),
+        "| item | what it asks | here |",
+        "|---|---|---|",
+        *rows,
+        "",
+        closing,
+    ]
+
+
+def fill_item(item: Item, evidence: Evidence, statements: Mapping[str, str]) -> str:
+    """Return what the program and the publisher say to an item; empty: nothing.
+
+    Args:
+        item: The item.
+        evidence: What was evaluated, and its figures.
+        statements: As for ``write_model_card``.
+    """
+    asked = [_BY_NUMBER[item.like], item] if item.like else [item]
+    told = [one.fill(evidence) for one in asked if one.fill is not None]
+    told += [statements[one.number] for one in asked if one.number in statements]
+    return " ".join(text for text in told if text)
 
 
 def _label(evidence: Evidence) -> list[str]:

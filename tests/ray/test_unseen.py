@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,10 +87,22 @@ def test_known_images_are_left_out_and_counted(checkpoint: str, mixture: Prepare
     assert "| 18a | Funding | Nobody paid for it. |" in card
     numbers = re.findall(r"^\| (\d+[a-g]?) \|", card, re.MULTILINE)
     assert {int(re.sub("[a-g]", "", number)) for number in numbers} == set(range(1, 28))
-    assert f"{card.count('| Not done. |')} of {len(numbers)} parts are not done" in card
+    tripod, stard, claim = card.split("\n## ")[1:]
+    assert f"{tripod.count('| Not done. |')} of {len(numbers)} parts are not done" in tripod
+    assert f"{stard.count('| Not done. |')} of 48 parts are not done" in stard
+    assert "| STARD-AI 38 | Funding | Nobody paid for it. |" in stard  # as TRIPOD+AI's 18a
+    assert f"| STARD-AI 30 | The model's results by those of the reference | {describe_decisions(report)} |" in stard
+    assert "| CLAIM 27 | Ensemble | A single network. |" in claim
     assert "9 images that the model knows were left out (9 near copy)" in page
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     assert not table["image_id"].str.startswith(("train", "val")).any()
+
+
+def describe_decisions(report: dict[str, Any]) -> str:
+    """Return the cross-tabulation of decisions and diagnoses in the report's own figures."""
+    by = report["figures"]["referral"]["by_decision"]
+    told = [f"{one}: {', '.join(f'{name} {n}' for name, n in counts.items())}" for one, counts in by.items() if counts]
+    return "; ".join(told)
 
 
 def test_known_images_that_count_are_told_in_bold_beside_the_figures_of_the_others(

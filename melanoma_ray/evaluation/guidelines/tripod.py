@@ -6,26 +6,12 @@ as not done without them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from melanoma_ray.api import describe_share
 from melanoma_ray.evaluation.evidence import Evidence
+from melanoma_ray.evaluation.guidelines.items import Guideline, Item
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.wording import Words, describe_unseen, fitted_on, short
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
-
-Fill = Callable[[Evidence], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of the checklist."""
-
-    number: str
-    title: str
-    fill: Fill | None = None
-    """What the evaluation says; none: only the publisher can say it."""
 
 
 def _objective(evidence: Evidence) -> str:
@@ -214,7 +200,7 @@ def _poor_input(evidence: Evidence) -> str:
     )
 
 
-ITEMS = (
+_ITEMS = (
     Item("1", "Title: a prediction model, its population and outcome", _objective),
     Item("2", "Abstract"),
     Item("3a", "Healthcare context and rationale"),
@@ -268,4 +254,5 @@ ITEMS = (
     Item("27b", "Interaction with users and their expertise"),
     Item("27c", "Next steps for research"),
 )
+TRIPOD_AI = Guideline(name="TRIPOD+AI", source="Collins 2024, doi:10.1136/bmj-2023-078378", items=_ITEMS)
 """All 27 items with their parts."""
