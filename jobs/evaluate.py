@@ -9,14 +9,16 @@ from typing import Annotated, Any
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.diagnoses import load_taxonomy
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import check_comparable
-from melanoma_ray.evaluation.external import prepare_images, read_images
+from melanoma_ray.evaluation.external import find_words, prepare_images, read_images
 from melanoma_ray.evaluation.model_card import check_statements
 from melanoma_ray.evaluation.output import check_output
+from melanoma_ray.evaluation.readers import Reading, read_readings
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import KnownImages
-from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
+from melanoma_ray.model.checkpoint import Manifest, find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Scope
 
@@ -43,7 +45,7 @@ class EvaluateArguments:
     metadata: tuple[str, ...] = ()
     """CSV tables with metadata of images; by default those in or next to each folder."""
     taxonomy: str | None = None
-    """For images: as for jobs.prepare; by default the words mean what they mean to the checkpoint."""
+    """For images and reference: as for jobs.prepare; by default the words mean what they mean to the checkpoint."""
     columns: tuple[str, ...] = ()
     """For images: columns of the tables that can't be recognised by their names, as for jobs.prepare."""
     known_images: KnownImages | None = None
@@ -66,6 +68,9 @@ class EvaluateArguments:
     explain: bool = False
     """Also show what the network looked at in its surest errors and in some hits, how far that can be believed, and
     the most similar training cases."""
+    reference: str | None = None
+    """CSV table of people's readings of the images (docs/evaluation.md), such as a reviewed worklist: how the model and
+    each reader agree."""
     statements: str | None = None
     """TOML file with your own words for items of the model card by number, such as 18a = "Funded by …" or
     "STARD-AI 5" = "Retrospective."."""
@@ -101,6 +106,7 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         other = find_checkpoint(storage.absolute(arguments.compare))
         check_comparable(manifest, read_manifest(other))
     statements = _read_statements(arguments.statements)
+    readings = _read_readings(arguments, manifest)
     storage.check_writable(arguments.output)
     replaced = check_output(arguments.output)
     console.connect(wait_minutes=arguments.wait_minutes)
@@ -116,12 +122,19 @@ def main(arguments: EvaluateArguments) -> dict[str, Any]:
         beside=arguments.beside,
         shortcuts=arguments.shortcuts,
         explain=arguments.explain,
+        readings=readings,
         statements=statements,
         use_gpu=arguments.use_gpu,
     )
     report = evaluate(checkpoint, str(data), arguments.output, split=arguments.split, options=options)
     print(formatting.describe_report(report, arguments.output, replaced))
     return report
+
+
+def _read_readings(arguments: EvaluateArguments, manifest: Manifest) -> tuple[Reading, ...] | None:
+    if arguments.reference is None:
+        return None
+    return read_readings(arguments.reference, find_words(manifest, arguments.taxonomy) or load_taxonomy())
 
 
 def _read_statements(name: str | None) -> dict[str, str]:

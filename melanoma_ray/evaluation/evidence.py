@@ -10,6 +10,7 @@ from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.probes.explanations import Explanations
 from melanoma_ray.evaluation.probes.robustness import Robustness
 from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
+from melanoma_ray.evaluation.readers import Readers
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.subject import Subject
@@ -34,5 +35,6 @@ class Evidence:
     shortcuts: Shortcuts | None
     """None: not asked for, as the explanations."""
     explanations: Explanations | None
+    readers: Readers | None
     history: Sequence[CurvePoint]
     """One record for each epoch of the training; empty if they are unknown."""

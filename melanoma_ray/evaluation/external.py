@@ -41,8 +41,21 @@ def read_images(
         ConfigError: The model has diagnoses of its own and no taxonomy is given, or a column's name isn't one of ours.
         DataError: As for ``read_collection``.
     """
-    words = _taxonomy_of(manifest) if taxonomy is None else open_taxonomy(taxonomy)
+    words = find_words(manifest, taxonomy)
     return read_collection(images, metadata, words, columns)
+
+
+def find_words(manifest: Manifest, taxonomy: str | None) -> Taxonomy | None:
+    """Return what words for a lesion mean where a model is evaluated; none: as they mean by default.
+
+    Args:
+        manifest: Manifest of the model.
+        taxonomy: Table or name of a taxonomy; none: the model's own.
+
+    Raises:
+        ConfigError: The model has diagnoses of its own and no taxonomy is given.
+    """
+    return _taxonomy_of(manifest) if taxonomy is None else open_taxonomy(taxonomy)
 
 
 def _taxonomy_of(manifest: Manifest) -> Taxonomy | None:

@@ -14,6 +14,7 @@ from melanoma_ray.evaluation.sections import (
     explanations,
     groups,
     overview,
+    readers,
     robustness,
     shortcuts,
 )
@@ -30,6 +31,7 @@ def build_page(evidence: Evidence) -> EvaluationPage:
         overview.main_figures(figures, words, evidence.unseen),
         None if evidence.earlier is None else comparisons.beside(evidence.earlier, figures, words),
         None if evidence.comparison is None else comparisons.comparison(evidence.comparison, words),
+        readers.readers(evidence.readers, words),
         decisions.decisions(evidence.scored, figures, words),
         decisions.thresholds(subject, evidence.thresholds),
         curves.ranking(figures, words, is_decided_by_it=subject.about == subject.manifest.referred_for),

@@ -25,6 +25,7 @@ from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.probes.explanations import explain_images
 from melanoma_ray.evaluation.probes.robustness import measure_robustness
 from melanoma_ray.evaluation.probes.shortcuts import measure_all
+from melanoma_ray.evaluation.readers import Reading, measure_readers
 from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
@@ -62,6 +63,8 @@ class Options:
     """Whether to score each image again with its border cut off, hair removed, in grey, and its lesion masked out."""
     explain: bool = False
     """Whether to explain the surest errors and some hits, by maps and similar training cases."""
+    readings: tuple[Reading, ...] | None = None
+    """People's word for the same images; none: there is none."""
     use_gpu: bool = False
     """Whether to score on GPUs instead of CPUs."""
 
@@ -119,12 +122,14 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     robustness = measure_robustness(outputs, subject.images, scored.group, subject.manifest)
     shortcuts = measure_all(subject, scored, use_gpu=options.use_gpu) if options.shortcuts else None
     explanations = explain_images(subject, scored) if options.explain else None
+    readers = None if options.readings is None else measure_readers(options.readings, subject.images, scored)
     report = _to_dict(subject, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
         "robustness": None if robustness is None else robustness.to_dict(),
         "shortcuts": None if shortcuts is None else shortcuts.to_dict(),
+        "readers": None if readers is None else readers.to_dict(),
         "explanations": None if explanations is None else explanations.to_dict(),
     }
     written: dict[str, Any] = json.loads(json.dumps(report))  # as it is read again: lists, no tuples
@@ -141,6 +146,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
         robustness=robustness,
         shortcuts=shortcuts,
         explanations=explanations,
+        readers=readers,
         history=[] if run is None else run.history(),
     )
     storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())

@@ -15,6 +15,7 @@ from melanoma_ray.diagnoses import ReferredFor
 from melanoma_ray.evaluation.probes.explanations import Explained
 from melanoma_ray.evaluation.probes.robustness import Robustness
 from melanoma_ray.evaluation.probes.shortcuts import Shortcuts
+from melanoma_ray.evaluation.readers import Readers
 from melanoma_ray.evaluation.referral import Referral
 from melanoma_ray.evaluation.subgroups import Subgroup
 from melanoma_ray.evaluation.thresholds import OneWayRow
@@ -161,6 +162,7 @@ class Report(_Part):
     explanations: ExplanationsOfImages | None = Field(
         default=None, description="Maps of the surest errors and of some hits; if asked for."
     )
+    readers: Readers | None = Field(default=None, description="How the model and people agree, if readings were given.")
     beside: dict[str, Any] | None = Field(description="An earlier report's figures, and the drop to those here.")
 
 

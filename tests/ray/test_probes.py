@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -15,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from melanoma_ray.dataset.prepared import open_dataset
-from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.diagnoses import DIAGNOSES, load_taxonomy
+from melanoma_ray.evaluation.readers import Reading, read_readings
 from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.imaging.alteration import mask_lesion, turn_grey
 from melanoma_ray.inference.explanation import attribute
@@ -73,11 +75,12 @@ def test_errors_and_hits_are_explained_beside_the_most_similar_training_cases(
 def test_changed_images_are_scored_and_stand_beside_what_the_tables_alone_tell(
     checkpoint: str, prepared: str, tmp_path: Path
 ) -> None:
-    evaluate(checkpoint, prepared, str(tmp_path), split="test", options=Options(shortcuts=True))
-    written = json.loads((tmp_path / "report.json").read_text())
-    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
     dataset, predictor = open_dataset(prepared), Predictor.load(checkpoint, "cpu")
     images = dataset.split("test")
+    options = Options(shortcuts=True, readings=write_readings(tmp_path, images))
+    evaluate(checkpoint, prepared, str(tmp_path), split="test", options=options)
+    written = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
     crops = dataset.load_pixels(list(images["path"]))
     is_melanoma = images["diagnosis"] == "melanoma"
     found = {one["change"]: one for one in written["shortcuts"]["altered"]}
@@ -97,4 +100,19 @@ def test_changed_images_are_scored_and_stand_beside_what_the_tables_alone_tell(
     assert measurements["auroc"]["denominator"] <= len(images)
     page = (tmp_path / "report.html").read_text()
     assert "Does it look at the lesion?" in page
-    assert pd.read_parquet(tmp_path / "predictions.parquet")["warnings"].notna().all()
+    check_readers(written, pd.read_parquet(tmp_path / "predictions.parquet"))
+    assert "Do the model and its readers agree?" in page
+
+
+def check_readers(written: dict[str, Any], table: pd.DataFrame) -> None:
+    """Compare with the decisions for the nine images that the reader called melanoma."""
+    (reader,) = written["readers"]["readers"]
+    assert reader["sensitivity"]["numerator"] == (table["decision"].iloc[:9] == "refer").sum()
+    assert (reader["num_diagnosed"], written["readers"]["num_unmatched"]) == (9, 1)
+
+
+def write_readings(folder: Path, images: pd.DataFrame) -> tuple[Reading, ...]:
+    """Let one reader call the first nine images melanoma, and read an image of somewhere else."""
+    lines = [f"{path},melanoma,Dr A" for path in images["path"].iloc[:9]]
+    (folder / "reviewed.csv").write_text("\n".join(["image,diagnosis,reader", *lines, "elsewhere.jpg,nevus,Dr A"]))
+    return read_readings(str(folder / "reviewed.csv"), load_taxonomy())

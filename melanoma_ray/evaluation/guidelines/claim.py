@@ -15,6 +15,14 @@ def _disjoint(evidence: Evidence) -> str:
     )
 
 
+def _annotators(evidence: Evidence) -> str:
+    pairs = evidence.readers.pairs if evidence.readers else ()
+    return " ".join(
+        f"Between {one.first} and {one.second}, of {one.num_images:,} images: kappa {short(one.kappa)}."
+        for one in pairs
+    )
+
+
 def _architecture(evidence: Evidence) -> str:
     manifest = evidence.subject.manifest
     model = manifest.experiment.model
@@ -82,7 +90,7 @@ CLAIM = Guideline(
     note="Only those of its 44 items that ask for something which the items above don't.",
     items=(
         Item("CLAIM 11", "De-identification"),
-        Item("CLAIM 18", "Variability between and within annotators"),
+        Item("CLAIM 18", "Variability between and within annotators", _annotators),
         Item("CLAIM 20", "Level at which partitions are disjoint", _disjoint),
         Item("CLAIM 22", "Architecture of the network", _architecture),
         Item("CLAIM 23", "Software, with versions", describe_software),
