@@ -9,8 +9,9 @@ from melanoma_ray.evaluation.wording import Words, count, describe_unseen, short
 
 
 def _disjoint(evidence: Evidence) -> str:
+    config = evidence.subject.dataset.info.config
     return (
-        "Groups: all images of a lesion or a patient, where that is known, and near copies, are on one side. "
+        f"Division of the prepared dataset: {config.split.method}; near-duplicates: {config.near_duplicates}. "
         f"{describe_unseen(evidence.subject)[0]}"
     )
 

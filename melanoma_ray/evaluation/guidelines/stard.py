@@ -26,7 +26,7 @@ def _devices(evidence: Evidence) -> str:
 def _reference_categories(evidence: Evidence) -> str:
     scored = evidence.scored
     words = Words.of(scored.about)
-    return f"Counted as {words.many}: {', '.join(scored.referred)}; every other diagnosis isn't. Fixed before."
+    return f"Counted as {words.many}: {', '.join(scored.referred)}; every other diagnosis isn't."
 
 
 def _blinding(evidence: Evidence) -> str:
@@ -49,7 +49,7 @@ def _variability(evidence: Evidence) -> str:
     done = [f"subgroups ({', '.join(names)})"] if names else []
     done += ["agreement of views and networks"] if evidence.robustness is not None else []
     done += ["changed images"] if evidence.shortcuts is not None else []
-    return f"{', '.join(done).capitalize()}; all exploratory." if done else ""
+    return f"{', '.join(done).capitalize()}. The program doesn't know whether they were planned." if done else ""
 
 
 def _baseline(evidence: Evidence) -> str:
