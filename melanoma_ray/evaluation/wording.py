@@ -54,7 +54,8 @@ def short(estimate: Estimate | None, digits: int = 3) -> str:
     if estimate is None:
         return "–"
     mark = " *" if estimate.is_sparse else ""
-    return f"{estimate.value:,.{digits}f} ({estimate.low:,.{digits}f}–{estimate.high:,.{digits}f}){mark}"
+    dash = " to " if estimate.low < 0 else "–"  # a dash before a minus can't be read
+    return f"{estimate.value:,.{digits}f} ({estimate.low:,.{digits}f}{dash}{estimate.high:,.{digits}f}){mark}"
 
 
 def of_a_hundred(estimate: Estimate) -> str:

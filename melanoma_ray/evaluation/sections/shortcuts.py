@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from melanoma_ray.evaluation.probes.shortcuts import Altered, Baseline, Change, Shortcuts
 from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
-from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, describe_p, short
+from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short
 from melanoma_ray.metrics.comparison import Difference
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 
@@ -85,14 +85,7 @@ def _altered_row(one: Altered) -> Row:
 
 
 def _change(difference: Difference | None) -> str:
-    if difference is None:
-        return "–"
-    return f"{short(difference.difference)}, p {_equals(difference.p_value)}"
-
-
-def _equals(value: float) -> str:
-    told = describe_p(value)
-    return told if told.startswith("<") else f"= {told}"
+    return "–" if difference is None else short(difference.difference)
 
 
 def _baselines(found: Shortcuts) -> Table:
@@ -104,6 +97,7 @@ def _baselines(found: Shortcuts) -> Table:
 
 
 def _baseline_row(one: Baseline) -> Row:
-    meaning = f"{_BASELINES[one.name]} Fitted on {one.num_train:,} images of the train split."
+    fitted = f" Fitted on {one.num_train:,} images of the train split." if one.num_train else ""
+    meaning = f"{_BASELINES[one.name]}{fitted}"
     row = estimate_row(f"From {one.name} alone", meaning, one.auroc, "images")
     return *row, _change(one.compared)

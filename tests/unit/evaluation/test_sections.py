@@ -29,6 +29,8 @@ def test_a_figure_is_given_with_its_interval_and_its_images() -> None:
     few = Estimate(value=1.0, low=0.3, high=1.0, numerator=2, denominator=2, is_sparse=True)
     assert value_cells(few, "melanomas")[2] == "2 of 2 melanomas; too few to say"
     assert short(few) == "1.000 (0.300–1.000) *"
+    drop = Estimate(value=-0.1, low=-0.2, high=0.05, numerator=None, denominator=2)
+    assert short(drop) == "-0.100 (-0.200 to 0.050)"
     assert of_a_hundred(SHARE) == "75 of 100 (95 % interval 60 to 85)"
 
 
