@@ -19,8 +19,9 @@ from melanoma_ray.evaluation.sections import (
     shortcuts,
 )
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import Words, count, describe_unseen, of_a_hundred
+from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 from melanoma_ray.reports.evaluation import EvaluationPage, Section
+from melanoma_ray.wording import count
 
 
 def build_page(evidence: Evidence) -> EvaluationPage:

@@ -9,6 +9,7 @@ from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate
 from melanoma_ray.model.checkpoint import Manifest
 from melanoma_ray.model.known import is_unique
+from melanoma_ray.wording import count
 
 TOO_FEW = "too few to say"
 
@@ -144,15 +145,6 @@ def fitted_on(manifest: Manifest) -> tuple[str, str]:
     if manifest.parent:
         return "when the model was recalibrated", "the part of a clinic's images that was chosen for that"
     return "at the end of training", "its validation split"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with what it counts.
-
-    >>> count(1, "image"), count(1200, "image"), count(2, "nevus", "nevi")
-    ('1 image', '1,200 images', '2 nevi')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def describe_p(value: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from melanoma_ray.evaluation.evidence import Evidence
 from melanoma_ray.evaluation.guidelines.items import Guideline, Item
 from melanoma_ray.evaluation.guidelines.stard import describe_software
-from melanoma_ray.evaluation.wording import Words, count, describe_unseen, short
+from melanoma_ray.evaluation.wording import Words, describe_unseen, short
+from melanoma_ray.wording import count
 
 
 def _disjoint(evidence: Evidence) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from melanoma_ray.evaluation.probes.explanations import Explained, Explanations
 from melanoma_ray.evaluation.sections.rows import Row
-from melanoma_ray.evaluation.wording import count
 from melanoma_ray.inference.faithfulness import Faithfulness
 from melanoma_ray.reports.evaluation import Cell, Section, Table
+from melanoma_ray.wording import count
 
 _METHODS = {
     "Grad-CAM": "Grad-CAM over the last feature map, for the predicted diagnosis",

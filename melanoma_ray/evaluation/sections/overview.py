@@ -11,7 +11,7 @@ from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row, figure_row
 from melanoma_ray.evaluation.subject import Subject
-from melanoma_ray.evaluation.wording import Words, count
+from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
 from melanoma_ray.reports.plots import (
@@ -20,6 +20,7 @@ from melanoma_ray.reports.plots import (
     plot_curves,
 )
 from melanoma_ray.schema import SPLITS
+from melanoma_ray.wording import count
 
 
 def facts(subject: Subject, scored: Scored, figures: Figures) -> Table:
