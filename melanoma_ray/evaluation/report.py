@@ -106,7 +106,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     table = _measure_thresholds(scored, subject, options.prevalence)
     comparison = None if other is None else compare_models(subject, scored, other, use_gpu=options.use_gpu)
     unseen = _measure_unseen(scored, subject)
-    report = _to_dict(subject, figures, table, unseen) | {
+    report = _to_dict(subject, scored, figures, table, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
@@ -182,7 +182,9 @@ def _measure_unseen(scored: Scored, subject: Subject) -> Figures | None:
     return measure(scored.select(~is_seen)) if is_seen.any() and not is_seen.all() else None
 
 
-def _to_dict(subject: Subject, figures: Figures, table: Sequence[TwoWayRow], unseen: Figures | None) -> dict[str, Any]:
+def _to_dict(
+    subject: Subject, scored: Scored, figures: Figures, table: Sequence[TwoWayRow], unseen: Figures | None
+) -> dict[str, Any]:
     dataset, manifest, known = subject.dataset, subject.manifest, subject.acquaintance
     return {
         "format_version": FORMAT_VERSION,
@@ -192,7 +194,7 @@ def _to_dict(subject: Subject, figures: Figures, table: Sequence[TwoWayRow], uns
         "data_fingerprint": dataset.info.fingerprint,
         "is_same_data_as_training": dataset.info.fingerprint == manifest.data_fingerprint,
         "is_synthetic": dataset.info.is_synthetic or manifest.is_synthetic,
-        "model": subject.predictor.describe(),
+        "model": subject.predictor.describe() | {"runtime": scored.predictions.runtime},
         "known_images": _describe_known(subject.left_out)
         if known is None
         else {

@@ -14,14 +14,10 @@ from torch import Tensor
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.decoding import resize
+from melanoma_ray.inference.runtime import Runtime, TorchRuntime
 from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.patients import nothing_known
-
-_IMAGES_PER_PASS = {"cpu": 1, "cuda": 32}
-"""Number of images in a forward pass, by device, always the same (the last pass is padded). Kernels are chosen by
-shape, so an image's logits are equal to the bit whatever other images are scored with it. A CPU hardly gains from
-larger passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,14 +27,20 @@ class Outputs:
     logits: Float32[np.ndarray, "image diagnosis"]
     distance: Float32[np.ndarray, "image 2"] | None = None
     """Distances of each image to training images, by features and by appearance; none: there is no bank."""
+    runtime: str = ""
+    """What computed the networks: program and number format, as ``Runtime.name``."""
 
     def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
         """Return those of some images, by places or by a mask."""
-        return Outputs(logits=self.logits[rows], distance=None if self.distance is None else self.distance[rows])
+        distance = None if self.distance is None else self.distance[rows]
+        return Outputs(logits=self.logits[rows], distance=distance, runtime=self.runtime)
 
 
 class Scorer:
-    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks, in fp32."""
+    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks.
+
+    What computes the networks is its ``runtime``, which may be replaced: at first PyTorch in fp32.
+    """
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Scorer:
         self.members = tuple(member.to(device).eval() for member in members)
         self.image_side, self.num_views = config.image_side, config.num_views
         self.device = device
+        self.runtime: Runtime = TorchRuntime(self.members, device)
 
     def score(
         self,
@@ -81,28 +84,33 @@ class Scorer:
         self,
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
+        *,
+        is_alone: bool = True,
     ) -> Outputs:
         """Return the logits of crops, and their distance to the bank of features if there is one.
 
         Args:
             pixels: The crops, RGB; they may have any side.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
+            is_alone: Whether no other thread asks this scorer meanwhile, so that all of its threads may work on these.
         """
         if not len(pixels):
+            distance = None if self.bank is None else np.zeros((0, 2), np.float32)
             nothing = np.zeros((0, self.num_diagnoses), np.float32)
-            return Outputs(logits=nothing, distance=None if self.bank is None else np.zeros((0, 2), np.float32))
-        logits, distances = [], []
-        for some_pixels, some_metadata in self._split(pixels, metadata):
-            scored, features = self._score_views(some_pixels, some_metadata)
+            return Outputs(logits=nothing, distance=distance, runtime=self.runtime.name)
+        runtime, known = self.runtime, nothing_known(len(pixels)) if metadata is None else metadata
+        logits, distances, number = [], [], len(pixels)
+        for some_pixels, some_metadata in self._split(pixels, known, runtime):
+            scored, features = self._score_views(some_pixels, some_metadata, runtime, is_alone=is_alone)
             logits.append(scored.cpu().numpy())
             if self.bank is not None:
                 distances.append(self.bank.measure_distance(features).cpu().numpy())
-        found, number = np.concatenate(logits)[: len(pixels)], len(pixels)
+        found = np.concatenate(logits)[:number]
         if self.bank is None:
-            return Outputs(logits=found)
+            return Outputs(logits=found, runtime=runtime.name)
         by_appearance = self.bank.appearance.measure_distance(describe_appearance(pixels))
         distance = np.stack([np.concatenate(distances)[:number], by_appearance.astype(np.float32)], axis=1)
-        return Outputs(logits=found, distance=distance)
+        return Outputs(logits=found, distance=distance, runtime=runtime.name)
 
     @torch.inference_mode()
     def embed(self, pixels: UInt8[np.ndarray, "image side side 3"]) -> Float32[np.ndarray, "image member feature"]:
@@ -111,41 +119,46 @@ class Scorer:
         Args:
             pixels: The crops, RGB; they may have any side.
         """
+        reference = TorchRuntime(self.members, self.device)
         parts = [
             torch.stack([member.embed(some_pixels)[1] for member in self.members], dim=1).cpu().numpy()
-            for some_pixels, _ in self._split(pixels, None)
+            for some_pixels, _ in self._split(pixels, nothing_known(len(pixels)), reference)
         ]
         return np.concatenate(parts)[: len(pixels)]
 
     def _split(
-        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"] | None
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"],
+        runtime: Runtime,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield crops and metadata for one pass at a time, on the device; the last pass is padded."""
+        """Yield crops and metadata of as many images as a pass has views of, on the device; the last may be padded."""
         side, number = self.image_side, len(pixels)
-        known = nothing_known(number) if metadata is None else metadata
-        fitted = np.stack([resize(crop, side, side) for crop in pixels])
-        size = _IMAGES_PER_PASS.get(self.device.type, 1)
-        padding = -number % size
-        crops = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
-        features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
+        size = max(1, runtime.num_pictures // self.num_views)
+        padding = [np.zeros((side, side, 3), np.uint8)] * (-number % size if runtime.is_padded else 0)
+        crops = torch.from_numpy(np.stack([resize(crop, side, side) for crop in pixels] + padding))
+        features = torch.from_numpy(np.concatenate([metadata, nothing_known(len(padding))]))
         for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True):
             yield some_crops.to(self.device), some_features.to(self.device)
 
-    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _score_views(
+        self, pixels: Tensor, metadata: Tensor, runtime: Runtime, *, is_alone: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the logits, the mean over views and networks, and each network's features of the first view."""
-        first, *others = views(pixels, self.num_views)
-        embedded = [member.embed(first, metadata) for member in self.members]
-        logits = torch.stack(
-            [
-                _mean([own, *(member(view, metadata) for view in others)])
-                for member, (own, _) in zip(self.members, embedded, strict=True)
+        pictures = pixels if self.num_views == 1 else torch.cat(list(views(pixels, self.num_views)))
+        known = metadata.repeat(self.num_views, 1)
+        logits, features = [], []
+        for member in range(len(self.members)):
+            parts = [
+                runtime.run(member, some, some_known, is_alone=is_alone)
+                for some, some_known in zip(
+                    torch.split(pictures, runtime.num_pictures), torch.split(known, runtime.num_pictures), strict=True
+                )
             ]
-        )
-        return logits[0] if len(logits) == 1 else _average_members(logits), [features for _, features in embedded]
-
-
-def _mean(logits: list[Tensor]) -> Tensor:
-    return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+            of_views = torch.cat([own for own, _ in parts]).view(self.num_views, len(pixels), -1)
+            logits.append(of_views[0] if self.num_views == 1 else of_views.mean(dim=0))
+            features.append(torch.cat([own for _, own in parts])[: len(pixels)])
+        return logits[0] if len(logits) == 1 else _average_members(torch.stack(logits)), features
 
 
 def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -28,6 +29,7 @@ class _ScoringActor:
 
     def __init__(self, build: Callable[[], Scorer], pixels_uri: str, side: int) -> None:
         self.scorer = build()
+        cv2.setNumThreads(1)  # by default OpenCV uses all CPUs of the machine, whatever Ray assigned
         self.pixels_uri, self.side = pixels_uri, side
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -40,6 +42,7 @@ class _ScoringActor:
                 "path": batch.column("path"),
                 "logits": pa.array(list(outputs.logits), pa.list_(pa.float32())),
                 "distance": pa.nulls(len(row), _PAIR) if distance is None else pa.array(list(distance), _PAIR),
+                "runtime": pa.repeat(outputs.runtime, len(row)),
             }
         )
 
@@ -75,7 +78,7 @@ def score_split(
     logits = np.asarray(scored.column("logits").to_pylist(), np.float32)
     distance = scored.column("distance")
     pairs = None if distance.null_count else np.asarray(distance.to_pylist(), np.float32)
-    return images, Outputs(logits=logits, distance=pairs)
+    return images, Outputs(logits=logits, distance=pairs, runtime=_join(scored.column("runtime").unique().to_pylist()))
 
 
 def embed_sample(
@@ -140,6 +143,12 @@ def score_folds(
     outputs = Outputs(
         logits=np.concatenate([outputs.logits for _, outputs in parts]),
         distance=np.concatenate(distances) if distances else None,
+        runtime=_join([outputs.runtime for _, outputs in parts]),
     )
     order = images["path"].argsort().to_numpy()
     return images.iloc[order].reset_index(drop=True), outputs[order]
+
+
+def _join(names: Sequence[str]) -> str:
+    """Return what computed the networks, in one line; on a cluster of unlike nodes it may be several runtimes."""
+    return ", ".join(sorted(set(names)))
