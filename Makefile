@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike accuracy wheel lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike bench-serve accuracy wheel lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -50,6 +50,10 @@ bench-eval: .venv/.dev ## evaluation beside a plain loop, and the figures of 100
 
 bench-unlike: .venv/.dev ## scores that tell images unlike those of training, on CHECKPOINT and its prepared dataset DATA
 	$(BIN)/python -m benchmarks.unlike --checkpoint "$(CHECKPOINT)" --data "$(DATA)"
+
+bench-serve: .venv/.dev ## the service beside one uvicorn process with ONNX Runtime; nothing else may run
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.runtimes
 
 accuracy: .venv/.dev ## hours: the recipes on the images below DATA, into docs/results.md; goes on where it was ended
 	$(BIN)/python -m benchmarks.accuracy --data "$(DATA)" --work "$(WORK)"

@@ -13,6 +13,7 @@ VERBS = {
     "evaluate": "evaluate a checkpoint on images that it wasn't trained on, and write report.html",
     "recalibrate": "fit a checkpoint's probabilities and threshold on a part of a clinic's own images",
     "predict": "predict a folder of images, and write a worklist with the most urgent first",
+    "export": "write a checkpoint's networks as ONNX files for other programs",
     "alerts": "look at alerts, send them and acknowledge them",
     "deploy": "serve a checkpoint: a page and an HTTP interface",
     "keys": "make, list and revoke the keys that a service asks for",

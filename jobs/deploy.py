@@ -8,8 +8,9 @@ from typing import Annotated
 from melanoma_ray.alerts.actor import check_node
 from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room, is_local
+from melanoma_ray.cluster.workarounds import serve_quickly
 from melanoma_ray.ranges import Range, check_ranges
-from melanoma_ray.serving.exposure import Address, check_exposure, read_tls
+from melanoma_ray.serving.exposure import Address, check_exposure, is_loopback, read_tls
 from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
 
 from . import console, formatting
@@ -26,7 +27,7 @@ class DeployArguments:
     host: str = "127.0.0.1"
     """Address to listen on; another one than loopback, such as 0.0.0.0, needs --keys and --tls-certificate."""
     num_replicas: Annotated[int, Range(1)] = 1
-    """Number of service processes, 1 CPU each, 1 or more."""
+    """Number of service processes, 1 or more; on one machine they share its CPUs, on a cluster each has 1."""
     num_gpus: Annotated[float, Range(0)] = 0.0
     """Number of GPUs for each service process, 0 or more; a fraction shares a GPU."""
     alerts: str | None = None
@@ -55,6 +56,8 @@ def main(arguments: DeployArguments) -> None:
     alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     if is_local():
         check_service(arguments.checkpoint, address, arguments.keys)
+        if tls is None and is_loopback(address.host):  # HAProxy as Ray sets it up speaks no TLS
+            serve_quickly()
     console.connect()
     if alerts is not None:
         check_node(alerts)

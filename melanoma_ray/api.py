@@ -94,6 +94,9 @@ class Prediction(Message):
     )
     checkpoint_id: str = Field(description="First 12 hexadecimal digits of the manifest's SHA-256.")
     is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
+    runtime: str | None = Field(
+        default=None, description="Program and number format that computed the networks; null: an older service."
+    )
     notice: str = NOTICE
 
 
@@ -142,6 +145,11 @@ class ModelCard(Message):
     uses_metadata: bool = Field(description="Whether it also uses age, sex and site, where they are given.")
     max_image_bytes: int = Field(description="Largest encoded image that the service accepts, bytes.")
     versions: dict[str, str] = Field(description="Versions of the libraries that it was trained with.")
+    runtime: str | None = Field(
+        default=None,
+        description="Program and number format that compute the networks, such as OpenVINO fp32; null: an older "
+        "service. Probabilities of all runtimes are the same to within 0.001.",
+    )
     notice: str = NOTICE
 
 

@@ -5,6 +5,7 @@ The rule: no torch here, because every task that loads images imports this modul
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -75,6 +76,20 @@ def encode_metadata(table: pd.DataFrame) -> Float32[np.ndarray, "image feature"]
         *((site == name).to_numpy() for name in SITES),
     ]
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
+
+
+def encode_patient(age: float | None, sex: str | None, site: str | None) -> Float32[np.ndarray, " feature"]:
+    """Return the row of ``encode_metadata`` for one patient; a table of one row would take a thousand times as long.
+
+    Args:
+        age: Age, years; none: unknown.
+        sex: One of ``SEXES``; none, and any other word, is unknown.
+        site: One of ``SITES``, or a collection's word for one; none, and any other word, is unknown.
+    """
+    known_age = None if age is None or math.isnan(age) else age
+    known_site = None if site is None else find_site(site)
+    features = [known_age is not None, 0.0 if known_age is None else (known_age - 50) / 100]
+    return np.array([*features, *(sex == name for name in SEXES), *(known_site == name for name in SITES)], np.float32)
 
 
 def nothing_known(num_images: int) -> Float32[np.ndarray, "image feature"]:

@@ -123,7 +123,7 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     shortcuts = measure_all(subject, scored, use_gpu=options.use_gpu) if options.shortcuts else None
     explanations = explain_images(subject, scored) if options.explain else None
     readers = None if options.readings is None else measure_readers(options.readings, subject.images, scored)
-    report = _to_dict(subject, figures, thresholds, unseen) | {
+    report = _to_dict(subject, scored, figures, thresholds, unseen) | {
         "subgroups": [asdict(one) for one in subgroups],
         "comparison": None if comparison is None else _describe_comparison(comparison),
         "beside": None if earlier is None else _describe_drop(earlier, figures),
@@ -195,7 +195,9 @@ def _measure_unseen(scored: Scored, subject: Subject) -> Figures | None:
     return measure(scored.select(~is_seen)) if is_seen.any() and not is_seen.all() else None
 
 
-def _to_dict(subject: Subject, figures: Figures, thresholds: FixedThresholds, unseen: Figures | None) -> dict[str, Any]:
+def _to_dict(
+    subject: Subject, scored: Scored, figures: Figures, thresholds: FixedThresholds, unseen: Figures | None
+) -> dict[str, Any]:
     dataset, manifest, known = subject.dataset, subject.manifest, subject.acquaintance
     return {
         "format_version": FORMAT_VERSION,
@@ -206,7 +208,7 @@ def _to_dict(subject: Subject, figures: Figures, thresholds: FixedThresholds, un
         "data_fingerprint": dataset.info.fingerprint,
         "is_same_data_as_training": dataset.info.fingerprint == manifest.data_fingerprint,
         "is_synthetic": dataset.info.is_synthetic or manifest.is_synthetic,
-        "model": subject.predictor.describe(),
+        "model": subject.predictor.describe() | {"runtime": scored.predictions.runtime},
         "known_images": _describe_known(subject.left_out)
         if known is None
         else {

@@ -121,7 +121,7 @@ def open_subject(
         DataError: There are no such images, or they were prepared with other image settings.
         ConfigError: The split doesn't fit the checkpoint, or the model knows images and is to refuse them.
     """
-    predictor = Predictor.load(checkpoint, "cpu")
+    predictor = Predictor.load(checkpoint, "cpu", runtime="reference")
     if dataset.info.config.image != predictor.image:
         msg = (
             f"dataset {dataset.uri}: prepared with {dataset.info.config.image}, "

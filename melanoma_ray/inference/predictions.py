@@ -9,6 +9,7 @@ prediction_set                    diagnoses that it may have, with the coverage 
 decision                          refer, routine or unassessable; null: the image couldn't be read
 warnings                          what is wrong with the image itself; null: the image couldn't be read
 error                             reason why there is no answer, so that all figures are null; null: there is one
+runtime                           what computed the networks, such as OpenVINO fp32; null: the image couldn't be read
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def predictions_schema(diagnoses: Sequence[str]) -> pa.Schema:
             ("decision", pa.string()),
             ("warnings", pa.list_(pa.string())),
             ("error", pa.string()),
+            ("runtime", pa.string()),
         ]
     )
 
@@ -84,5 +86,6 @@ def tabulate_predictions(
         pa.array(predictions.decision, pa.string()).take(read),
         pa.array(predictions.warnings or [None] * len(predictions), pa.list_(pa.string())).take(read),
         pa.array(reasons, pa.string()),
+        pa.array([predictions.runtime] * len(predictions), pa.string()).take(read),
     ]
     return pa.Table.from_arrays(columns, schema=predictions_schema(diagnoses))

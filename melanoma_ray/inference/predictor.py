@@ -6,7 +6,9 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from melanoma_ray.config import ImageConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image
 from melanoma_ray.imaging.quality import measure_quality
+from melanoma_ray.inference.agreement import use_quickest
 from melanoma_ray.inference.scorer import Outputs, Scorer, build_scorer
 from melanoma_ray.metrics.conformal import predict_sets
 from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
@@ -67,6 +70,8 @@ class Predictions:
 
     warnings: tuple[tuple[str, ...], ...] | None = None
     """What is wrong with each image itself (``imaging/quality.py``); none: it wasn't looked for."""
+    runtime: str | None = None
+    """What computed the networks, as ``Outputs.runtime``; none: nobody said."""
 
     @property
     def is_answered(self) -> Bool[np.ndarray, " image"]:
@@ -87,6 +92,7 @@ class Predictions:
             warnings=None
             if self.warnings is None
             else tuple(found for found, is_kept in zip(self.warnings, rows, strict=True) if is_kept),
+            runtime=self.runtime,
         )
 
     def name_sets(self, diagnoses: Sequence[str]) -> list[tuple[str, ...] | None]:
@@ -156,6 +162,7 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
         decision=tuple(_decision(bool(r), bool(u)) for r, u in zip(is_referred, ~is_like, strict=True)),
         in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
         warnings=None if outputs.warnings is None else tuple(outputs.warnings),
+        runtime=outputs.runtime or None,
     )
 
 
@@ -197,7 +204,14 @@ class Predictor:
         self.scorer = scorer
 
     @classmethod
-    def load(cls, checkpoint: str, device: str | None = None, *, member: int | None = None) -> Predictor:
+    def load(
+        cls,
+        checkpoint: str,
+        device: str | None = None,
+        *,
+        member: int | None = None,
+        runtime: Literal["quickest", "reference"] = "quickest",
+    ) -> Predictor:
         """Return the predictor of a checkpoint.
 
         Args:
@@ -205,6 +219,8 @@ class Predictor:
             device: Device to score on, such as ``cpu`` or ``cuda``; by default the one that Ray assigned,
                 or in a script of its own a GPU if there is one.
             member: Number, from 0, of the only network of an ensemble to use; by default all are used.
+            runtime: What computes the networks. quickest: the quickest for this processor that was found to agree with
+                the reference (``agreement``), which takes some seconds more to load; reference: PyTorch in fp32.
 
         Raises:
             CheckpointError: The checkpoint is missing, damaged or of another format version, or its weights don't fit
@@ -223,6 +239,8 @@ class Predictor:
             msg = f"checkpoint {uri}: its weights don't fit its experiment ({str(error).splitlines()[0]})"
             raise CheckpointError(msg) from error
         digest = hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest()
+        if runtime == "quickest":
+            use_quickest(scorer, partial(decide, manifest=manifest))
         return cls(manifest, scorer, digest[:12])
 
     def decode(self, encoded: bytes) -> UInt8[np.ndarray, "side side 3"]:
@@ -242,14 +260,17 @@ class Predictor:
         self,
         pixels: UInt8[np.ndarray, "image side side 3"],
         metadata: Float32[np.ndarray, "image feature"] | None = None,
+        *,
+        is_alone: bool = True,
     ) -> Predictions:
         """Return probabilities, decisions and warnings for crops.
 
         Args:
             pixels: The crops, RGB.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
+            is_alone: Whether no other thread asks this predictor meanwhile, so that all threads may work on these.
         """
-        decided = decide(self.scorer.answer(pixels, metadata), self.manifest)
+        decided = decide(self.scorer.answer(pixels, metadata, is_alone=is_alone), self.manifest)
         return replace(decided, warnings=tuple(measure_quality(crop).warnings for crop in pixels))
 
     def predict_file(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -15,14 +15,10 @@ from torch import Tensor
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.decoding import resize
+from melanoma_ray.inference.runtime import Runtime, TorchRuntime
 from melanoma_ray.model.likeness import FeatureBank
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.patients import nothing_known
-
-_IMAGES_PER_PASS = {"cpu": 1, "cuda": 32}
-"""Number of images in a forward pass, by device, always the same (the last pass is padded). Kernels are chosen by
-shape, so an image's logits are equal to the bit whatever other images are scored with it. A CPU hardly gains from
-larger passes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,16 +34,17 @@ class Outputs:
     """What is wrong with each image itself, a tuple of words (``imaging/quality.py``); none: it wasn't looked for."""
     is_altered: Bool[np.ndarray, " image"] | None = None
     """Whether a change of the crops applied to each image; none: there was none."""
+    runtime: str = ""
+    """What computed the networks: program and number format (``Runtime.name``); on unlike nodes there are several."""
 
     def __getitem__(self, rows: Shaped[np.ndarray, " row"]) -> Outputs:
         """Return those of some images, by places or by a mask."""
-        return Outputs(
-            logits=self.logits[rows],
-            distance=None if self.distance is None else self.distance[rows],
-            parts=None if self.parts is None else self.parts[rows],
-            warnings=None if self.warnings is None else self.warnings[rows],
-            is_altered=None if self.is_altered is None else self.is_altered[rows],
-        )
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        kept: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        return Outputs(**kept, runtime=self.runtime)
+
+
+_ARRAYS = tuple(field.name for field in fields(Outputs) if field.name != "runtime")
 
 
 def join_outputs(some: Sequence[Outputs]) -> Outputs:
@@ -57,11 +54,20 @@ def join_outputs(some: Sequence[Outputs]) -> Outputs:
         found = [getattr(one, name) for one in some]
         return None if any(one is None for one in found) else np.concatenate(found)
 
-    return Outputs(**{field.name: join(field.name) for field in fields(Outputs)})
+    runtimes = name_runtimes([one.runtime for one in some])
+    return Outputs(**{name: join(name) for name in _ARRAYS}, runtime=runtimes)
+
+
+def name_runtimes(names: Iterable[str]) -> str:
+    """Return what computed the networks, in one line."""
+    return ", ".join(sorted(set(names)))
 
 
 class Scorer:
-    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks, in fp32."""
+    """One or more networks in evaluation mode, from crops to logits: the mean over views and networks.
+
+    What computes the networks is its ``runtime``, which may be replaced: at first PyTorch in fp32.
+    """
 
     def __init__(
         self,
@@ -85,6 +91,7 @@ class Scorer:
         self.members = tuple(member.to(device).eval() for member in members)
         self.image_side, self.num_views = config.image_side, config.num_views
         self.device = device
+        self.runtime: Runtime = TorchRuntime(self.members, device)
 
     def score(
         self,
@@ -106,6 +113,7 @@ class Scorer:
         metadata: Float32[np.ndarray, "image feature"] | None = None,
         *,
         keep_parts: bool = False,
+        is_alone: bool = True,
     ) -> Outputs:
         """Return the logits of crops, and their distance to the bank of features if there is one.
 
@@ -113,22 +121,25 @@ class Scorer:
             pixels: The crops, RGB; they may have any side.
             metadata: Metadata from ``encode_metadata``; none: unknown for all images.
             keep_parts: Return the logits of each network and view, too.
+            is_alone: Whether no other thread asks this scorer meanwhile, so that all of its threads may work on these.
         """
-        if not len(pixels):
+        runtime, number = self.runtime, len(pixels)
+        if not number:
             return self._answer_nothing(keep_parts=keep_parts)
+        known = nothing_known(number) if metadata is None else metadata
         logits, distances, parts = [], [], []
-        for some_pixels, some_metadata in self._split(pixels, metadata):
-            scored, features, each = self._score_views(some_pixels, some_metadata)
-            logits.append(scored.cpu().numpy())
+        for some_pixels, some_metadata in self._split(pixels, known, runtime):
+            each, features = self._score_views(some_pixels, some_metadata, runtime, is_alone=is_alone)
+            logits.append(_average(each).cpu().numpy())
             if self.bank is not None:
                 distances.append(self.bank.measure_distance(features).cpu().numpy())
             if keep_parts:
-                parts.append(each.cpu().numpy())
-        number = len(pixels)
+                parts.append(each.permute(2, 0, 1, 3).cpu().numpy())
         return Outputs(
             logits=np.concatenate(logits)[:number],
             distance=self._join_distances(np.concatenate(distances)[:number], pixels) if distances else None,
             parts=np.concatenate(parts)[:number] if parts else None,
+            runtime=runtime.name,
         )
 
     def _answer_nothing(self, *, keep_parts: bool) -> Outputs:
@@ -138,6 +149,7 @@ class Scorer:
             logits=np.zeros((0, self.num_diagnoses), np.float32),
             distance=None if self.bank is None else np.zeros((0, 2), np.float32),
             parts=np.zeros(shape, np.float32) if keep_parts else None,
+            runtime=self.runtime.name,
         )
 
     def _join_distances(
@@ -154,9 +166,10 @@ class Scorer:
         Args:
             pixels: The crops, RGB; they may have any side.
         """
+        reference = TorchRuntime(self.members, self.device)
         parts = [
             torch.stack([member.embed(some_pixels)[1] for member in self.members], dim=1).cpu().numpy()
-            for some_pixels, _ in self._split(pixels, None)
+            for some_pixels, _ in self._split(pixels, nothing_known(len(pixels)), reference)
         ]
         return np.concatenate(parts)[: len(pixels)]
 
@@ -167,40 +180,43 @@ class Scorer:
         return plain
 
     def _split(
-        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"] | None
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"],
+        runtime: Runtime,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield crops and metadata for one pass at a time, on the device; the last pass is padded."""
+        """Yield crops and metadata of as many images as a pass has views of, on the device; the last may be padded."""
         side, number = self.image_side, len(pixels)
-        known = nothing_known(number) if metadata is None else metadata
-        fitted = np.stack([resize(crop, side, side) for crop in pixels])
-        size = _IMAGES_PER_PASS.get(self.device.type, 1)
-        padding = -number % size
-        crops = torch.from_numpy(np.concatenate([fitted, np.zeros((padding, side, side, 3), np.uint8)]))
-        features = torch.from_numpy(np.concatenate([known, nothing_known(padding)]))
+        size = max(1, runtime.num_pictures // self.num_views)
+        padding = [np.zeros((side, side, 3), np.uint8)] * (-number % size if runtime.is_padded else 0)
+        crops = torch.from_numpy(np.stack([resize(crop, side, side) for crop in pixels] + padding))
+        features = torch.from_numpy(np.concatenate([metadata, nothing_known(len(padding))]))
         for some_crops, some_features in zip(torch.split(crops, size), torch.split(features, size), strict=True):
             yield some_crops.to(self.device), some_features.to(self.device)
 
-    def _score_views(self, pixels: Tensor, metadata: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Return the mean logits, each network's features of the first view, and its logits of each view.
+    def _score_views(
+        self, pixels: Tensor, metadata: Tensor, runtime: Runtime, *, is_alone: bool
+    ) -> tuple[Float[Tensor, "member view image diagnosis"], list[Tensor]]:
+        """Return each network's logits of each view, and its features of the first view."""
+        pictures = pixels if self.num_views == 1 else torch.cat(list(views(pixels, self.num_views)))
+        known = metadata.repeat(self.num_views, 1)
+        logits, features = [], []
+        for member in range(len(self.members)):
+            parts = [
+                runtime.run(member, some, some_known, is_alone=is_alone)
+                for some, some_known in zip(
+                    torch.split(pictures, runtime.num_pictures), torch.split(known, runtime.num_pictures), strict=True
+                )
+            ]
+            logits.append(torch.cat([own for own, _ in parts]).view(self.num_views, len(pixels), -1))
+            features.append(torch.cat([own for _, own in parts])[: len(pixels)])
+        return torch.stack(logits), features
 
-        The last has the shape image × member × view × diagnosis.
-        """
-        first, *others = views(pixels, self.num_views)
-        embedded = [member.embed(first, metadata) for member in self.members]
-        each = [
-            [own, *(member(view, metadata) for view in others)]
-            for member, (own, _) in zip(self.members, embedded, strict=True)
-        ]
-        logits = torch.stack([_mean(own) for own in each])
-        return (
-            logits[0] if len(logits) == 1 else _average_members(logits),
-            [features for _, features in embedded],
-            torch.stack([torch.stack(own, dim=1) for own in each], dim=1),
-        )
 
-
-def _mean(logits: list[Tensor]) -> Tensor:
-    return logits[0] if len(logits) == 1 else torch.stack(logits).mean(dim=0)
+def _average(each: Float[Tensor, "member view image diagnosis"]) -> Float[Tensor, "image diagnosis"]:
+    """Return the mean over views, and over networks; of one alone it is that one to the bit."""
+    of_members = each[:, 0] if each.shape[1] == 1 else each.mean(dim=1)
+    return of_members[0] if len(of_members) == 1 else _average_members(of_members)
 
 
 def _average_members(logits: Float[Tensor, "member image diagnosis"]) -> Float[Tensor, "image diagnosis"]:

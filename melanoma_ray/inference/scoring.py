@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +17,7 @@ from melanoma_ray.dataset.shards import read_crops
 from melanoma_ray.imaging.appearance import describe_appearance
 from melanoma_ray.imaging.quality import measure_quality
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.scorer import Outputs, Scorer, join_outputs
+from melanoma_ray.inference.scorer import Outputs, Scorer, join_outputs, name_runtimes
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Split
 
@@ -47,6 +48,7 @@ class _Actor:
 
     def __init__(self, build: Callable[[], Scorer], pixels_uri: str, side: int) -> None:
         self.scorer = build()
+        cv2.setNumThreads(1)  # by default OpenCV uses all CPUs of the machine, whatever Ray assigned
         self.pixels_uri, self.side = pixels_uri, side
 
     def read(self, batch: pa.Table) -> UInt8[np.ndarray, "image side side 3"]:
@@ -78,6 +80,7 @@ class _ScoringActor(_Actor):
                 "parts": pa.nulls(number, _CUBE) if parts is None else pa.array(parts.tolist(), _CUBE),
                 "warnings": pa.array([list(measure_quality(crop).warnings) for crop in crops], pa.list_(pa.string())),
                 "is_altered": [None if self.alter is None else new is not None for new in altered],
+                "runtime": pa.repeat(outputs.runtime, number),
             }
         )
 
@@ -134,6 +137,7 @@ def _read_outputs(scored: pa.Table) -> Outputs:
         parts=found["parts"],
         warnings=warnings,
         is_altered=None if altered.null_count else np.asarray(altered.to_pylist(), bool),
+        runtime=name_runtimes(scored.column("runtime").unique().to_pylist()),
     )
 
 

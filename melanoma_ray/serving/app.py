@@ -15,7 +15,7 @@ from melanoma_ray.serving.service import MAX_ONGOING_REQUESTS, Service, ServiceA
 from melanoma_ray.storage import absolute
 
 _MAX_QUEUED_REQUESTS = 64
-"""Most requests that wait at each proxy: two or three seconds of work for a replica on a CPU; more get HTTP 429."""
+"""Most requests that wait at each proxy: less than a second of work for two CPUs; more get HTTP 429."""
 
 
 def build_app(arguments: ServiceArguments) -> serve.Application:

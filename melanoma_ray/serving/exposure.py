@@ -67,7 +67,7 @@ def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:
     """
     needed = {"--keys": has_keys, "--tls-certificate": address.tls is not None}
     missing = [flag for flag, is_there in needed.items() if not is_there]
-    if missing and not is_open and not _is_loopback(address.host):
+    if missing and not is_open and not is_loopback(address.host):
         msg = (
             f"host={address.host!r}: others can reach it, so give {' and '.join(missing)}; or --open-to-network, if "
             "what stands in front of it asks for a login and speaks TLS; or 127.0.0.1"
@@ -75,7 +75,8 @@ def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:
         raise ConfigError(msg)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from its own machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
 from melanoma_ray.serving.exposure import Address
@@ -38,7 +39,7 @@ def start_service(
     Args:
         checkpoint: Checkpoint directory, run directory or a sweep's best.json.
         address: Where to listen.
-        num_replicas: Number of service processes, 1 CPU each.
+        num_replicas: Number of service processes. Ray keeps 1 CPU free for each; on one machine they share its CPUs.
         num_gpus: Number of GPUs for each replica; 0: it runs on CPUs.
         alerts: File with the settings of alerts; none: nobody is alerted.
         keys: File of the keys that callers must have; none: nobody needs one.
@@ -49,7 +50,12 @@ def start_service(
         ServiceError: The port can't be used (nothing was started), or the replicas don't start.
     """
     arguments = ServiceArguments(
-        checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus, alerts=alerts, keys=keys
+        checkpoint=checkpoint,
+        num_replicas=num_replicas,
+        num_threads=max(1, usable_cpus() // num_replicas) if is_local() else None,
+        num_gpus=num_gpus,
+        alerts=alerts,
+        keys=keys,
     )
     app = build_app(arguments)
     _check_port(address.host, address.port, is_serving=bool(serve.status().proxies))

@@ -1,4 +1,9 @@
-"""One replica: a thread pool that decodes, one thread that runs the network, and requests batched in between."""
+"""One replica: threads that each take a request from bytes to its answer, or on a GPU requests in batches.
+
+On a CPU a pass of one image on one thread is the cheapest, so there are as many such threads as the replica may use:
+one decodes while another computes, and nothing waits for a batch. An image that is alone gets all threads for its pass.
+A GPU computes the more images a second the more a pass has, so it takes what is decoded meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TypeVar
 
+import cv2
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
@@ -22,7 +27,7 @@ from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.api import ModelCard, Prediction
 from melanoma_ray.inference.explanation import explain
 from melanoma_ray.inference.predictor import Predictor
-from melanoma_ray.patients import encode_metadata
+from melanoma_ray.patients import encode_patient
 from melanoma_ray.serving.alerting import Alarm
 from melanoma_ray.serving.upload import Patient, Upload
 
@@ -44,7 +49,9 @@ class ServiceArguments(BaseModel):
     num_replicas: int = Field(default=1, ge=1)
     """Number of service processes."""
     num_cpus: float = Field(default=1.0, gt=0)
-    """CPUs of each replica; also the number of threads of its network and of its decoders."""
+    """CPUs that Ray keeps free for each replica."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Number of threads that decode and compute in each replica; none: one for each of its CPUs."""
     num_gpus: float = Field(default=0.0, ge=0)
     """Number of GPUs for each replica; 0: it runs on CPUs."""
     alerts: str | None = None
@@ -54,11 +61,11 @@ class ServiceArguments(BaseModel):
     needs one."""
     max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
     """Largest encoded image that is accepted, bytes; the checkpoint's own limit applies too."""
-    max_batch_size: int = Field(default=8, ge=1, le=MAX_ONGOING_REQUESTS)
-    """Most images of a forward pass. On a CPU the time grows with the batch, so a larger one would only delay its
-    first image; a GPU gains up to the limit."""
-    batch_wait_timeout_s: float = Field(default=0.01, ge=0)
-    """Longest time that the first image of a batch waits for others, seconds; short compared with an answer's 50 ms."""
+    max_batch_size: int = Field(default=MAX_ONGOING_REQUESTS, ge=1, le=MAX_ONGOING_REQUESTS)
+    """Most images of a pass on a GPU; a CPU takes one at a time on each thread."""
+    batch_wait_timeout_s: float = Field(default=0.002, ge=0)
+    """Longest time that the first image of a batch on a GPU waits for others, seconds; a decoder needs about as long
+    for one."""
 
 
 def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
@@ -90,6 +97,7 @@ def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
         uses_metadata=manifest.experiment.model.uses_metadata,
         max_image_bytes=min(max_image_bytes, manifest.image.max_bytes),
         versions=manifest.versions,
+        runtime=predictor.scorer.runtime.name,
     )
 
 
@@ -103,21 +111,24 @@ class Service:
             CheckpointError: The checkpoint can't be used.
             ConfigError: The settings of alerts, or the file of keys, can't be used.
         """
-        num_threads = max(1, int(arguments.num_cpus))
+        num_threads = arguments.num_threads or max(1, int(arguments.num_cpus))
         torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
         self._predictor = Predictor.load(arguments.checkpoint)
+        torch.set_num_threads(1)  # each request has a thread of its own, and the networks are compiled for more
+        cv2.setNumThreads(1)
         self.card = build_card(self._predictor, arguments.max_image_bytes)
         self.keys = None if arguments.keys is None else KeyStore(arguments.keys)
         self._alarm = None if arguments.alerts is None else Alarm(read_settings(arguments.alerts))
-        self._decoders = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
-        # A single thread: the kernels use several threads themselves, and two forward passes at a time are slower.
+        self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="assess")
+        self._num_waiting = 0
+        # A single thread on a GPU: two passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._predict: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
+        self._predict_in_batch: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
             max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
         )(self._predict_all)
 
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
-        """Decode an image, wait for a batch, and return the prediction.
+        """Return the prediction for an image.
 
         Args:
             upload: The encoded image.
@@ -127,9 +138,15 @@ class Service:
             DecodeError: The bytes aren't a usable image.
             ProblemError: The answer makes an alert that can't be kept.
         """
-        pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
-        metadata = encode_metadata(pd.DataFrame([asdict(patient)]))[0]
-        prediction = await self._predict(pixels, metadata)
+        metadata = encode_patient(patient.age, patient.sex, patient.site)
+        self._num_waiting += 1
+        try:
+            if self._predictor.scorer.device.type == "cuda":
+                prediction = await self._predict_in_batch(await self._decode(upload), metadata)
+            else:
+                prediction = await _run(self._workers, lambda: self._assess_now(upload.encoded, metadata))
+        finally:
+            self._num_waiting -= 1
         if self._alarm is not None:
             await self._alarm.hear(prediction, upload, patient)
         return prediction.model_copy(update={"image_id": upload.image_id})
@@ -144,17 +161,29 @@ class Service:
         Raises:
             DecodeError: The bytes aren't a usable image.
         """
-        pixels = await _run(self._decoders, lambda: self._predictor.decode(upload.encoded))
+        pixels = await self._decode(upload)
         overlay = await _run(self._network, lambda: explain(self._predictor, pixels, diagnosis))
-        return await _run(self._decoders, lambda: _encode_png(overlay))
+        return await _run(self._workers, lambda: _encode_png(overlay))
+
+    async def _decode(self, upload: Upload) -> Crop:
+        return await _run(self._workers, lambda: self._predictor.decode(upload.encoded))
+
+    def _assess_now(self, encoded: bytes, metadata: Features) -> Prediction:
+        """Return the prediction for an image, computed by the calling thread."""
+        pixels = self._predictor.decode(encoded)
+        return self._predict_batch(pixels[None], metadata[None], is_alone=self._num_waiting == 1)[0]
 
     async def _predict_all(self, pixels: list[Crop], metadata: list[Features]) -> list[Prediction]:
         return await _run(self._network, lambda: self._predict_batch(np.stack(pixels), np.stack(metadata)))
 
     def _predict_batch(
-        self, pixels: UInt8[np.ndarray, "image side side 3"], metadata: Float32[np.ndarray, "image feature"]
+        self,
+        pixels: UInt8[np.ndarray, "image side side 3"],
+        metadata: Float32[np.ndarray, "image feature"],
+        *,
+        is_alone: bool = True,
     ) -> list[Prediction]:
-        predictions = self._predictor.predict(pixels, metadata)
+        predictions = self._predictor.predict(pixels, metadata, is_alone=is_alone)
         return [
             Prediction(
                 image_id=None,
@@ -163,6 +192,7 @@ class Service:
                 referred_for=self._predictor.manifest.referred_for,
                 checkpoint_id=self.card.checkpoint_id,
                 is_synthetic=self.card.is_synthetic,
+                runtime=self.card.runtime,
             )
             for assessment in predictions.assess(self.card.diagnoses)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import ray.data
@@ -54,6 +55,7 @@ class _PredictingActor:
 
     def __init__(self, checkpoint: str) -> None:
         self.predictor = Predictor.load(checkpoint)
+        cv2.setNumThreads(1)  # by default OpenCV uses all CPUs of the machine, whatever Ray assigned
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         paths = batch.column("path").to_pylist()
@@ -100,7 +102,7 @@ def triage(
         CheckpointError: The checkpoint can't be used.
     """
     uri = find_checkpoint(storage.absolute(checkpoint))
-    predictor = Predictor.load(uri, "cpu")
+    predictor = Predictor.load(uri, "cpu", runtime="reference")
     table = _predict(uri, images, use_gpu=use_gpu)
     target = storage.join(output, PREDICTIONS)
     storage.write_table(target, table.drop_columns(["thumbnail"]))

@@ -21,6 +21,7 @@ from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 from ray.train.v2._internal.constants import (
     DEFAULT_WORKER_GROUP_START_TIMEOUT_S,
     WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
@@ -276,3 +277,8 @@ def test_a_level_of_the_driver_s_doesn_t_quiet_its_workers(caplog: pytest.LogCap
         needed("hide_chatter_of_workers", is_needed=is_needed)
     finally:
         forwarded.remove_handler("test")
+
+
+def test_haproxy_s_metrics_and_statistics_would_listen_on_every_interface() -> None:
+    binds = ("bind :{{ config.metrics_port }}", "bind *:{{ config.stats_port }}")
+    needed("serve_quickly", is_needed=all(bind in HAPROXY_CONFIG_TEMPLATE for bind in binds))

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma_ray.patients import NUM_FEATURES, encode_metadata, nothing_known
-from melanoma_ray.schema import SITES
+from melanoma_ray.patients import NUM_FEATURES, encode_metadata, encode_patient, nothing_known
+from melanoma_ray.schema import SEXES, SITES
 
 
 def patient(age: float | None = None, sex: str | None = None, site: str | None = None) -> np.ndarray:
@@ -19,6 +19,15 @@ def test_what_is_missing_or_unknown_is_zero() -> None:
     assert not patient().any()
     assert not patient(site="unknown").any()
     np.testing.assert_array_equal(nothing_known(2), [patient(), patient(np.nan)])
+
+
+@pytest.mark.parametrize("age", [None, float("nan"), 0.0, 50.0, 87.5])
+@pytest.mark.parametrize("sex", [None, "unknown", *SEXES])
+@pytest.mark.parametrize("site", [None, "wing", "Back", *SITES])
+def test_a_patient_alone_is_encoded_as_a_row_of_a_table(age: float | None, sex: str | None, site: str | None) -> None:
+    found = encode_patient(age, sex, site)
+    np.testing.assert_array_equal(found, patient(age, sex, site))
+    assert found.dtype == np.float32
 
 
 def test_each_fact_has_places_of_its_own() -> None:
