@@ -10,13 +10,13 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import load_taxonomy
+from melanoma_ray.documents.model_card import check_statements
+from melanoma_ray.documents.output import check_output
+from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import check_comparable
 from melanoma_ray.evaluation.external import find_words, prepare_images, read_images
-from melanoma_ray.evaluation.model_card import check_statements
-from melanoma_ray.evaluation.output import check_output
 from melanoma_ray.evaluation.readers import Reading, read_readings
-from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import KnownImages
 from melanoma_ray.model.checkpoint import Manifest, find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
+from melanoma_ray.documents.output import check_output
+from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.evaluation.external import prepare_images, read_images
-from melanoma_ray.evaluation.output import check_output
 from melanoma_ray.evaluation.recalibration import recalibrate
-from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import open_subject
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges

@@ -15,8 +15,8 @@ from scipy.special import softmax
 from jobs import formatting
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
+from melanoma_ray.documents.report import evaluate
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.inference.explanation import attribute
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.calibration import energy

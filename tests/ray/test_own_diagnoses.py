@@ -14,7 +14,7 @@ from ray.train import ScalingConfig
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import load_taxonomy
-from melanoma_ray.evaluation.report import evaluate
+from melanoma_ray.documents.report import evaluate
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.sources.layouts import read_collection

@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import DIAGNOSES, load_taxonomy
+from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.evaluation.readers import Reading, read_readings
-from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.imaging.alteration import mask_lesion, turn_grey
 from melanoma_ray.inference.explanation import attribute
 from melanoma_ray.inference.faithfulness import measure_faithfulness

@@ -9,9 +9,9 @@ import pytest
 
 from melanoma_ray.config import PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
+from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.evaluation.recalibration import recalibrate
-from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.evaluation.subject import open_subject
 from melanoma_ray.model.checkpoint import read_known, read_manifest, read_weights
 from melanoma_ray.preparation.pipeline import prepare

@@ -16,8 +16,8 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.documents.report import evaluate
 from melanoma_ray.errors import ConfigError, DataError
-from melanoma_ray.evaluation.report import evaluate
 from melanoma_ray.inference.agreement import TOLERANCE
 from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor

@@ -13,9 +13,9 @@ import pytest
 
 from jobs.formatting import describe_report
 from melanoma_ray.dataset.prepared import PreparedDataset, open_dataset
+from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.external import prepare_images
-from melanoma_ray.evaluation.report import Options, evaluate
 from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.model.known import tabulate_known
 from melanoma_ray.sources.layouts import read_collection

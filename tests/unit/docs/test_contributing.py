@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 
 from melanoma_ray import settings
 from melanoma_ray.config import Experiment, LossConfig
+from melanoma_ray.documents.sections import rows
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.evaluation.figures import measure
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import rows
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.ranges import Range, range_of
 from tests.unit.docs.documents import ROOT, is_path, list_quoted, occurs_in_package, read_document

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from melanoma_ray.diagnoses import load_taxonomy
+from melanoma_ray.documents.sections.readers import readers
 from melanoma_ray.errors import DataError
 from melanoma_ray.evaluation.readers import UNNAMED, Reading, measure_readers, read_readings
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections.readers import readers
 from melanoma_ray.evaluation.wording import Words
 from tests.unit.evaluation.samples import draw_scored
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from melanoma_ray.diagnoses import DIAGNOSES
+from melanoma_ray.documents.sections.robustness import robustness
 from melanoma_ray.evaluation.probes.robustness import Robustness, measure_robustness
-from melanoma_ray.evaluation.sections.robustness import robustness
 from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.inference.scorer import Outputs, Scorer

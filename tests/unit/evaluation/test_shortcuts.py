@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from melanoma_ray.documents.sections.shortcuts import shortcuts
 from melanoma_ray.evaluation.probes.shortcuts import Baseline, Shortcuts, compare_altered
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections.shortcuts import shortcuts
 from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.metrics.ranking import estimate_auroc
 from tests.unit.evaluation.samples import draw_scored

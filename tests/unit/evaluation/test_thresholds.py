@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.evaluation.sections import decisions
+from melanoma_ray.documents.sections import decisions
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.thresholds import measure_thresholds
 from melanoma_ray.inference.predictor import Predictor

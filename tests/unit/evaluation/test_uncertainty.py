@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from melanoma_ray.documents.sections import doubt
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.figures import measure
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import doubt
 from melanoma_ray.evaluation.uncertainty import measure_uncertainty
 from melanoma_ray.inference.predictor import Predictions
 from melanoma_ray.model.checkpoint import Manifest, read_manifest

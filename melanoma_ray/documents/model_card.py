@@ -9,12 +9,12 @@ import html
 from collections.abc import Mapping
 
 from melanoma_ray.api import NOTICE, SYNTHETIC_NOTICE
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.guidelines.claim import CLAIM
+from melanoma_ray.documents.guidelines.items import Guideline, Item
+from melanoma_ray.documents.guidelines.stard import STARD_AI
+from melanoma_ray.documents.guidelines.tripod import TRIPOD_AI
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.guidelines.claim import CLAIM
-from melanoma_ray.evaluation.guidelines.items import Guideline, Item
-from melanoma_ray.evaluation.guidelines.stard import STARD_AI
-from melanoma_ray.evaluation.guidelines.tripod import TRIPOD_AI
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 
 NOT_DONE = "Not done."

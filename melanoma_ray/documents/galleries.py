@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from melanoma_ray.evaluation.evidence import Evidence
+from melanoma_ray.documents.evidence import Evidence
 from melanoma_ray.evaluation.probes.explanations import predictor_of
 from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.inference.explanation import explain

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.guidelines.items import Guideline, Item
-from melanoma_ray.evaluation.guidelines.stard import describe_software
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.guidelines.items import Guideline, Item
+from melanoma_ray.documents.guidelines.stard import describe_software
 from melanoma_ray.evaluation.wording import Words, describe_unseen, short
 from melanoma_ray.wording import count
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from melanoma_ray.documents.sections.rows import Row
 from melanoma_ray.evaluation.probes.explanations import Explained, Explanations
-from melanoma_ray.evaluation.sections.rows import Row
 from melanoma_ray.inference.faithfulness import Faithfulness
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 from melanoma_ray.wording import count

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from melanoma_ray.api import describe_share
+from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row, figure_row, words_of
 from melanoma_ray.evaluation.figures import Figures
-from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row, figure_row, words_of
 from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
 from melanoma_ray.reports.plots import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.probes.shortcuts import Altered, Baseline, Change, Shortcuts
-from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short
 from melanoma_ray.metrics.comparison import Difference
 from melanoma_ray.reports.evaluation import Cell, Section, Table

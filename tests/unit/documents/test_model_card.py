@@ -6,12 +6,12 @@ import re
 
 import pytest
 
+from melanoma_ray.documents.guidelines.claim import CLAIM
+from melanoma_ray.documents.guidelines.items import Guideline
+from melanoma_ray.documents.guidelines.stard import STARD_AI
+from melanoma_ray.documents.guidelines.tripod import TRIPOD_AI
+from melanoma_ray.documents.model_card import GUIDELINES, check_statements
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.evaluation.guidelines.claim import CLAIM
-from melanoma_ray.evaluation.guidelines.items import Guideline
-from melanoma_ray.evaluation.guidelines.stard import STARD_AI
-from melanoma_ray.evaluation.guidelines.tripod import TRIPOD_AI
-from melanoma_ray.evaluation.model_card import GUIDELINES, check_statements
 
 
 @pytest.mark.parametrize(("guideline", "num_items", "num_parts"), [(TRIPOD_AI, 27, 52), (STARD_AI, 40, 48)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from melanoma_ray.documents.sections.rows import Row, words_of
 from melanoma_ray.evaluation.comparison import Comparison, Earlier
 from melanoma_ray.evaluation.figures import Figures
-from melanoma_ray.evaluation.sections.rows import Row, words_of
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, describe_p, short
 from melanoma_ray.reports.evaluation import Cell, Section, Table
 from melanoma_ray.wording import count

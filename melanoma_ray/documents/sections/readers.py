@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from melanoma_ray.documents.sections.rows import Row
 from melanoma_ray.evaluation.readers import PairFigures, ReaderFigures, Readers
-from melanoma_ray.evaluation.sections.rows import Row
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, short
 from melanoma_ray.reports.evaluation import Section, Table
 from melanoma_ray.wording import count

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from melanoma_ray.documents.sections.rows import Row
 from melanoma_ray.evaluation.figures import Figures
-from melanoma_ray.evaluation.sections.rows import Row
 from melanoma_ray.evaluation.subgroups import ENOUGH, Level, Subgroup
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, TOO_FEW, Words, describe_p, short
 from melanoma_ray.reports.evaluation import Plot, Section, Table

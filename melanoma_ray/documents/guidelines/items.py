@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from melanoma_ray.evaluation.evidence import Evidence
+from melanoma_ray.documents.evidence import Evidence
 
 Fill = Callable[[Evidence], str]
 

@@ -7,8 +7,8 @@ as not done without them.
 from __future__ import annotations
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.guidelines.items import Guideline, Item
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.guidelines.items import Guideline, Item
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.wording import Words, describe_unseen, fitted_on, short
 from melanoma_ray.metrics.intervals import SPARSE_BELOW

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.guidelines.items import Guideline, Item
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.guidelines.items import Guideline, Item
 from melanoma_ray.evaluation.wording import Words, short
 
 

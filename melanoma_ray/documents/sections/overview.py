@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from melanoma_ray.api import describe_share
+from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row, figure_row
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row, figure_row
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words
 from melanoma_ray.metrics.intervals import SPARSE_BELOW

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from melanoma_ray.api import DECISION_WORDS, describe_share
+from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.thresholds import FixedThresholds, OneWayRow
 from melanoma_ray.evaluation.wording import SPARSE_NOTE, Words, fitted_on, short

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from melanoma_ray.documents.output import check_output
 from melanoma_ray.errors import DataError
-from melanoma_ray.evaluation.output import check_output
 
 REPORT = {"model": {"checkpoint_id": "abc"}, "figures": {"num_images": 1200}, "data": "/data/old"}
 

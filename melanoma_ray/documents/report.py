@@ -15,18 +15,18 @@ import pyarrow as pa
 
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.model_card import write_model_card
+from melanoma_ray.documents.output import CARD, PAGE, REPORT
+from melanoma_ray.documents.page import build_page
+from melanoma_ray.documents.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.comparison import Comparison, Earlier, check_comparable, compare_models, read_earlier
-from melanoma_ray.evaluation.evidence import Evidence
 from melanoma_ray.evaluation.figures import Figures, measure
-from melanoma_ray.evaluation.model_card import write_model_card
-from melanoma_ray.evaluation.output import CARD, PAGE, REPORT
-from melanoma_ray.evaluation.page import build_page
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.probes.explanations import explain_images
 from melanoma_ray.evaluation.probes.robustness import measure_robustness
 from melanoma_ray.evaluation.probes.shortcuts import measure_all
 from melanoma_ray.evaluation.readers import Reading, measure_readers
-from melanoma_ray.evaluation.schema import FORMAT_VERSION
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject

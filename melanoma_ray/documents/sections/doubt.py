@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.sections.rows import HEADS, Row, estimate_row
+from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row
 from melanoma_ray.evaluation.uncertainty import PredictionSets
 from melanoma_ray.metrics.conformal import least_images
 from melanoma_ray.metrics.selective import RiskCoverage

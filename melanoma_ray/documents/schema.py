@@ -1,4 +1,4 @@
-"""report.json as a JSON Schema, docs/report.schema.json: python -m melanoma_ray.evaluation.schema prints it.
+"""report.json as a JSON Schema, docs/report.schema.json: python -m melanoma_ray.documents.schema prints it.
 
 A field may be added without a new version; one that changes its meaning or goes raises ``FORMAT_VERSION``.
 """

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import jsonschema
 
-from melanoma_ray.evaluation.schema import Report, render_schema
+from melanoma_ray.documents.schema import Report, render_schema
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "report.schema.json"
 
 
 def test_the_published_schema_is_the_one_in_the_code() -> None:
-    assert PUBLISHED.read_text() == render_schema()  # else: python -m melanoma_ray.evaluation.schema > docs/…
+    assert PUBLISHED.read_text() == render_schema()  # else: python -m melanoma_ray.documents.schema > docs/…
 
 
 def test_it_is_a_json_schema_that_refuses_what_is_no_report() -> None:

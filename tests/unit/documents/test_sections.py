@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from melanoma_ray.documents.sections import curves, decisions, groups, overview
 from melanoma_ray.evaluation.figures import measure
-from melanoma_ray.evaluation.sections import curves, decisions, groups, overview
 from melanoma_ray.evaluation.wording import Words, of_a_hundred, short, value_cells
 from melanoma_ray.metrics.intervals import Estimate
 from melanoma_ray.reports.evaluation import Cell, Section

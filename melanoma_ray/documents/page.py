@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from melanoma_ray.api import describe_share
-from melanoma_ray.evaluation.evidence import Evidence
-from melanoma_ray.evaluation.galleries import build_galleries
-from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.sections import (
+from melanoma_ray.documents.evidence import Evidence
+from melanoma_ray.documents.galleries import build_galleries
+from melanoma_ray.documents.sections import (
     comparisons,
     curves,
     decisions,
@@ -18,6 +17,7 @@ from melanoma_ray.evaluation.sections import (
     robustness,
     shortcuts,
 )
+from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words, describe_unseen, of_a_hundred
 from melanoma_ray.reports.evaluation import EvaluationPage, Section
