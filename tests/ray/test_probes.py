@@ -64,7 +64,7 @@ def test_errors_and_hits_are_explained_beside_the_most_similar_training_cases(
         assert len(one["similar"]) == 5
         crop = dataset.load_pixels([one["path"]])[0]
         scores = measure_faithfulness(predictor, crop, one["predicted"], attribute(predictor, crop, one["predicted"]))
-        assert one["faithfulness"] == asdict(scores)
+        assert one["faithfulness"] == pytest.approx(asdict(scores), abs=1e-5)  # runtimes differ in the last bits
     deletions = [one["faithfulness"]["deletion"] for one in found["images"]]
     assert found["mean"]["deletion"] == pytest.approx(np.mean(deletions))
     page = (tmp_path / "report.html").read_text()
