@@ -11,9 +11,10 @@ import functools
 import json
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,17 +198,47 @@ def read_bytes(uri: str) -> bytes:
         return bytes(stream.read())
 
 
-def write_bytes(uri: str, content: bytes | memoryview) -> None:
+def write_bytes(uri: str, content: bytes | memoryview, *, is_private: bool = False) -> None:
     """Write a file in one piece: a reader sees either the old content or the new, never a part of it.
+
+    Args:
+        uri: The file.
+        content: What it is to have.
+        is_private: On a local disk only its owner may read it, and it is on the disk when this returns.
 
     Raises:
         StorageError: It can't be written.
     """
     with _explained(uri):
-        _write(uri, content)
+        _write(uri, content, is_private=is_private)
 
 
-def _write(uri: str, content: bytes | memoryview) -> None:
+@contextmanager
+def hold_alone(uri: str) -> Iterator[None]:
+    """Keep other processes of this machine from the same block for a local directory, which is made if need be.
+
+    In s3://, on Windows, and on network filesystems without locks nothing is kept from it.
+
+    Raises:
+        StorageError: The directory can't be made or opened.
+    """
+    if not is_local(uri) or sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415 - Unix has it
+
+    with _explained(uri):
+        Path(uri).mkdir(parents=True, exist_ok=True)
+        directory = os.open(uri, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _write(uri: str, content: bytes | memoryview, *, is_private: bool = False) -> None:
     filesystem, path = resolve(uri)
     parent = path.rsplit("/", 1)[0]
     filesystem.create_dir(parent, recursive=True)
@@ -219,7 +250,10 @@ def _write(uri: str, content: bytes | memoryview) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(temporary).chmod(0o644)
+            if is_private:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(temporary).chmod(0o600 if is_private else 0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from melanoma_ray.errors import ConfigError, StorageError
+from melanoma_ray import storage
+from melanoma_ray.errors import ConfigError
 from melanoma_ray.storage import explain
 
 logger = logging.getLogger(__name__)
@@ -220,39 +218,6 @@ def _version(path: str) -> tuple[int, ...]:
 
 def _change(path: str, change: Callable[[KeyFile], KeyFile], *, may_create: bool) -> None:
     """Replace the file by a changed one, while no other process of this machine does."""
-    with _alone(path):
+    with storage.hold_alone(str(Path(path).absolute().parent)):
         content = KeyFile() if may_create and not Path(path).exists() else read_key_file(path)
-        _replace(path, _FILE.dump_json(change(content), indent=2))
-
-
-@contextmanager
-def _alone(path: str) -> Iterator[None]:
-    folder = Path(path).absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise StorageError(explain(error, path)) from error
-    try:
-        if sys.platform != "win32":
-            import fcntl  # noqa: PLC0415 - Unix has it
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _replace(path: str, content: bytes) -> None:
-    """Write the file in one piece, readable for its owner only."""
-    beside = f"{path}.{secrets.token_hex(4)}"
-    try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except OSError as error:
-        Path(beside).unlink(missing_ok=True)
-        raise StorageError(explain(error, path)) from error
+        storage.write_bytes(storage.absolute(path), _FILE.dump_json(change(content), indent=2), is_private=True)

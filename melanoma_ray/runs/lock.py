@@ -105,7 +105,7 @@ def read_holder(uri: str) -> Holder | None:
 
 def _claim(uri: str) -> Holder:
     mine = _this_process()
-    with _alone_on_this_machine(uri):
+    with storage.hold_alone(uri):
         before = read_holder(uri)
         if before is not None and before.is_alive():
             raise _refusal(uri, before)
@@ -119,24 +119,6 @@ def _claim(uri: str) -> Holder:
     if before is not None:
         logger.info("run %s: taken over from %s, which is gone", uri, before)
     return mine
-
-
-@contextmanager
-def _alone_on_this_machine(uri: str) -> Iterator[None]:
-    """Keep other processes of this machine from claiming the lock of a local directory while the block runs."""
-    if not storage.is_local(uri) or sys.platform == "win32":
-        yield
-        return
-    import fcntl  # noqa: PLC0415 - Unix has it
-
-    Path(uri).mkdir(parents=True, exist_ok=True)
-    directory = os.open(uri, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network filesystems have no such locks
-            fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
 
 
 def _write_claim(uri: str, mine: Holder) -> None:
@@ -184,7 +166,7 @@ def _ending_signal() -> signal.Signals:
 
 def _renew_once(uri: str, holder: Holder) -> Holder | None:
     """Write the time of this renewal, or return who has taken the lock over."""
-    with _alone_on_this_machine(uri):  # no other process of it takes the lock over between reading and writing
+    with storage.hold_alone(uri):  # no other process of it takes the lock over between reading and writing
         found = read_holder(uri)
         if found is not None and found.token != holder.token:
             return found

@@ -110,7 +110,7 @@ def test_a_holder_shows_life_and_stops_when_it_was_taken_over(tmp_path: Path, in
             time.sleep(0.01)
         while (now := read_holder(str(tmp_path))) is None or now.renewed_at == first.renewed_at:
             time.sleep(0.01)
-        with lock._alone_on_this_machine(str(tmp_path)):  # as whoever takes it over does
+        with storage.hold_alone(str(tmp_path)):  # as whoever takes it over does
             storage.write_json(str(tmp_path / LOCK), asdict(replace(now, token="other")))
         assert process.wait(60) == -(signal.SIGTERM if interrupt == "SIG_IGN" else signal.SIGINT)
     finally:
