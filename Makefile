@@ -1,11 +1,14 @@
 # Everything a newcomer runs. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike bench-serve accuracy wheel lint format lock clean
+.PHONY: help demo serve test test-all test-gpu fuzz bench-data bench-train bench-coverage bench-eval bench-unlike bench-serve bench-triage bench-tune accuracy wheel lint format lock clean
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 IMAGES ?=
+
+# Tests that start a Ray run one after the other; the others run beside them (tests/conftest.py).
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 export RAY_USAGE_STATS_ENABLED = 0
 
@@ -19,10 +22,10 @@ serve: .venv/.runtime ## the page and the HTTP service of the demo's checkpoint
 	$(BIN)/python -m jobs.deploy --checkpoint demo/last.json
 
 test: .venv/.dev ## the tests, but for those that take minutes
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(IN_PARALLEL)
 
 test-all: .venv/.dev ## every test that needs no GPU
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu" $(IN_PARALLEL)
 
 test-gpu: .venv/.dev ## those that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
@@ -54,6 +57,13 @@ bench-unlike: .venv/.dev ## scores that tell images unlike those of training, on
 bench-serve: .venv/.dev ## the service beside one uvicorn process with ONNX Runtime; nothing else may run
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.runtimes
+
+bench-triage: .venv/.dev ## batch triage beside a plain loop, and the worklist in a browser; nothing else may run
+	$(BIN)/python -m benchmarks.triage
+	$(BIN)/python -m benchmarks.worklist
+
+bench-tune: .venv/.dev ## a sweep beside its trials and beside Optuna alone, on DATA or drawn lesions; nothing else may run
+	$(BIN)/python -m benchmarks.tuning $(if $(DATA),--data "$(DATA)")
 
 accuracy: .venv/.dev ## hours: the recipes on the images below DATA, into docs/results.md; goes on where it was ended
 	$(BIN)/python -m benchmarks.accuracy --data "$(DATA)" --work "$(WORK)"

@@ -30,11 +30,16 @@ class LoadResult:
     num_answers: int
     """Answers with status 200."""
     num_failures: int
-    """Answers with another status, and connections that ended."""
+    """Answers with another status than 200 and 429, and connections that ended."""
+    num_refused: int
+    """Answers with status 429."""
     seconds: float
     """From the first request's due time to the last answer."""
     p50_ms: float
+    """Of the answers with status 200; NaN: there is none."""
     p99_ms: float
+    refused_p99_ms: float
+    """Of the answers with status 429; NaN: there is none."""
     cpu_share: float
     """Processor time of the generator, in cores."""
 
@@ -62,11 +67,15 @@ class _Connection(asyncio.Protocol):
         if end < 0 or self._answer is None:
             return
         header = bytes(self._received[:end]).lower()
-        length = int(header.split(_LENGTH, 1)[1].split(b"\r\n", 1)[0])
+        found = header.split(_LENGTH, 1)[1:]  # a refusal may come in chunks: then its body doesn't matter
+        length = int(found[0].split(b"\r\n", 1)[0]) if found else 0
         if len(self._received) >= end + len(_END_OF_HEADER) + length:
             self._received.clear()
-            self._answer.set_result(int(header[9:12]))
-            self._answer = None
+            answer, self._answer = self._answer, None
+            if not found and self.transport is not None:
+                self.transport.close()
+                self.transport = None
+            answer.set_result(int(header[9:12]))
 
     def connection_lost(self, _: Exception | None) -> None:
         self.transport = None
@@ -83,10 +92,17 @@ class _Connection(asyncio.Protocol):
         return await answer
 
 
-def build_requests(images: Sequence[bytes], path: str = "/v1/predict") -> list[bytes]:
-    """Return the bytes of a POST of each image."""
+def build_requests(images: Sequence[bytes], path: str = "/v1/predict", key: str | None = None) -> list[bytes]:
+    """Return the bytes of a POST of each image.
+
+    Args:
+        images: Encoded images.
+        path: Path of the request.
+        key: API key; none: no header has one.
+    """
+    authorization = "" if key is None else f"Authorization: Bearer {key}\r\n"
     return [
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\n{authorization}"
         f"Content-Length: {len(image)}\r\n\r\n".encode()
         + image
         for image in images
@@ -153,22 +169,28 @@ def _cpu_seconds() -> float:
 
 
 def _summarise(latencies: Sequence[float], statuses: Sequence[int], seconds: float, cpu: float) -> LoadResult:
-    num_answers = sum(status == 200 for status in statuses)
-    milliseconds = 1000 * np.array(latencies)
+    milliseconds, status = 1000 * np.array(latencies), np.array(statuses)
+    answered, refused = milliseconds[status == 200], milliseconds[status == 429]
     return LoadResult(
-        num_answers=num_answers,
-        num_failures=len(statuses) - num_answers,
+        num_answers=len(answered),
+        num_failures=len(status) - len(answered) - len(refused),
+        num_refused=len(refused),
         seconds=seconds,
-        p50_ms=float(np.percentile(milliseconds, 50)),
-        p99_ms=float(np.percentile(milliseconds, 99)),
+        p50_ms=_percentile(answered, 50),
+        p99_ms=_percentile(answered, 99),
+        refused_p99_ms=_percentile(refused, 99),
         cpu_share=cpu / seconds,
     )
+
+
+def _percentile(milliseconds: np.ndarray, percent: float) -> float:
+    return float(np.percentile(milliseconds, percent)) if len(milliseconds) else float("nan")
 
 
 def main() -> None:
     """Run one load, given as JSON on the command line, and print its result as JSON."""
     given = json.loads(sys.argv[1])
-    requests = build_requests([Path(path).read_bytes() for path in given["images"]])
+    requests = build_requests([Path(path).read_bytes() for path in given["images"]], key=given.get("key"))
     load, address = given["load"], (given["host"], given["port"])
     loop = closed_loop if "num_clients" in load else open_loop
     result: LoadResult = asyncio.run(loop(address, requests, **load))

@@ -44,9 +44,9 @@ _START_TIMEOUT_S = 180
 class Server:
     """A server in a process group of its own."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int, key: str | None = None) -> None:
         """Keep what ``start`` has started."""
-        self.name, self.process, self.port = name, process, port
+        self.name, self.process, self.port, self.key = name, process, port, key
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the process and its descendants."""
@@ -61,8 +61,15 @@ class Server:
 
 
 @contextmanager
-def start(name: str, command: Sequence[str], port: int) -> Iterator[Server]:
-    """Start a server, wait until it answers, and stop it at the end."""
+def start(name: str, command: Sequence[str], port: int, key: str | None = None) -> Iterator[Server]:
+    """Start a server, wait until it answers, and stop it at the end.
+
+    Args:
+        name: Name of the server in tables.
+        command: Module and arguments.
+        port: Port that it listens on.
+        key: API key that requests to it must have; none: it asks for none.
+    """
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, *command], stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -75,7 +82,7 @@ def start(name: str, command: Sequence[str], port: int) -> Iterator[Server]:
             except httpx.HTTPError:
                 pass
             time.sleep(0.5)
-        yield Server(name, process, port)
+        yield Server(name, process, port, key)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(_START_TIMEOUT_S)
@@ -85,6 +92,7 @@ def ask(server: Server, images: Sequence[Path], **load: float) -> tuple[LoadResu
     """Return what a load found, and the server's processor time for an answer, ms."""
     before = server.cpu_seconds()
     given = {"host": "127.0.0.1", "port": server.port, "images": [str(path) for path in images], "load": load}
+    given |= {} if server.key is None else {"key": server.key}
     command = [sys.executable, "-m", "benchmarks.load", json.dumps(given)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout  # noqa: S603
     result = LoadResult(**json.loads(printed))
@@ -144,7 +152,7 @@ def _describe(found: Sequence[tuple[LoadResult, float]]) -> list[str]:
         f"{median([one.p99_ms for one in results]):.1f}",
         f"{median([cpu for _, cpu in found]):.1f}",
         f"{median([one.cpu_share for one in results]):.3f}",
-        f"{sum(one.num_failures for one in results)}",
+        f"{sum(one.num_failures + one.num_refused for one in results)}",
     ]
 
 

@@ -88,7 +88,7 @@ def read_settings(names: Sequence[str], words: Sequence[str]) -> dict[str, tuple
 
 def _read_file() -> dict[str, str]:
     path = Path(SETTINGS_FILE)
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

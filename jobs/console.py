@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -55,6 +56,11 @@ def _run(
     except KeyboardInterrupt as interrupt:
         _fall_silent()
         return getattr(interrupt, "exit_code", 130), interruption.MESSAGE
+    except SystemExit as ending:
+        if ending.code != signal.SIGTERM:
+            raise
+        _fall_silent()  # the signal came while Ray started, and its own handler took it
+        return 128 + signal.SIGTERM, interruption.MESSAGE
     except Exception as error:
         cause = find_cause(error)
         if cause is None:

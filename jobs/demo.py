@@ -20,7 +20,7 @@ from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.synthetic.collection import write_synthetic_collection
 from melanoma_ray.triage.batch import TriageResult
-from melanoma_ray.tuning.sweep import SweepResult
+from melanoma_ray.tuning.results import SweepResult
 
 from . import command_line, console, evaluate, formatting, predict, prepare, train, tune
 from .steps import Steps

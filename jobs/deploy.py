@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from pydantic import ValidationError
+
 from melanoma_ray.alerts.actor import check_node
 from melanoma_ray.alerts.sinks import read_checked_settings
 from melanoma_ray.cluster.resources import check_room, is_local
-from melanoma_ray.cluster.workarounds import serve_quickly
+from melanoma_ray.cluster.workarounds import guard_headers
+from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import Range, check_ranges
-from melanoma_ray.serving.exposure import Address, check_exposure, is_loopback, read_tls
-from melanoma_ray.serving.lifecycle import check_service, start_service, stop_service
+from melanoma_ray.serving.arguments import ServiceArguments
+from melanoma_ray.serving.exposure import Address, check_exposure, put_in_front, read_tls
+from melanoma_ray.serving.lifecycle import check_service, roll_back, run_service, stop_service
+from melanoma_ray.serving.rollout import RolloutCheck
 
 from . import console, formatting
 
@@ -20,55 +25,107 @@ from . import console, formatting
 class DeployArguments:
     """Serve a checkpoint over HTTP."""
 
-    checkpoint: str
-    """Checkpoint directory, run directory or a sweep's best.json."""
+    checkpoint: str | None = None
+    """Checkpoint directory, run directory or a sweep's best.json; needed unless --rollback."""
+    rollback: bool = False
+    """Serve again what the running service of a cluster served before; a second time undoes that."""
+    check_images: str | None = None
+    """Folder of sample images by which a checkpoint is checked that replaces one; by default drawn lesions."""
+    max_changed_fraction: Annotated[float, Range(0, 1)] = 0.1
+    """Largest share of --check-images that may get another decision than from the one before, in [0, 1]."""
+    canary: str | None = None
+    """Second checkpoint, which answers a share of the images; by default there is none."""
+    canary_fraction: Annotated[float, Range(above=0, below=1)] = 0.1
+    """Share of the images that --canary answers, in (0, 1)."""
+    shadow: str | None = None
+    """Second checkpoint, which scores the same images for log and metrics alone; by default there is none."""
     port: Annotated[int, Range(1, 65535)] = 8000
     """Port to listen on, in [1, 65535]."""
     host: str = "127.0.0.1"
     """Address to listen on; another one than loopback, such as 0.0.0.0, needs --keys and --tls-certificate."""
     num_replicas: Annotated[int, Range(1)] = 1
     """Number of service processes, 1 or more; on one machine they share its CPUs, on a cluster each has 1."""
+    max_replicas: Annotated[int | None, Range(1)] = None
+    """Largest number of service processes, started and ended by how many requests wait; by default --num-replicas."""
     num_gpus: Annotated[float, Range(0)] = 0.0
     """Number of GPUs for each service process, 0 or more; a fraction shares a GPU."""
     alerts: str | None = None
     """File with the settings of alerts, .toml or .json, as in docs/alerts.md; by default nobody is alerted."""
     keys: str | None = None
     """File of the keys that callers must have, as python -m jobs.keys writes it; by default nobody needs one."""
+    oidc: str | None = None
+    """File with the issuer whose tokens are taken beside keys, .toml, as in docs/service.md; by default none are."""
+    requests_per_minute: Annotated[float | None, Range(above=0)] = None
+    """Most requests a minute of each key that has no limit of its own, more than 0; by default there is no limit."""
+    max_concurrent: Annotated[int | None, Range(1)] = None
+    """Most requests at a time of each key that has no limit of its own, 1 or more; by default there is no limit."""
+    audit_log: str | None = None
+    """Folder of the audit log, which says who was told what about which image; by default nothing is written down."""
+    log_requests: bool = False
+    """Log a line of JSON for each request, without anything of the image."""
     tls_certificate: str | None = None
     """File of the certificate chain for HTTPS, PEM; by default the service speaks HTTP."""
     tls_key: str | None = None
     """File of the certificate's private key, PEM, without a password."""
+    tls_client_ca: str | None = None
+    """File of authorities, PEM, of which each caller must have a certificate; by default callers need none."""
     open_to_network: bool = False
     """Listen on another address than loopback without keys or without TLS, because what stands in front has both."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that limits have somebody to count.
+
+        Raises:
+            ConfigError: A setting is out of its range, settings contradict each other, or limits have no keys.
+        """
         check_ranges(self)
+        if (self.checkpoint is None) != self.rollback:
+            msg = f"checkpoint={self.checkpoint!r}, rollback={self.rollback}: give --checkpoint DIR or --rollback"
+            raise ConfigError(msg)
+        if self.rollback and is_local():
+            msg = "--rollback needs a service that runs: set RAY_ADDRESS to its cluster"
+            raise ConfigError(msg)
+        if (self.requests_per_minute or self.max_concurrent) and not (self.keys or self.oidc):
+            msg = "--requests-per-minute and --max-concurrent are limits of each key: give --keys or --oidc, too"
+            raise ConfigError(msg)
+        if not self.rollback:
+            self.to_service()
+
+    def to_service(self) -> ServiceArguments:
+        """Return what of these the replicas are told.
+
+        Raises:
+            ConfigError: They contradict each other.
+        """
+        names = ServiceArguments.model_fields.keys() & DeployArguments.__dataclass_fields__.keys()
+        try:
+            return ServiceArguments(**{name: getattr(self, name) for name in names})
+        except ValidationError as error:
+            msg = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ConfigError(msg) from error
 
 
 def main(arguments: DeployArguments) -> None:
     """Start the service; without a cluster it runs until Ctrl-C."""
     replicas = arguments.num_replicas
     check_room(cpus=replicas, gpus=replicas * arguments.num_gpus, flags=f"--num-replicas {replicas}")
-    tls = read_tls(arguments.tls_certificate, arguments.tls_key)
+    tls = read_tls(arguments.tls_certificate, arguments.tls_key, arguments.tls_client_ca)
     address = Address(host=arguments.host, port=arguments.port, tls=tls)
-    check_exposure(address, has_keys=arguments.keys is not None, is_open=arguments.open_to_network)
+    if arguments.rollback:
+        console.connect()
+        print(f"{roll_back(address).checkpoint} is served again", flush=True)
+        return
+    check_exposure(address, has_keys=bool(arguments.keys or arguments.oidc), is_open=arguments.open_to_network)
     alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     if is_local():
-        check_service(arguments.checkpoint, address, arguments.keys)
-        if tls is None and is_loopback(address.host):  # HAProxy as Ray sets it up speaks no TLS
-            serve_quickly()
+        check_service(arguments.to_service(), address)
+        guard_headers()
+    behind = _have_in_front(address)
     console.connect()
     if alerts is not None:
         check_node(alerts)
-    start_service(
-        arguments.checkpoint,
-        address=address,
-        num_replicas=replicas,
-        num_gpus=arguments.num_gpus,
-        alerts=arguments.alerts,
-        keys=arguments.keys,
-    )
+    check = RolloutCheck(images=arguments.check_images, max_changed_fraction=arguments.max_changed_fraction)
+    run_service(arguments.to_service(), behind, check)
     print(formatting.describe_service(address), flush=True)
     if is_local():
         print("Ctrl-C stops it.", flush=True)
@@ -76,6 +133,15 @@ def main(arguments: DeployArguments) -> None:
             console.wait_for_interrupt()
         finally:
             stop_service()
+
+
+def _have_in_front(address: Address) -> Address:
+    """Return where Serve itself is to listen; on this machine HAProxy has the address, if it can."""
+    behind = put_in_front(address) if is_local() else address
+    if behind.tls is not None and behind.tls.client_authority is not None:
+        msg = "--tls-client-ca: Serve's own proxy doesn't ask for certificates; leave it out, and have a proxy in front"
+        raise ConfigError(msg)
+    return behind
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from melanoma_ray.documents.report import Options, evaluate
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import check_comparable
 from melanoma_ray.evaluation.external import find_words, prepare_images, read_images
-from melanoma_ray.evaluation.readers import Reading, read_readings
 from melanoma_ray.evaluation.subject import KnownImages
 from melanoma_ray.model.checkpoint import Manifest, find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Scope
+from melanoma_ray.sources.readings import Reading, read_readings
 
 from . import command_line, console, formatting
 from .progress import show_progress
@@ -43,7 +43,7 @@ class EvaluateArguments:
     """Folders, HDF5 or Parquet files of any labelled collection, in place of data; every image whose diagnosis is
     known is scored; they are prepared into output/prepared."""
     metadata: tuple[str, ...] = ()
-    """CSV tables with metadata of images; by default those in or next to each folder."""
+    """CSV tables, or FHIR Bundles, with metadata of images; by default those in or next to each folder."""
     taxonomy: str | None = None
     """For images and reference: as for jobs.prepare; by default the words mean what they mean to the checkpoint."""
     columns: tuple[str, ...] = ()

@@ -16,11 +16,12 @@ from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
 from melanoma_ray.serving.exposure import Address
-from melanoma_ray.sources.files import TABLES
 from melanoma_ray.triage.batch import TriageResult
-from melanoma_ray.tuning.space import SPACE
-from melanoma_ray.tuning.sweep import SweepResult
-from melanoma_ray.wording import count
+from melanoma_ray.triage.dicom_results import DicomResults
+from melanoma_ray.triage.watching import Round
+from melanoma_ray.tuning.results import SweepResult
+from melanoma_ray.tuning.space import SHORT_NAMES
+from melanoma_ray.wording import count, list_kinds
 
 _ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
 
@@ -34,10 +35,11 @@ def describe_dataset(info: DatasetInfo, output: str) -> str:
         ("dropped", info.num_dropped),
         ("quarantined", info.num_quarantined),
         (f"left out, because they are none of the {len(info.taxonomy)} diagnoses", info.num_left_out),
-        ("files passed over", info.passed_over),
     ):
         if counts:
             lines.append(f"{title}: {_list_counts(counts)}")
+    if info.passed_over:
+        lines.append(f"files passed over: {list_kinds(info.passed_over)}")
     lines += [f"claimed to be {claims}: {_list_counts(ends)}" for claims, ends in info.num_conflicts.items()]
     if info.num_rows_without_file:
         lines.append(f"rows of the metadata table without a file: {info.num_rows_without_file}")
@@ -66,19 +68,28 @@ def describe_run(run: RunDirectory) -> str:
 
 def describe_sweep(result: SweepResult) -> str:
     """Return a sweep's trials as a table, best first, and where the best settings are."""
-    named = {dimension.name for dimension in SPACE if dimension.short}  # already in a trial's name
-    others = [name for name in result.trials[0].settings if name not in named]
+    others = [name for name in result.trials[0].settings if name not in SHORT_NAMES]  # those are in a trial's name
     width = max(len(trial.trial_id) for trial in result.trials)
     heads = [name.split(".")[-1] for name in others]
-    lines = [f"{'trial':{width}} {'balanced':>9} {'epochs':>7}  {'status':13}" + "".join(f"  {head}" for head in heads)]
+    lines = [
+        f"trials, best first, by {result.objective} on the validation split",
+        f"{'trial':{width}} {'value':>9} {'epochs':>7}  {'status':13}" + "".join(f"  {head}" for head in heads),
+    ]
     for trial in result.trials:
         value = "–" if trial.value is None else f"{trial.value:.3f}"
         settings = "".join(
             f"  {_short(trial.settings[name]):>{len(head)}}" for name, head in zip(others, heads, strict=True)
         )
-        lines.append(f"{trial.trial_id:{width}} {value:>9} {trial.num_epochs:>7}  {trial.status:13}{settings}")
+        lines.append(
+            f"{trial.trial_id:{width}} {value:>9} {trial.num_epochs:>7}  {trial.status.partition(':')[0]:13}{settings}"
+        )
     return "\n".join(
-        [*lines, f"best settings: {result.best_json}", "  python -m jobs.train " + result.best_json + " …"]
+        [
+            *lines,
+            *result.confirmation,
+            f"best settings: {result.best_json}",
+            "  python -m jobs.train " + result.best_json + " …",
+        ]
     )
 
 
@@ -128,8 +139,41 @@ def describe_triage(result: TriageResult) -> str:
     lines = [f"{number:6} {DECISION_WORDS[decision]}" for decision, number in result.num_by_decision.items()]
     if result.num_unreadable:
         lines.append(f"{result.num_unreadable:6} Unreadable: the reason is in the column error")
-    lines += [f"{number:6} passed over: {reason}" for reason, number in result.passed_over.items()]
+    if result.num_copies:
+        lines.append(f"{result.num_copies:6} Copies of another file, with its answer: the column copy_of")
+    if result.num_kept:
+        lines.append(f"{result.num_scored:6} Scored now; {result.num_kept:,} answered by an earlier call")
+    if result.passed_over:
+        lines.append(f"{sum(result.passed_over.values()):6} Files passed over: {list_kinds(result.passed_over)}")
     return "\n".join([*lines, *result.notes, f"predictions: {result.predictions}", f"worklist: {result.worklist}"])
+
+
+def describe_round(found: Round) -> str:
+    """Return what one look at a watched folder has led to, as one line without anything of an image."""
+    if not found.num_answered:
+        return found.trouble or "all is well again"
+    parts = [f"{number} {DECISION_WORDS[decision].lower()}" for decision, number in found.num_by_decision.items()]
+    if found.num_unreadable:
+        parts.append(f"{found.num_unreadable} unreadable: the worklist says why")
+    line = f"{count(found.num_answered, 'image')}: {', '.join(parts)}"
+    if found.num_alerts is not None:
+        line += f"; {count(found.num_alerts, 'new alert')}"
+    line += _describe_without_report(found.without_report)
+    return line + (f"; {found.num_waiting:,} wait" if found.num_waiting else "")
+
+
+def describe_dicom(written: DicomResults) -> str:
+    """Return how many DICOM objects there are of the answers, where, and why some images have none."""
+    found = f"{count(written.num_reports, 'report')}, {count(written.num_overlays, 'overlay')}"
+    return f"DICOM results: {written.directory} ({found}){_describe_without_report(written.without)}"
+
+
+def _describe_without_report(without: Mapping[str, int]) -> str:
+    """Return how many DICOM images have no report, and why, as the end of a line; empty: each has one."""
+    if not without:
+        return ""
+    why = ", ".join(f"{number:,} {reason}" for reason, number in without.items())
+    return f"; {count(sum(without.values()), 'DICOM image has', 'DICOM images have')} no report: {why}"
 
 
 def describe_answer(name: str, answer: Prediction) -> str:
@@ -152,26 +196,29 @@ def describe_service(address: Address) -> str:
     return f"page: {url}/   API: {url}/docs\n{NOTICE}"
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, what: str = "an image") -> bytes:
     """Return a file's bytes.
+
+    Args:
+        path: Of the file.
+        what: What is expected there, for messages.
 
     Raises:
         DataError: The path is a folder, or the file can't be read.
     """
     if path.is_dir():
-        msg = f"{path}: a folder; give its images, such as {path}/*.jpg, or use python -m jobs.predict"
+        msg = f"{path}: a folder; expected a file"
         raise DataError(msg)
     try:
         return path.read_bytes()
     except OSError as error:
-        msg = f"{path}: {error.strerror}; give the path of an image"
+        msg = f"{path}: {error.strerror}; give the path of {what}"
         raise DataError(msg) from error
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:
-    """Return what was counted, such as ``3 too_small, 1 truncated``; only tables are a plural among the reasons."""
-    told = [count(number, "table") if name == TABLES else f"{number:,} {name}" for name, number in counts.items()]
-    return ", ".join(told)
+    """Return what was counted, such as ``3 too_small, 1 truncated``."""
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
 def _short(value: object) -> str:

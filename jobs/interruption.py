@@ -55,7 +55,13 @@ def leave(exit_code: int, message: str) -> NoReturn:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for further in _SIGNALS:  # the thread hears of them, and here they would cut off what unwinds the job
+        signal.signal(further, _ignore)
     raise Interrupted(number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; unlike with SIG_IGN the thread is still told."""
 
 
 def _watch(listening: int) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from melanoma_ray.access.keys import SCOPES, Key, Scope, create_key, read_key_file, revoke_key
+from melanoma_ray.access.limits import Limits
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import Range, check_ranges
 
@@ -37,6 +38,10 @@ class KeyArguments:
     """create: what the key is for; predict: predictions and the model's description, explain: explanations."""
     days: Annotated[float | None, Range(above=0)] = 365.0
     """create: time after which the key expires, days, more than 0; none: never."""
+    requests_per_minute: Annotated[float | None, Range(above=0)] = None
+    """create: most requests a minute, more than 0; none: the limit of jobs.deploy."""
+    max_concurrent: Annotated[int | None, Range(1)] = None
+    """create: most requests at a time, 1 or more; none: the limit of jobs.deploy."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that a name or an id is given exactly where one is used.
@@ -61,7 +66,8 @@ def main(arguments: KeyArguments) -> None:
     """Do what is asked, and print its outcome; a key is printed here and never again."""
     who = arguments.who or ""
     if arguments.action == "create":
-        text, key = create_key(arguments.keys, who, arguments.scopes, arguments.days)
+        limits = Limits(requests_per_minute=arguments.requests_per_minute, max_concurrent=arguments.max_concurrent)
+        text, key = create_key(arguments.keys, who, arguments.scopes, arguments.days, limits)
         print(_describe(key))
         print(f"the key, which can't be shown again:\n{text}")
     elif arguments.action == "revoke":
@@ -74,7 +80,9 @@ def main(arguments: KeyArguments) -> None:
 def _describe(key: Key) -> str:
     ends = "never expires" if key.expires_at is None else f"expires {_day(key.expires_at)}"
     told = f"revoked {_day(key.revoked_at)}" if key.revoked_at is not None else ends
-    return f"{key.key_id}  {key.state(time.time()):8} {key.name}: {', '.join(key.scopes)}; {told}"
+    most = "" if key.requests_per_minute is None else f"; {key.requests_per_minute:g} requests a minute"
+    most += "" if key.max_concurrent is None else f"; {key.max_concurrent} at a time"
+    return f"{key.key_id}  {key.state(time.time()):8} {key.name}: {', '.join(key.scopes)}{most}; {told}"
 
 
 def _day(seconds: float) -> str:

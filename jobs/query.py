@@ -1,30 +1,46 @@
-"""Query the service: python -m jobs.query IMAGE... [--url http://127.0.0.1:8000]."""
+"""Query the service: python -m jobs.query IMAGE|FOLDER... [--url http://127.0.0.1:8000] [--format json|table]."""
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import json
 import os
 import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
+from tqdm import tqdm
 
-from melanoma_ray.client import Client
+from melanoma_ray.api import ModelCard, Prediction
+from melanoma_ray.client import AsyncClient
 from melanoma_ray.errors import DataError, ServiceError
+from melanoma_ray.imaging.decoding import READABLE_ENDINGS
+from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Sex, Site
+from melanoma_ray.wording import count
 
 from . import console, formatting
 
 KEY_VARIABLE = "MELANOMA_KEY"
 """Environment variable that has the key."""
+Format = Literal["lines", "json", "table"]
+Writer = Callable[["Answer"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueryArguments:
-    """Send images to a running service and print its answers."""
+    """Send images to a running service and print its answers as they come, in the order of the images."""
 
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files to send."""
+    """Image files to send, and folders of which all images are sent, those in folders below them too."""
+    format: Format = "lines"
+    """lines: a sentence an image; json: a JSON object a line; table: CSV with a row an image. Both of the latter also
+    have the images without an answer, with the reason in error."""
     age: float | None = None
     """Age of the patient, years; used by models that use metadata."""
     sex: Sex | None = None
@@ -33,56 +49,163 @@ class QueryArguments:
     """Site of the lesion on the body; used by models that use metadata."""
     url: str = "http://127.0.0.1:8000"
     """Address of the service."""
+    num_requests: Annotated[int, Range(1, 64)] = 4
+    """Images that are asked about at a time, 1 to 64."""
     ca_file: Path | None = None
     """File of certificates, PEM, by one of which an https:// service's own is signed; by default the public ones."""
+    certificate: Path | None = None
+    """File of a certificate chain of one's own, PEM, for a service that asks for one; by default none is shown."""
+    certificate_key: Path | None = None
+    """File of its private key, PEM, without a password; by default that of the certificate."""
     key_file: Path | None = None
     """File with the key for a service that asks for one; by default the environment variable MELANOMA_KEY."""
 
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What became of one image."""
+
+    path: Path
+    prediction: Prediction | None = None
+    error: str | None = None
+    """Why there is no prediction."""
+
 
 def main(arguments: QueryArguments) -> None:
-    """Print one line for each image, also for those without an answer.
+    """Print the answer for each image, and on stderr why others have none.
 
     Raises:
-        DataError: There are no images on the command line.
+        DataError: There are no images on the command line or in a folder.
         ServiceError: There is no service, or it gave no answer for some of the images.
     """
     if not arguments.images:
-        msg = "no image given: python -m jobs.query IMAGE... [--url ADDRESS]"
+        msg = "no image given: python -m jobs.query IMAGE|FOLDER... [--url ADDRESS]"
         raise DataError(msg)
-    if all(path.is_dir() for path in arguments.images):
-        formatting.read_file(arguments.images[0])
-    with Client(arguments.url, key=_read_key(arguments.key_file), ca_file=arguments.ca_file) as client:
-        client.model()  # so that a missing service is reported once, not for each image
-        failed = [path for path in arguments.images if not _ask(client, path, arguments)]
-    if failed:
-        msg = f"no answer for {len(failed)} of {len(arguments.images)} images"
+    paths = [path for given in arguments.images for path in _list_images(given)]
+    num_failed = asyncio.run(_query(paths, arguments, _read_key(arguments.key_file)))
+    if num_failed:
+        msg = f"no answer for {num_failed} of {count(len(paths), 'image')}"
         raise ServiceError(msg)
+
+
+def _list_images(given: Path) -> list[Path]:
+    """Return the images in a folder by their names' endings, sorted; a file is itself."""
+    if not given.is_dir():
+        return [given]
+    files = sorted(path for path in given.rglob("*") if path.is_file())
+    images = [path for path in files if path.suffix.lower() in READABLE_ENDINGS]
+    if not images:
+        msg = f"{given}: {count(len(files), 'file')}, none of them named like an image (such as .jpg or .png)"
+        raise DataError(msg)
+    if len(images) < len(files):
+        passed_over = count(len(files) - len(images), "file is", "files are")
+        print(f"{given}: {passed_over} passed over, not named like an image", file=sys.stderr)
+    return images
+
+
+async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) -> int:
+    """Print all answers; return how many images have none."""
+    num_failed = 0
+    own = arguments.certificate
+    certificate = None if own is None else (own, arguments.certificate_key or own)
+    async with AsyncClient(arguments.url, key=key, ca_file=arguments.ca_file, certificate=certificate) as client:
+        card = await client.model()  # so that a missing service is reported once, not for each image
+        write = _start_writing(arguments.format, card)
+        with tqdm(total=len(paths), unit="image", disable=None, file=sys.stderr) as bar:
+            async for answer in _ask_all(client, paths, arguments):
+                bar.clear()  # or a line would be written into it
+                if answer.error is not None:
+                    num_failed += 1
+                    print(f"{answer.path}: {answer.error}", file=sys.stderr)
+                write(answer)
+                bar.update()
+    return num_failed
+
+
+async def _ask_all(client: AsyncClient, paths: Iterable[Path], arguments: QueryArguments) -> AsyncIterator[Answer]:
+    """Yield the answers in the order of the images, while the next few are asked about."""
+    running: deque[asyncio.Task[Answer]] = deque()
+    try:
+        for path in paths:
+            running.append(asyncio.create_task(_ask(client, path, arguments)))
+            if len(running) == arguments.num_requests:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+
+
+async def _ask(client: AsyncClient, path: Path, arguments: QueryArguments) -> Answer:
+    try:
+        encoded = await asyncio.to_thread(formatting.read_file, path)
+    except DataError as error:
+        return Answer(path=path, error=str(error).removeprefix(f"{path}: "))
+    try:
+        prediction = await client.predict(encoded, age=arguments.age, sex=arguments.sex, site=arguments.site)
+    except ServiceError as error:
+        return Answer(path=path, error=str(error))
+    return Answer(path=path, prediction=prediction)
+
+
+def _start_writing(kind: Format, card: ModelCard) -> Writer:
+    """Return what prints an answer, after the head of a table."""
+    if kind == "lines":
+        return _write_line
+    if kind == "json":
+        return lambda answer: print(json.dumps(_to_record(answer), ensure_ascii=False), flush=True)
+    table = csv.DictWriter(sys.stdout, [*_to_row(Answer(path=Path()), card)], lineterminator="\n")
+    table.writeheader()
+
+    def write_row(answer: Answer) -> None:
+        table.writerow(_to_row(answer, card))
+        sys.stdout.flush()
+
+    return write_row
+
+
+def _write_line(answer: Answer) -> None:
+    if answer.prediction is not None:
+        print(formatting.describe_answer(str(answer.path), answer.prediction), flush=True)
+
+
+def _to_record(answer: Answer) -> dict[str, Any]:
+    """Return an answer as the service gives it, with the path; without one, the path and the reason."""
+    if answer.prediction is None:
+        return {"path": str(answer.path), "error": answer.error}
+    return {"path": str(answer.path)} | answer.prediction.model_dump()
+
+
+def _to_row(answer: Answer, card: ModelCard) -> dict[str, Any]:
+    """Return an answer as the row of a table, whose columns are named as in predictions.parquet."""
+    given = answer.prediction
+    return {
+        "path": answer.path,
+        **{f"probability_{name.replace(' ', '_')}": given and given.probabilities.get(name) for name in card.diagnoses},
+        "melanoma_probability": given and given.melanoma_probability,
+        "predicted_diagnosis": given and given.diagnosis,
+        "decision": given and given.decision,
+        "decision_threshold": given and given.decision_threshold,
+        "warnings": given and "; ".join(given.warnings),
+        "checkpoint_id": given and given.checkpoint_id,
+        "error": answer.error if given is None else given.error,
+    }
 
 
 def _read_key(file: Path | None) -> str | None:
     """Return the key; none: none is given. It is no argument, since every user of a machine sees those."""
     if file is None:
         return os.environ.get(KEY_VARIABLE) or None
-    key = formatting.read_file(file).decode("ascii", "replace").strip()
+    key = formatting.read_file(file, "a file with a key").decode("ascii", "replace").strip()
     if not key:
         msg = f"{file}: is empty; expected a key as jobs.keys create prints it"
         raise DataError(msg)
     return key
-
-
-def _ask(client: Client, path: Path, arguments: QueryArguments) -> bool:
-    """Print the answer for one image, or why there is none; return whether there is one."""
-    try:
-        encoded = formatting.read_file(path)
-        answer = client.predict(encoded, age=arguments.age, sex=arguments.sex, site=arguments.site)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return False
-    except ServiceError as error:
-        print(f"{path}: {error}", file=sys.stderr)
-        return False
-    print(formatting.describe_answer(str(path), answer))
-    return True
 
 
 if __name__ == "__main__":

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
 
 from melanoma_ray import storage
-from melanoma_ray.cluster.resources import build_trial_scaling
+from melanoma_ray.cluster.resources import build_scaling, build_trial_scaling
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.loading.sampling_plan import check_batch_size
 from melanoma_ray.model.networks import check_network
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.runs.directory import check_name
-from melanoma_ray.tuning.sweep import SweepResult, sweep
+from melanoma_ray.tuning.confirmation import ConfirmationPlan
+from melanoma_ray.tuning.options import SearchOptions
+from melanoma_ray.tuning.results import SweepResult
+from melanoma_ray.tuning.space import build_space
+from melanoma_ray.tuning.sweep import SweepPlan, sweep
 
 from . import command_line, console, formatting
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneArguments:
-    """Search learning rate, class weighting and regularisation, starting from an experiment."""
+    """Search for better settings around an experiment; the same command goes on with a sweep, or adds trials to it."""
 
     experiment: command_line.ExperimentArgument
     data: str
@@ -28,17 +34,32 @@ class TuneArguments:
     """Directory for sweeps, local or s3://; all nodes must reach it."""
     name: str
     """Name of the sweep."""
+    space: tuple[str, ...] = ("default",)
+    """What is searched, one or several of: default, optimizer, augmentation, loss or architecture; a file.json; a
+    setting with its range, such as optimizer.learning-rate=log:1e-4:1e-2 (also uniform:LOW:HIGH, int:LOW:HIGH and
+    choice:A,B; with @OTHER=A|B at its end only where another setting has one of these values)."""
     num_trials: Annotated[int, Range(1)] = 16
-    """Number of trials, 1 or more; ASHA stops early those that fall behind."""
+    """Number of trials in all, or of members of a population, 1 or more; more than before adds trials to the sweep."""
+    options: Annotated[SearchOptions, tyro.conf.arg(name="")] = field(default_factory=SearchOptions)
     num_workers: Annotated[int, Range(0)] = 0
     """Number of worker processes of each trial, 0 or more; 0: a trial trains in its own process and starts fastest."""
     use_gpu: bool = False
     """Give each worker one GPU, or each trial that has no workers."""
+    gpus_per_worker: Annotated[float, Range(above=0)] = 1.0
+    """GPUs of each worker, or of each trial that has no workers, with --use-gpu; more than 0; 0.25: four share one."""
     cpus_per_worker: Annotated[float | None, Range(above=0)] = None
     """Logical CPUs reserved for each worker, more than 0; by default the workers share half of this machine's CPUs,
     and on a cluster each gets 4."""
+    confirm: Literal["no", "folds", "seeds"] = "no"
+    """Train the winner and the experiment itself anew, each on all folds of the data or with several seeds, and tell
+    whether their difference is more than noise. no: that isn't done."""
+    confirm_seeds: Annotated[int, Range(2)] = 5
+    """Number of seeds with --confirm seeds, 2 or more."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
     """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
+    mlflow_uri: str | None = None
+    """MLflow tracking server (http://…) or sqlite:///FILE to log the trials to; needs the extra ``mlflow``.
+    TensorBoard event files are always written."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -49,16 +70,40 @@ class TuneArguments:
 def main(arguments: TuneArguments) -> SweepResult:
     """Run the sweep and print its trials, best first."""
     experiment, workers = arguments.experiment, arguments.num_workers
-    check_network(experiment.model.network)
-    check_batch_size(experiment.global_batch_size, max(1, workers), num_parts=experiment.num_accumulations)
-    scaling = build_trial_scaling(workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
+    space = build_space(arguments.space, experiment)
+    for network in space.values_of("model.network", experiment):
+        check_network(str(network))
+    for size in space.values_of("global_batch_size", experiment):
+        check_batch_size(int(size), max(1, workers), num_parts=experiment.num_accumulations)
+    scaling = build_trial_scaling(
+        workers,
+        gpus_per_worker=arguments.gpus_per_worker if arguments.use_gpu else 0.0,
+        cpus_per_worker=arguments.cpus_per_worker,
+    )
+    plan = SweepPlan(
+        experiment=experiment,
+        space=space,
+        num_trials=arguments.num_trials,
+        options=arguments.options,
+        scaling=scaling,
+        confirmation=_confirmation(arguments),
+        mlflow_uri=arguments.mlflow_uri,
+    )
     dataset = open_dataset(arguments.data)
     storage.check_writable(arguments.storage)
     console.connect(wait_minutes=arguments.wait_minutes)
-    uri = storage.join(storage.absolute(arguments.storage), arguments.name)
-    result = sweep(experiment, dataset, uri, num_trials=arguments.num_trials, scaling=scaling)
+    result = sweep(plan, dataset, storage.join(storage.absolute(arguments.storage), arguments.name))
     print(formatting.describe_sweep(result))
     return result
+
+
+def _confirmation(arguments: TuneArguments) -> ConfirmationPlan | None:
+    """Return how the winner is confirmed; none: it isn't."""
+    if arguments.confirm == "no":
+        return None
+    workers = max(1, arguments.num_workers)  # a run is trained by Ray Train
+    scaling = build_scaling(workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
+    return ConfirmationPlan(over=arguments.confirm, num_seeds=arguments.confirm_seeds, scaling=scaling)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from melanoma_ray.client import Client
+    from melanoma_ray.client import AsyncClient, Client
     from melanoma_ray.dataset.prepared import open_dataset
     from melanoma_ray.inference.predictor import Assessment, Predictor
 
 __version__ = "0.1.0"
-__all__ = ["Assessment", "Client", "Predictor", "__version__", "open_dataset"]
+__all__ = ["Assessment", "AsyncClient", "Client", "Predictor", "__version__", "open_dataset"]
 
 _HOMES = {
     "Assessment": "melanoma_ray.inference.predictor",
+    "AsyncClient": "melanoma_ray.client",
     "Client": "melanoma_ray.client",
     "Predictor": "melanoma_ray.inference.predictor",
     "open_dataset": "melanoma_ray.dataset.prepared",

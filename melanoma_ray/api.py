@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from melanoma_ray.config import Aspect
+
 Decision = Literal["refer", "routine", "unassessable"]
 DECISIONS: tuple[Decision, ...] = ("refer", "routine", "unassessable")
 """refer: show it to a dermatologist first; routine: in its turn; unassessable: unlike anything the
@@ -56,6 +58,16 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Problem(Message):
+    """Body of every error (RFC 9457), as application/problem+json."""
+
+    type: str = Field(description="Stable name of the problem, such as urn:melanoma-ray:problem:not-an-image.")
+    title: str = Field(description="Short description, the same for every error of this type.")
+    status: int = Field(description="HTTP status.")
+    detail: str = Field(description="What was wrong with this request, and what is allowed.")
+    instance: str = Field(description="Path of the request.")
+
+
 class Prediction(Message):
     """Answer of POST /v1/predict for one image."""
 
@@ -77,8 +89,8 @@ class Prediction(Message):
     )
     warnings: list[str] = Field(
         default_factory=list,
-        description="What is wrong with the image itself, such as blurred, too dark or lesion cut off; they change no "
-        "decision, but a better image gives a better answer.",
+        description="What is wrong with the image itself, such as blurred, too dark, lesion cut off or, by a DICOM "
+        "header's word, burnt-in text; they change no decision, but a better image gives a better answer.",
     )
     error: str | None = Field(
         default=None, description="Reason why there is no answer, so that the decision is unassessable; null: there is."
@@ -97,6 +109,56 @@ class Prediction(Message):
     runtime: str | None = Field(
         default=None, description="Program and number format that computed the networks; null: an older service."
     )
+    target_sensitivity: float | None = Field(
+        default=None,
+        description="Operating point: smallest share of the validation melanomas that decision_threshold was chosen to "
+        "refer, in (0, 1]; null: an older service.",
+    )
+    out_of_distribution_score: float | None = Field(
+        default=None,
+        description="How unlike the training images this image is; above out_of_distribution_threshold in GET "
+        "/v1/model it is unassessable unless it is referred. Null: not finite, or an older service.",
+    )
+    request_id: str | None = Field(
+        default=None, description="Id of the request, as in the header X-Request-Id and the service's log."
+    )
+    notice: str = NOTICE
+
+
+class BatchItem(Message):
+    """Answer for one image of POST /v1/predict/batch: either a prediction or a problem."""
+
+    image_id: str | None = Field(description="File name without its ending, if the form gave one.")
+    prediction: Prediction | None = Field(default=None, description="The answer; null: there is a problem.")
+    problem: Problem | None = Field(default=None, description="Why this image has no answer; null: it has one.")
+
+
+class BatchPrediction(Message):
+    """Answer of POST /v1/predict/batch."""
+
+    items: list[BatchItem] = Field(description="One for each image, in the order in which the form has them.")
+    request_id: str | None = Field(default=None, description="Id of the request, as in the header X-Request-Id.")
+    notice: str = NOTICE
+
+
+class Explanation(Message):
+    """Answer of POST /v1/explain where the request accepts application/json; pictures are PNG files in base64."""
+
+    diagnosis: str = Field(description="Diagnosis whose evidence is shown.")
+    method: str = Field(
+        description="How the map was made: Grad-CAM, or attention rollout (the same for all diagnoses)."
+    )
+    image_side_px: int = Field(
+        description="Width and height of both pictures, and of the crop that they lie on, pixels."
+    )
+    heat_map: str = Field(
+        description="Grey PNG of 8 bits in base64: strength of the evidence at each pixel, from 0 to 255."
+    )
+    overlay: str = Field(
+        description="RGBA PNG in base64, to be laid over the crop: transparent where there is no evidence."
+    )
+    crop: str = Field(description="RGB PNG in base64: the part of the image that the network saw.")
+    prediction: Prediction = Field(description="The same answer as that of POST /v1/predict.")
     notice: str = NOTICE
 
 
@@ -110,6 +172,14 @@ class ModelCard(Message):
         default=[], description="Those of them whose probability is compared with the threshold."
     )
     image_side_px: int = Field(description="Width and height of the network's input, pixels.")
+    image_aspect: Aspect | None = Field(
+        default=None,
+        description="How an oblong image is made square: its centre is cut out (crop), black bars are added (pad), or "
+        "it is stretched (squash); null: an older service.",
+    )
+    cuts_border: bool = Field(
+        default=False, description="Whether the dark surroundings of a round field of view are cut off before that."
+    )
     temperature: float = Field(description="Number that logits are divided by; fitted on the validation split.")
     bias: list[float] = Field(
         default_factory=list,
@@ -144,11 +214,25 @@ class ModelCard(Message):
     is_synthetic: bool = Field(description="Trained on drawn lesions: its answers say nothing about real lesions.")
     uses_metadata: bool = Field(description="Whether it also uses age, sex and site, where they are given.")
     max_image_bytes: int = Field(description="Largest encoded image that the service accepts, bytes.")
+    max_batch_images: int = Field(
+        default=1, description="Most images of one POST /v1/predict/batch; 1: an older service, which has none."
+    )
+    max_batch_bytes: int | None = Field(
+        default=None, description="Most bytes of all images of one batch; null: an older service."
+    )
     versions: dict[str, str] = Field(description="Versions of the libraries that it was trained with.")
     runtime: str | None = Field(
         default=None,
         description="Program and number format that compute the networks, such as OpenVINO fp32; null: an older "
         "service. Probabilities of all runtimes are the same to within 0.001.",
+    )
+    canary_checkpoint_id: str | None = Field(
+        default=None, description="A second model, which answers canary_fraction of the images; null: there is none."
+    )
+    canary_fraction: float | None = Field(
+        default=None,
+        description="Share of the images that the second model answers, in (0, 1); checkpoint_id in an answer says "
+        "whose it is. Null: there is none.",
     )
     notice: str = NOTICE
 
@@ -157,13 +241,3 @@ class Status(Message):
     """Answer of GET /healthz and GET /readyz."""
 
     status: Literal["ok", "ready"]
-
-
-class Problem(Message):
-    """Body of every error (RFC 9457), as application/problem+json."""
-
-    type: str = Field(description="Stable name of the problem, such as urn:melanoma-ray:problem:not-an-image.")
-    title: str = Field(description="Short description, the same for every error of this type.")
-    status: int = Field(description="HTTP status.")
-    detail: str = Field(description="What was wrong with this request, and what is allowed.")
-    instance: str = Field(description="Path of the request.")

@@ -1,28 +1,116 @@
-"""A typed HTTP client of the service; its messages are defined in ``api``."""
+"""Typed HTTP clients of the service, one that waits and one for asyncio; the messages are defined in ``api``.
+
+Both send a request again that the service was too busy for, or whose connection was lost: an answer changes nothing at
+the service, so asking twice does no harm.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import random
 import ssl
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
 from melanoma_ray.api import PROBLEM_JSON, Message, ModelCard, Prediction, Problem, Status
 from melanoma_ray.errors import ServiceError
+from melanoma_ray.retries import DEFAULT_RETRIES, NO_RETRIES, Retries, read_retry_after
 from melanoma_ray.schema import Sex, Site
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _POLL_S = 0.5
 _START_IT = "start the service with: python -m jobs.deploy --checkpoint DIR"
+_PASSING = frozenset({429, 502, 503, 504})
+"""HTTP statuses of a service that is busy or starts, and of a proxy that has lost its connection to a replica."""
 MessageT = TypeVar("MessageT", bound=Message)
 
 
-class Client:
-    """A connection to one service; use it as a context manager, or call ``close``.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trouble:
+    """Why a request has no answer."""
+
+    error: ServiceError
+    cause: Exception | None = None
+    is_passing: bool = False
+    """Whether the same request may be answered later."""
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Call:
+    """One request."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    params: Mapping[str, str] | None = None
+
+
+class _Connection:
+    """What both clients share: the calls, and what becomes of an answer or an error."""
+
+    def __init__(self, url: str, timeout_s: float, retries: Retries) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._retries = retries
+
+    def _settings(
+        self, key: str | None, ca_file: str | Path | None, certificate: tuple[str | Path, str | Path] | None
+    ) -> dict[str, Any]:
+        """Return how an httpx client is made."""
+        return {
+            "timeout": self._timeout_s,
+            "trust_env": False,
+            "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
+            "verify": True if ca_file is None and certificate is None else _trust(ca_file, certificate),
+        }
+
+    def _request(self, call: _Call) -> dict[str, Any]:
+        return {"method": call.method, "url": self._url + call.path, "content": call.content, "params": call.params}
+
+    def _wait_s(self, num_tries: int, trouble: _Trouble, retries: Retries | None) -> float:
+        """Return how long to wait before the next try, seconds, or raise the trouble."""
+        allowed = self._retries if retries is None else retries
+        chance = random.random()  # noqa: S311 - spreads callers, guards nothing
+        wait_s = allowed.wait_s(num_tries, trouble.retry_after_s, chance) if trouble.is_passing else None
+        if wait_s is None:
+            raise trouble.error from trouble.cause
+        return wait_s
+
+    def _explain_error(self, error: Exception, call: _Call) -> _Trouble:
+        """Return why a request got no answer."""
+        url, is_passing = self._url + call.path, False
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            msg = f"{self._url}: not an HTTP address ({error}); expected one such as {DEFAULT_URL}"
+        elif "CERTIFICATE_VERIFY_FAILED" in str(error):
+            msg = f"{self._url}: its certificate isn't trusted ({error}); give ca_file, or correct the address"
+        elif isinstance(error, httpx.ConnectError):
+            msg, is_passing = f"{self._url} is not reachable ({error}): {_START_IT}", True
+        elif isinstance(error, httpx.TimeoutException):
+            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s"
+        else:
+            msg, is_passing = f"{url}: the connection broke ({error}); try again", True
+        return _Trouble(error=ServiceError(msg), cause=error, is_passing=is_passing)
+
+    def _parse(self, response: httpx.Response, kind: type[MessageT]) -> MessageT:
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            msg = f"{response.url}: the answer isn't one of this service: is the address right?"
+            raise ServiceError(msg) from error
+
+
+class Client(_Connection):
+    """A connection to one service; use it as a context manager, or call ``close``. Several threads may share it.
 
     Every failure is a ``ServiceError`` with one line that says where it happened, what failed and what to do.
 
@@ -37,7 +125,9 @@ class Client:
         *,
         key: str | None = None,
         ca_file: str | Path | None = None,
+        certificate: tuple[str | Path, str | Path] | None = None,
         timeout_s: float = 60.0,
+        retries: Retries = DEFAULT_RETRIES,
     ) -> None:
         """Remember the address; nothing is sent before the first call.
 
@@ -48,19 +138,16 @@ class Client:
             url: Scheme, host and port of the service.
             key: Key for a service that asks for one; it is sent to this address and to no other.
             ca_file: File of certificates, PEM; one of them has signed an https:// service's own; none: the public ones.
+            certificate: Files of the caller's own certificate chain and of its key, PEM, for a service that asks for
+                one; none: there is none.
             timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
+            retries: How often and when a request is sent again.
 
         Raises:
             ServiceError: The file of certificates can't be read.
         """
-        self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            timeout=timeout_s,
-            trust_env=False,
-            headers={} if key is None else {"Authorization": f"Bearer {key}"},
-            verify=True if ca_file is None else _trust(ca_file),
-        )
+        super().__init__(url, timeout_s, retries)
+        self._http = httpx.Client(**self._settings(key, ca_file, certificate))
 
     def __enter__(self) -> Client:
         return self
@@ -88,9 +175,7 @@ class Client:
         Raises:
             ServiceError: The service can't be reached, is overloaded, refuses the image, or gives a malformed answer.
         """
-        given = {"age": age, "sex": sex, "site": site}
-        params = {name: str(value) for name, value in given.items() if value is not None}
-        return self._parse(self._send("POST", "/v1/predict", content=encoded, params=params), Prediction)
+        return self._parse(self._send(_ask_prediction(encoded, age, sex, site)), Prediction)
 
     def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
         """Return the image as PNG, overlaid with a map of the parts that are evidence for a diagnosis.
@@ -102,8 +187,7 @@ class Client:
         Raises:
             ServiceError: As for ``predict``, or the model doesn't have the diagnosis.
         """
-        params = {} if diagnosis is None else {"diagnosis": diagnosis}
-        return self._send("POST", "/v1/explain", content=encoded, params=params).content
+        return self._send(_ask_explanation(encoded, diagnosis)).content
 
     def model(self) -> ModelCard:
         """Return the description of the model that is being served.
@@ -111,7 +195,7 @@ class Client:
         Raises:
             ServiceError: The service can't be reached, or something else answers at this address.
         """
-        return self._parse(self._send("GET", "/v1/model"), ModelCard)
+        return self._parse(self._send(_MODEL), ModelCard)
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
         """Wait until the model is loaded and the service is ready.
@@ -125,54 +209,138 @@ class Client:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                self._parse(self._send("GET", "/readyz"), Status)
+                self._parse(self._send(_READY, NO_RETRIES), Status)
             except ServiceError as error:
                 if time.monotonic() + _POLL_S > deadline:
-                    msg = f"not ready within {timeout_s:g} s: {error}"
-                    raise ServiceError(msg) from error
+                    raise _not_ready(timeout_s, error) from error
                 time.sleep(_POLL_S)
             else:
                 return
 
-    def _send(
-        self, method: str, path: str, *, content: bytes | None = None, params: dict[str, str] | None = None
-    ) -> httpx.Response:
-        url = self._url + path
-        try:
-            response = self._http.request(method, url, content=content, params=params)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            msg = f"{self._url}: not an HTTP address ({error}); expected one such as {DEFAULT_URL}"
-            raise ServiceError(msg) from error
-        except httpx.ConnectError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                msg = f"{self._url}: its certificate isn't trusted ({error}); give ca_file, or correct the address"
-                raise ServiceError(msg) from error
-            msg = f"{self._url} is not reachable ({error}): {_START_IT}"
-            raise ServiceError(msg) from error
-        except httpx.TimeoutException as error:
-            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s"
-            raise ServiceError(msg) from error
-        except httpx.TransportError as error:
-            msg = f"{url}: the connection broke ({error}); try again"
-            raise ServiceError(msg) from error
-        if not response.is_success:
-            raise ServiceError(_reason(response))
+    def _send(self, call: _Call, retries: Retries | None = None) -> httpx.Response:
+        for num_tries in itertools.count(1):
+            try:
+                response = self._http.request(**self._request(call))
+                trouble = _explain_status(response)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                trouble = self._explain_error(error, call)
+            if trouble is None:
+                break
+            time.sleep(self._wait_s(num_tries, trouble, retries))
         return response
 
-    def _parse(self, response: httpx.Response, kind: type[MessageT]) -> MessageT:
-        try:
-            return kind.model_validate_json(response.content)
-        except ValidationError as error:
-            msg = f"{response.url}: the answer isn't one of this service: is the address right?"
-            raise ServiceError(msg) from error
+
+class AsyncClient(_Connection):
+    """The same for asyncio, where many requests may be under way at a time; use it as ``async with``, or ``aclose``.
+
+    >>> async def refers(image: bytes) -> bool:
+    ...     async with AsyncClient("http://127.0.0.1:8000") as client:
+    ...         return (await client.predict(image)).decision == "refer"
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        key: str | None = None,
+        ca_file: str | Path | None = None,
+        certificate: tuple[str | Path, str | Path] | None = None,
+        timeout_s: float = 60.0,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        """Remember the address, as ``Client`` does."""
+        super().__init__(url, timeout_s, retries)
+        self._http = httpx.AsyncClient(**self._settings(key, ca_file, certificate))
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def predict(
+        self, encoded: bytes, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
+    ) -> Prediction:
+        """Return the service's answer for one encoded image, as ``Client.predict``."""
+        return self._parse(await self._send(_ask_prediction(encoded, age, sex, site)), Prediction)
+
+    async def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
+        """Return an explanation as PNG, as ``Client.explain``."""
+        return (await self._send(_ask_explanation(encoded, diagnosis))).content
+
+    async def model(self) -> ModelCard:
+        """Return the description of the model, as ``Client.model``."""
+        return self._parse(await self._send(_MODEL), ModelCard)
+
+    async def _send(self, call: _Call) -> httpx.Response:
+        for num_tries in itertools.count(1):
+            try:
+                response = await self._http.request(**self._request(call))
+                trouble = _explain_status(response)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                trouble = self._explain_error(error, call)
+            if trouble is None:
+                break
+            await asyncio.sleep(self._wait_s(num_tries, trouble, None))
+        return response
 
 
-def _trust(ca_file: str | Path) -> ssl.SSLContext:
+_MODEL = _Call(method="GET", path="/v1/model")
+_READY = _Call(method="GET", path="/readyz")
+
+
+def _ask_prediction(encoded: bytes, age: float | None, sex: Sex | None, site: Site | None) -> _Call:
+    given = {"age": age, "sex": sex, "site": site}
+    params = {name: str(value) for name, value in given.items() if value is not None}
+    return _Call(method="POST", path="/v1/predict", content=encoded, params=params)
+
+
+def _ask_explanation(encoded: bytes, diagnosis: str | None) -> _Call:
+    params = {} if diagnosis is None else {"diagnosis": diagnosis}
+    return _Call(method="POST", path="/v1/explain", content=encoded, params=params)
+
+
+def _not_ready(timeout_s: float, error: ServiceError) -> ServiceError:
+    return ServiceError(f"not ready within {timeout_s:g} s: {error}")
+
+
+def _trust(ca_file: str | Path | None, certificate: tuple[str | Path, str | Path] | None) -> ssl.SSLContext:
+    """Return whom a connection trusts, and what it shows of its own."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         msg = f"{ca_file}: can't be read as certificates ({error}); give a PEM file"
         raise ServiceError(msg) from error
+    if certificate is not None:
+        try:
+            context.load_cert_chain(*certificate, password="")  # without one, OpenSSL would ask at the terminal
+        except (OSError, ValueError) as error:
+            files = " and ".join(map(str, certificate))
+            msg = f"{files}: can't be used ({error}); expected a PEM chain and its key, no password"
+            raise ServiceError(msg) from error
+    return context
+
+
+def _explain_status(response: httpx.Response) -> _Trouble | None:
+    """Return why an answer is none; none: it is one."""
+    if response.is_success:
+        return None
+    return _Trouble(
+        error=ServiceError(_reason(response)),
+        is_passing=response.status_code in _PASSING or _is_of_a_proxy(response),
+        retry_after_s=read_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)),
+    )
+
+
+def _is_of_a_proxy(response: httpx.Response) -> bool:
+    """Tell a failure of what stands in front, such as Serve's proxy whose replica died; ours is a problem."""
+    return response.status_code == 500 and not response.headers.get("Content-Type", "").startswith(PROBLEM_JSON)
 
 
 def _reason(response: httpx.Response) -> str:

@@ -118,6 +118,26 @@ class Taxonomy:
         """Return whether a word means one of the diagnoses, and not only benign, malignant or other."""
         return self.knows(name) and self.parse(name) is not None and normalize_word(name) not in _COARSE
 
+    def says_malignant(self, name: str) -> bool | None:
+        """Return whether a word means a malignant lesion, also where it means no class; none: it doesn't say.
+
+        >>> [load_taxonomy().says_malignant(word) for word in ("malignant", "nevus", "indeterminate")]
+        [True, False, None]
+        """
+        return self.malignancy.get(self._look_up(name) or "")
+
+    def says_melanoma(self, name: str) -> bool | None:
+        """Return whether a word means melanoma, also where it means no class; none: it may, or may not.
+
+        >>> [load_taxonomy().says_melanoma(word) for word in ("mel", "benign", "kaposi sarcoma", "malignant")]
+        [True, False, False, None]
+        """
+        word = self._look_up(name) or ""
+        meaning = self.meanings.get(word)
+        if meaning is not None or word in _NO_MELANOMA:
+            return _is_melanoma(self, meaning)
+        return None if word == "malignant" or self.malignancy.get(word) is None else False
+
     def contradicts(self, coarse: str, fine: str) -> bool:
         """Return whether benign, malignant or other can't be true of what a finer word means.
 
@@ -167,6 +187,7 @@ def load_taxonomy(text: str | bytes | None = None) -> Taxonomy:
                 "a table with a column is_malignant (yes or no) defines diagnoses of its own"
             )
             raise DataError(msg)
+    _refuse_contradictions(own)
     rows = {row.word: row for row in [*built_in, *own]}
     malignant = {diagnosis.name: diagnosis.is_malignant for diagnosis in diagnoses}
     return Taxonomy(
@@ -242,6 +263,22 @@ def _own_diagnoses(rows: Sequence[_Row]) -> tuple[Diagnosis, ...]:
             raise DataError(msg)
         found.append(Diagnosis(name, is_melanoma=is_melanoma, is_malignant=is_malignant))
     return tuple(found)
+
+
+def _refuse_contradictions(rows: Sequence[_Row]) -> None:
+    """Refuse a word of two meanings, and names of diagnoses that differ only in case."""
+    meanings: dict[str, str | None] = {}
+    spellings: dict[str, str] = {}
+    for row in rows:
+        if meanings.setdefault(row.word, row.diagnosis) != row.diagnosis:
+            both = f"{meanings[row.word]!r} and {row.diagnosis!r}"
+            msg = f"taxonomy table: {row.word!r} is said to be {both}: say one of them"
+            raise DataError(msg)
+        name = row.diagnosis or ""
+        if spellings.setdefault(normalize_word(name), name) != name:
+            both = f"{spellings[normalize_word(name)]!r} and {name!r}"
+            msg = f"taxonomy table: {both} are spellings of one diagnosis: use one"
+            raise DataError(msg)
 
 
 def _agreed(name: str, column: str, flags: Sequence[bool | None], default: bool) -> bool:  # noqa: FBT001

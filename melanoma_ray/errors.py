@@ -3,6 +3,7 @@
     MelanomaRayError
     ├── ConfigError         a setting is out of its range, or two settings contradict each other
     ├── DataError           a collection or a prepared dataset can't be used
+    │   ├── NoImagesError   there is no image in a folder
     │   ├── DecodeError     one image can't be used; preparation puts it into quarantine
     │   └── StorageError    a file or a directory can't be read or written; it is an OSError too
     ├── ResourceError       the machine or the cluster has no room for what is requested
@@ -34,6 +35,10 @@ class ConfigError(MelanomaRayError):
 
 class DataError(MelanomaRayError):
     """A collection of images, or a prepared dataset, can't be used."""
+
+
+class NoImagesError(DataError):
+    """A folder or a container is there, and no image is in it."""
 
 
 class DecodeError(DataError):

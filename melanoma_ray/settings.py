@@ -28,15 +28,18 @@ def to_dict(config: object) -> dict[str, Any]:
     return asdict(config)
 
 
-def experiment_from_dict(data: dict[str, Any]) -> Experiment:
+def experiment_from_dict(data: object) -> Experiment:
     """Return the experiment from which ``to_dict`` made a dictionary.
 
     Raises:
-        ConfigError: A field is unknown, has the wrong type or is out of its range.
+        ConfigError: It is no dictionary, or a field is unknown, has the wrong type or is out of its range.
 
     >>> experiment_from_dict({"num_epochs": 3}).num_epochs
     3
     """
+    if not isinstance(data, dict):
+        msg = f"experiment {data!r}: expected fields and their values, such as {{'num_epochs': 3}}"
+        raise ConfigError(msg)
     _refuse_unknown(data, to_dict(Experiment()), "")
     try:
         return _reader().validate_python(data)
@@ -57,6 +60,9 @@ def _refuse_unknown(data: dict[str, Any], known: dict[str, Any], prefix: str) ->
     for name, value in data.items():
         if name not in known:
             msg = f"experiment field={prefix + name!r}: expected one of {', '.join(known)}"
+            raise ConfigError(msg)
+        if isinstance(value, bool) and not isinstance(known[name], bool) and isinstance(known[name], int | float):
+            msg = f"experiment field {prefix + name}={value!r}: expected a number"
             raise ConfigError(msg)
         if isinstance(known[name], dict) and isinstance(value, dict):
             _refuse_unknown(value, known[name], f"{prefix}{name}.")

@@ -29,8 +29,8 @@ _WAYS_OUT = {
     errno.ENOSPC: "free some space, or give a directory on another disk",
     errno.EDQUOT: "free some space, or give a directory on another disk",
     errno.EFBIG: "this process may not write larger files (ulimit -f)",
-    errno.EACCES: "give a directory that you may use, or change its permissions",
-    errno.EPERM: "give a directory that you may use, or change its permissions",
+    errno.EACCES: "change its permissions, or give another path",
+    errno.EPERM: "change its permissions, or give another path",
     errno.EROFS: "give a directory on a disk that can be written",
     errno.ENOTDIR: "a file stands where a folder is meant; give another path",
     errno.EEXIST: "a file stands where a folder is meant; give another path",
@@ -162,7 +162,7 @@ class FileInfo:
 
 
 def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
-    """Return the files of a directory, sorted by path; none if there is no such directory.
+    """Return the files of a directory, sorted by path, but for names that aren't UTF-8; none if it isn't there.
 
     Args:
         uri: The directory.
@@ -173,11 +173,28 @@ def list_infos(uri: str, *, recursive: bool = True) -> list[FileInfo]:
         infos = filesystem.get_file_info(pafs.FileSelector(path, recursive=recursive, allow_not_found=True))
     prefix = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
     files = [
-        FileInfo(path=prefix + info.path, num_bytes=info.size, modified_ns=info.mtime_ns)
+        FileInfo(path=prefix + name, num_bytes=info.size, modified_ns=info.mtime_ns)
         for info in infos
-        if info.type == pafs.FileType.File
+        if info.type == pafs.FileType.File and (name := _path_of(info)) is not None
     ]
     return sorted(files, key=lambda info: info.path)
+
+
+def _path_of(info: pafs.FileInfo) -> str | None:
+    """Return the path of a file; none: its name isn't UTF-8, which pyarrow can neither tell nor open."""
+    try:
+        return str(info.path)
+    except UnicodeDecodeError:
+        return None
+
+
+def find(uri: str) -> FileInfo | None:
+    """Return what is known of one file; none: there is no such file."""
+    filesystem, path = resolve(uri)
+    with _explained(uri):
+        info = filesystem.get_file_info(path)
+    is_file = info.type == pafs.FileType.File
+    return FileInfo(path=uri, num_bytes=info.size, modified_ns=info.mtime_ns) if is_file else None
 
 
 def list_files(uri: str) -> list[str]:
@@ -196,6 +213,19 @@ def read_bytes(uri: str) -> bytes:
     filesystem, path = resolve(uri)
     with _explained(uri), filesystem.open_input_stream(path) as stream:
         return bytes(stream.read())
+
+
+def read_head(uri: str, num_bytes: int) -> bytes:
+    """Return the first bytes of a file; all of them, where it has no more.
+
+    Args:
+        uri: Address of the file.
+        num_bytes: Most bytes that are read.
+    """
+    with _explained(uri):
+        filesystem, path = resolve(uri)
+        with filesystem.open_input_file(path) as file:
+            return bytes(file.read_at(min(num_bytes, file.size()), 0))
 
 
 def write_bytes(uri: str, content: bytes | memoryview, *, is_private: bool = False) -> None:

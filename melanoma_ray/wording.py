@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with what it counts.
@@ -10,3 +12,12 @@ def count(number: int, one: str, many: str | None = None) -> str:
     ('1 image', '1,200 images are', '2 nevi')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def list_kinds(kinds: Mapping[str, int]) -> str:
+    """Return kinds of things with how many there are of each; kinds are named in the plural, whatever their number.
+
+    >>> list_kinds({"tables": 1, "archives (.zip): unpack them first": 2000})
+    'tables (1); archives (.zip): unpack them first (2,000)'
+    """
+    return "; ".join(f"{kind} ({number:,})" for kind, number in kinds.items())

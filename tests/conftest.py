@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
+import torch
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from melanoma_ray.config import Experiment, ImageConfig, PrepareConfig, SplitConfig
 from melanoma_ray.preparation.pipeline import prepare
@@ -19,6 +23,20 @@ from melanoma_ray.synthetic.collection import write_synthetic_collection
 SIDE = 64
 settings.register_profile("unhurried", deadline=None)  # a test machine may be busy
 settings.load_profile("unhurried")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers of pytest-xdist share the cores
+
+
+class OneRay(LoadScopeScheduling):
+    """Keeps all tests that start a Ray on one worker of pytest-xdist; others go by files to whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return file if file.startswith("tests/unit/") else "ray"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
+from melanoma_ray.access.limits import UNLIMITED, Limits
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.storage import explain
 
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 Scope = Literal["predict", "explain"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 """What a key may be for: predictions and the model's description; explanations of single images."""
-_KEY = re.compile(r"mray_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+PREFIX = "mray_"
+_KEY = re.compile(PREFIX + r"([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _CHECK_EVERY_S = 0.5
 """Time in which a change of the file is noticed, seconds; a look at a file on a network disk takes a millisecond."""
 
@@ -51,6 +53,10 @@ class Key:
     """Time from which it isn't taken any more, seconds since 1970; none: it doesn't expire."""
     revoked_at: float | None = None
     """Time at which it was revoked, seconds since 1970; none: it wasn't."""
+    requests_per_minute: float | None = None
+    """Most requests a minute; none: the service's own limit."""
+    max_concurrent: int | None = None
+    """Most requests at a time; none: the service's own limit."""
 
     def state(self, now: float) -> Literal["valid", "expired", "revoked"]:
         """Return whether it may be used.
@@ -101,7 +107,9 @@ def read_key_file(path: str) -> KeyFile:
         raise ConfigError(msg) from error
 
 
-def create_key(path: str, name: str, scopes: tuple[Scope, ...], days: float | None) -> tuple[str, Key]:
+def create_key(
+    path: str, name: str, scopes: tuple[Scope, ...], days: float | None, limits: Limits = UNLIMITED
+) -> tuple[str, Key]:
     """Add a key to the file, which is made if it isn't there, and return the key as a text and what the file has of it.
 
     Args:
@@ -109,6 +117,7 @@ def create_key(path: str, name: str, scopes: tuple[Scope, ...], days: float | No
         name: Name of the person or program that gets it; not empty.
         scopes: What it may be used for; one or more.
         days: Time after which it expires, days; none: never.
+        limits: How much it may ask; where one is none, the service's own limit holds.
 
     Raises:
         ConfigError: The file isn't one of keys, or the name is empty.
@@ -125,9 +134,11 @@ def create_key(path: str, name: str, scopes: tuple[Scope, ...], days: float | No
         secret_sha256=_digest(secret),
         created_at=now,
         expires_at=None if days is None else now + 86400 * days,
+        requests_per_minute=limits.requests_per_minute,
+        max_concurrent=limits.max_concurrent,
     )
     _change(path, lambda found: replace(found, keys=(*found.keys, key)), may_create=True)
-    return f"mray_{key.key_id}_{secret}", key
+    return f"{PREFIX}{key.key_id}_{secret}", key
 
 
 def revoke_key(path: str, key_id: str) -> Key:

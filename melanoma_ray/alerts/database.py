@@ -16,7 +16,7 @@ from typing import Self
 from melanoma_ray.alerts.disk import check_file_system
 from melanoma_ray.errors import AlertError
 
-_FORMAT = 1
+_FORMAT = 2
 _BUSY_S = 30.0
 """Longest time to wait for another process that is writing, seconds."""
 _TABLES = """
@@ -52,6 +52,13 @@ CREATE TABLE IF NOT EXISTS deliveries (
     message_key TEXT REFERENCES messages,
     PRIMARY KEY (alert_id, sink, is_escalation)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS told (
+    rule TEXT NOT NULL,
+    image TEXT NOT NULL,
+    alert_id TEXT NOT NULL,
+    PRIMARY KEY (rule, image)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS told_by_alert ON told (alert_id);
 CREATE INDEX IF NOT EXISTS unsent ON deliveries (sink, is_urgent, created_at) WHERE message_key IS NULL;
 CREATE INDEX IF NOT EXISTS by_message ON deliveries (message_key);
 CREATE INDEX IF NOT EXISTS due ON messages (sink, due_at) WHERE state = 'waiting';

@@ -21,10 +21,11 @@ from functools import partial
 from pathlib import Path
 
 from melanoma_ray.alerts.outbox import Message, Outbox
-from melanoma_ray.alerts.schedule import is_quiet, pause_s
+from melanoma_ray.alerts.schedule import is_quiet
 from melanoma_ray.alerts.settings import AlertSettings, AnySink
 from melanoma_ray.alerts.sinks import Sink, build_sink
 from melanoma_ray.errors import ConfigError, SinkError
+from melanoma_ray.retries import pause_s
 from melanoma_ray.wording import count
 
 logger = logging.getLogger(__name__)
@@ -171,12 +172,12 @@ class SinkWorker:
             self._outbox.bury(message.key, now, text, is_refusal=error.is_refusal)
             logger.error("alerts: dead letter for sink %s, %s: %s", one.name, count(len(message.alerts), "alert"), text)
             return
-        pause = pause_s(message.num_attempts + 1, one.retry_first_s, one.retry_longest_s, self._chance)
+        pause = pause_s(message.num_attempts + 1, one.retry_first_s, one.retry_longest_s, self._chance.random())
         due_at = now + max(pause, error.retry_after_s or 0.0)
         self._outbox.postpone(message.key, now, text, due_at=due_at, is_refusal=error.is_refusal)
         if not error.is_refusal:  # the sink itself is down: its other messages would fail too
             self._num_failures += 1
-            pause = pause_s(self._num_failures, one.retry_first_s, one.retry_longest_s, self._chance)
+            pause = pause_s(self._num_failures, one.retry_first_s, one.retry_longest_s, self._chance.random())
             self._paused_until = now + max(pause, error.retry_after_s or 0.0)
             if self._num_failures == 1:  # one line for all messages and attempts until it takes one again
                 logger.warning("alerts: sink %s: %s; it is tried again", one.name, text)

@@ -3,6 +3,7 @@
     alerts      what a person must be told; acknowledged or not
     deliveries  an alert × a sink: who must get it; its message, once there is one
     messages    what is sent in one piece to one sink, an alert or a digest, under one idempotency key
+    told        an image × a rule: which alert was about it, so that none is about it again; as a hash
 
 A message is ``waiting`` until its sink has confirmed it (``delivered``) or it is given up (``dead``). It gets its key
 before the first attempt and keeps it through all others, so whatever arrives twice has the same key. Each change is one
@@ -85,7 +86,8 @@ class Outbox(OutboxFile):
     def record(self, alerts: Sequence[Alert]) -> int:
         """Keep alerts and who must get them, all or none; return how many are new.
 
-        An alert that is already there stays as it is, so recording may be repeated.
+        What an earlier alert of the same rule was about, for the same reason, is left out of a new one, however the
+        images were grouped then; an alert of which nothing is left isn't made. So recording may be repeated.
 
         Raises:
             AlertError: They can't be written.
@@ -93,12 +95,21 @@ class Outbox(OutboxFile):
         with self._transaction() as db:
             return sum(self._insert(db, alert) for alert in alerts)
 
-    def _insert(self, db: sqlite3.Connection, alert: Alert) -> bool:
+    def _insert(self, db: sqlite3.Connection, given: Alert) -> bool:
+        told = {
+            part.key
+            for part in given.parts
+            if db.execute("SELECT 1 FROM told WHERE rule = ? AND image = ?", (given.rule, part.key)).fetchone()
+        }
+        alert = given.without(told)
+        if alert is None:
+            return False
+        alert_id = alert.alert_id
         done = db.execute(
             "INSERT INTO alerts (alert_id, created_at, is_urgent, body, images, escalate_to, escalate_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # of an outbox that had no table of what was told
             (
-                alert.alert_id,
+                alert_id,
                 alert.created_at,
                 alert.is_urgent,
                 json.dumps(alert.body, ensure_ascii=False, allow_nan=False),
@@ -107,9 +118,12 @@ class Outbox(OutboxFile):
                 alert.acknowledge_by,
             ),
         )
+        db.executemany(
+            "INSERT INTO told (rule, image, alert_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(alert.rule, part.key, alert_id) for part in alert.parts],
+        )
         if done.rowcount:
-            deliver = [(alert.alert_id, sink, 0, alert.created_at, alert.is_urgent) for sink in alert.sinks]
-            _insert_deliveries(db, deliver)
+            _insert_deliveries(db, [(alert_id, sink, 0, alert.created_at, alert.is_urgent) for sink in alert.sinks])
         return bool(done.rowcount)
 
     def escalate(self, now: float) -> list[str]:
@@ -262,6 +276,7 @@ class Outbox(OutboxFile):
                 (before,),
             ).fetchall()
             db.executemany("DELETE FROM deliveries WHERE alert_id = ?", ids)
+            db.executemany("DELETE FROM told WHERE alert_id = ?", ids)
             db.executemany("DELETE FROM alerts WHERE alert_id = ?", ids)
             db.execute(
                 "DELETE FROM messages WHERE key NOT IN (SELECT message_key FROM deliveries WHERE message_key > '')"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ class Answer:
 class Origin:
     """Where answers come from."""
 
-    source: Literal["batch", "service"]
+    source: Literal["batch", "watch", "service"]
     checkpoint_id: str
     decision_threshold: float
     """Melanoma probability from which an image is referred."""
@@ -84,11 +84,23 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Alert:
-    """One thing that a person must be told."""
+class AlertPart:
+    """What an alert says of one image."""
 
-    alert_id: str
-    """The same whenever the same rule meets the same images: made twice, it is one alert."""
+    key: str
+    """The same whenever the same image is to be told of for the same reason; a hash, since paths are in it."""
+    image: str
+    """Path or id of the image; it stays in the outbox."""
+    said: Mapping[str, Any]
+    """What the alert says if this is its gravest image."""
+    details: Mapping[str, Any]
+    """What it may say of a person and of files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alert:
+    """One thing that a person must be told, about one image or several of one patient."""
+
     rule: str
     created_at: float
     """Seconds since 1970."""
@@ -97,10 +109,45 @@ class Alert:
     acknowledge_by: float | None
     """Time by which somebody must acknowledge it, seconds since 1970; none: nobody must."""
     escalate_to: tuple[str, ...]
-    body: dict[str, Any]
-    """What sinks get, as JSON: nothing of a person but what ``details`` allows."""
-    images: tuple[str, ...]
-    """Paths or ids of its images; they stay in the outbox."""
+    patient_rank: int | None
+    """Rank of the patient by probability, from 1; none: not ranked."""
+    parts: tuple[AlertPart, ...]
+    """Its images, one or more, the gravest first."""
+
+    @property
+    def alert_id(self) -> str:
+        """Return what is the same whenever the same rule meets the same images: made twice, it is one alert."""
+        keys = sorted(part.key for part in self.parts)
+        return hashlib.sha256(json.dumps([self.rule, keys]).encode()).hexdigest()[:32]
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Return paths or ids of its images; they stay in the outbox."""
+        return tuple(part.image for part in self.parts)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return what sinks get, as JSON: nothing of a person but what ``details`` allows."""
+        return {
+            "alert_id": self.alert_id,
+            "rule": self.rule,
+            "created_at": as_iso(self.created_at),
+            "acknowledge_by": None if self.acknowledge_by is None else as_iso(self.acknowledge_by),
+            "is_urgent": self.is_urgent,
+            **self.parts[0].said,
+            "num_images": len(self.parts),
+            "patient_rank": self.patient_rank,
+            "details": [dict(part.details) for part in self.parts if part.details],
+        }
+
+    def without(self, told: Container[str]) -> Alert | None:
+        """Return the alert about its images that nobody was told of; none: there are none left.
+
+        Args:
+            told: Keys of images that an earlier alert of the same rule was about.
+        """
+        fresh = tuple(part for part in self.parts if part.key not in told)
+        return replace(self, parts=fresh) if fresh else None
 
 
 def make_alerts(
@@ -124,7 +171,7 @@ def make_alerts(
     maker = _Maker(settings=settings, origin=origin, now=now, fingerprint=fingerprint)
     alerts: list[Alert] = []
     for rule in settings.rules:
-        has_ranks = rule.top_patients and origin.source == "batch"  # a single request has no ranks
+        has_ranks = rule.top_patients and origin.source == "batch"  # a single image has no ranks
         ranks = _rank_patients(answers) if has_ranks else {}
         met = [(one, reason) for one in answers if (reason := _reason_to_tell(rule, one, ranks)) is not None]
         alerts += [maker.make(rule, one, ranks.get(_patient_of(one[0][0]))) for one in _group(rule, met)]
@@ -195,30 +242,24 @@ class _Maker:
 
     def make(self, rule: Rule, group: Sequence[tuple[Answer, Reason]], patient_rank: int | None) -> Alert:
         """Return the alert about some answers, the first of which is the gravest."""
-        images = sorted(f"{why} {self.fingerprint(one)}" for one, why in group)
-        alert_id = hashlib.sha256(json.dumps([rule.name, images]).encode()).hexdigest()[:32]
         minutes = rule.acknowledge_within_minutes
-        acknowledge_by = None if minutes is None else self.now + 60 * minutes
         return Alert(
-            alert_id=alert_id,
             rule=rule.name,
             created_at=self.now,
             is_urgent=rule.urgent,
             sinks=tuple(dict.fromkeys(rule.sinks)),
-            acknowledge_by=acknowledge_by,
+            acknowledge_by=None if minutes is None else self.now + 60 * minutes,
             escalate_to=tuple(dict.fromkeys(rule.escalate_to)),
-            body={
-                "alert_id": alert_id,
-                "rule": rule.name,
-                "created_at": as_iso(self.now),
-                "acknowledge_by": None if acknowledge_by is None else as_iso(acknowledge_by),
-                "is_urgent": rule.urgent,
-                **self._describe(*group[0]),
-                "num_images": len(group),
-                "patient_rank": patient_rank,
-                "details": [self._details(one) for one, _ in group if self.settings.details],
-            },
-            images=tuple(str(one.path or one.image_id) for one, _ in group),
+            patient_rank=patient_rank,
+            parts=tuple(
+                AlertPart(
+                    key=hashlib.sha256(f"{why} {self.fingerprint(one)}".encode(errors="surrogateescape")).hexdigest(),
+                    image=str(one.path or one.image_id),
+                    said=self._describe(one, why),
+                    details=self._details(one),
+                )
+                for one, why in group
+            ),
         )
 
     def _describe(self, answer: Answer, reason: Reason) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""When a message may leave: quiet hours, digests and the pauses between attempts. Pure functions of the time."""
+"""When a message may leave: quiet hours. Pure functions of the time."""
 
 from __future__ import annotations
 
-import random
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
@@ -36,19 +35,3 @@ def is_quiet(now: float, quiet_from: str | None, quiet_until: str | None, time_z
         return False
     clock = datetime.fromtimestamp(now, ZoneInfo(time_zone)).time()
     return start <= clock < end if start < end else clock >= start or clock < end
-
-
-def pause_s(num_attempts: int, first_s: float, longest_s: float, chance: random.Random) -> float:
-    """Return the pause before the next attempt, seconds: exponential, its upper half by chance.
-
-    The jitter keeps many senders from coming back to a server at the same moment ("equal jitter" in Marc Brooker,
-    Exponential Backoff and Jitter, AWS Architecture Blog, 2015).
-
-    Args:
-        num_attempts: Attempts made so far, 1 or more.
-        first_s: Longest pause after the first attempt, seconds.
-        longest_s: Longest pause, seconds.
-        chance: Source of the jitter.
-    """
-    longest = min(longest_s, first_s * 2.0 ** min(num_attempts - 1, 60))
-    return longest * chance.uniform(0.5, 1.0)

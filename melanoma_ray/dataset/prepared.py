@@ -20,9 +20,9 @@ from jaxtyping import Int64, UInt8
 from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
-from melanoma_ray.config import PrepareConfig
+from melanoma_ray.config import DecisionConfig, PrepareConfig
 from melanoma_ray.dataset.shards import read_crops, readable_shards_names
-from melanoma_ray.diagnoses import NINE, Diagnosis, class_numbers, sort_diagnoses
+from melanoma_ray.diagnoses import NINE, Diagnosis, class_numbers, referred_diagnoses, sort_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.schema import SPLITS, Split
 
@@ -192,6 +192,17 @@ def read_info(uri: str) -> DatasetInfo:
     except ValidationError as error:
         msg = f"{name}: malformed ({str(error).splitlines()[0]}); prepare again"
         raise DataError(msg) from error
+
+
+def referred_classes(info: DatasetInfo, config: DecisionConfig) -> tuple[int, ...]:
+    """Return the class numbers of the diagnoses that are to be referred.
+
+    Args:
+        info: Content of dataset.json.
+        config: What is referred for.
+    """
+    _, names = referred_diagnoses([one for one in info.taxonomy if one.name in info.diagnoses], config.refer_for)
+    return tuple(info.diagnoses.index(name) for name in names)
 
 
 def fingerprint(kept: pd.DataFrame, config: PrepareConfig) -> str:

@@ -21,6 +21,7 @@ def build_galleries(evidence: Evidence, words: Words) -> list[Gallery]:
     score = np.nan_to_num(np.asarray(scored.predictions.melanoma_probability, np.float64), nan=-1.0)
     missed = np.flatnonzero(scored.is_melanoma & ~scored.is_referred)
     needless = np.flatnonzero(~scored.is_melanoma & ~scored.is_malignant & scored.is_referred)
+    told = scored.tells_other_cancers
     spread = np.linspace(0, len(score) - 1, min(_GALLERY_SIZE, len(score))).round().astype(int)
     return [
         Gallery(
@@ -30,9 +31,10 @@ def build_galleries(evidence: Evidence, words: Words) -> list[Gallery]:
             images=_show(evidence, missed[np.argsort(score[missed])][:_GALLERY_SIZE]),
         ),
         Gallery(
-            title="Referred without need",
-            explanation=f"{_of(len(needless))} benign images that were referred, those first of which the model was "
-            "surest. Other cancers that were referred aren't among them.",
+            title="Referred without need" if told else f"Referred, and no {words.one}",
+            explanation=f"{_of(len(needless))} {'benign' if told else 'other'} images that were referred, those first "
+            "of which the model was surest. "
+            + ("Other cancers that were referred aren't among them." if told else "Other cancers may be among them."),
             images=_show(evidence, needless[np.argsort(-score[needless])][:_GALLERY_SIZE]),
         ),
         *_changed_sides(evidence),

@@ -9,6 +9,14 @@ from melanoma_ray.errors import DataError, MelanomaRayError
 from melanoma_ray.inference.predictions import PREDICTIONS
 
 REPORT, PAGE, CARD = "report.json", "report.html", "model_card.md"
+_WRITTEN_FIRST = (PAGE, CARD, PREDICTIONS)
+"""In this order, before report.json: an evaluation that was ended on the way leaves the first of them."""
+_SIGN = {
+    PAGE: b'<meta name="generator" content="melanoma_ray">',
+    CARD: b"# Model card\n",
+    PREDICTIONS: b"content_sha256",
+}
+"""What each has if it is of a report of ours; predictions of a batch have no such column."""
 
 
 def check_output(uri: str) -> str | None:
@@ -18,16 +26,18 @@ def check_output(uri: str) -> str | None:
         uri: Directory of the report.
 
     Raises:
-        DataError: A file of the same name is there that isn't of a report of ours.
+        DataError: A file of the same name is there that isn't of a report of ours, nor of one that was ended.
     """
     name = storage.join(uri, REPORT)
     if storage.exists(name):
         return _describe(name)
-    for other in (PAGE, CARD, PREDICTIONS):
-        if storage.exists(storage.join(uri, other)):
+    left = [other for other in _WRITTEN_FIRST if storage.exists(storage.join(uri, other))]
+    is_ours = left == list(_WRITTEN_FIRST[: len(left)])
+    for other in left:
+        if not (is_ours and _SIGN[other] in storage.read_bytes(storage.join(uri, other))):
             msg = f"output {uri}: has a {other} and no {REPORT} beside it; give a new directory, or take the file away"
             raise DataError(msg)
-    return None
+    return "replaced: what an evaluation left that was ended before it was done" if left else None
 
 
 def _describe(name: str) -> str:

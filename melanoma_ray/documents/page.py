@@ -89,7 +89,9 @@ def _summarise(evidence: Evidence, words: Words) -> Section:
         points.insert(0, f"Of {words.many}, the model refers {of_a_hundred(sensitivity)}.")
         if sensitivity.is_sparse:
             warnings.append(f"There are too few {words.many} to say how many it would find elsewhere.")
-    if specificity is not None:
+    if specificity is None:
+        warnings.append(f"All of these images are {words.many}, so how many others it would refer can't be told.")
+    else:
         points.insert(1, f"Of other images, it leaves {of_a_hundred(specificity)} to routine or to a person's look.")
     points += _describe_heap(evidence.scored, words)
     if (point := figures.details.point) is not None and point.number_needed_to_refer is not None:
@@ -136,7 +138,8 @@ def _describe_left_out(subject: Subject) -> list[str]:
         said.append(f"Not evaluated, since their diagnosis is none that is known here: {words}.")
     if info.num_files_without_row:
         said.append(
-            f"Not evaluated, since nothing tells their diagnosis: {count(info.num_files_without_row, 'image')}."
+            "Not evaluated, since nothing tells their diagnosis in a word that is known here: "
+            f"{count(info.num_files_without_row, 'image')}."
         )
     return said
 
@@ -146,10 +149,13 @@ def _describe_heap(scored: Scored, words: Words) -> list[str]:
     routine, unassessable = scored.is_decided("routine"), scored.is_decided("unassessable")
     missed = int((routine & scored.is_melanoma).sum())
     others = int((routine & scored.is_malignant & ~scored.is_melanoma).sum())
+    told = f" and {count(others, 'other cancer')}" if scored.tells_other_cancers else ""
     said = [
         f"Left to routine: {count(int(routine.sum()), 'image')}, among them "
-        f"{count(missed, words.one, words.many)} and {count(others, 'other cancer')}."
+        f"{count(missed, words.one, words.many)}{told}."
     ]
+    if not scored.tells_other_cancers:
+        said.append("How many other cancers are left to routine can't be told: the diagnoses are melanoma or other.")
     if unassessable.any():
         melanomas = int((unassessable & scored.is_melanoma).sum())
         said.append(

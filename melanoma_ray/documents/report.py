@@ -20,13 +20,14 @@ from melanoma_ray.documents.model_card import write_model_card
 from melanoma_ray.documents.output import CARD, PAGE, REPORT
 from melanoma_ray.documents.page import build_page
 from melanoma_ray.documents.schema import FORMAT_VERSION
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.comparison import Comparison, Earlier, check_comparable, compare_models, read_earlier
 from melanoma_ray.evaluation.figures import Figures, measure
 from melanoma_ray.evaluation.participants import count_participants
 from melanoma_ray.evaluation.probes.explanations import explain_images
 from melanoma_ray.evaluation.probes.robustness import measure_robustness
 from melanoma_ray.evaluation.probes.shortcuts import measure_all
-from melanoma_ray.evaluation.readers import Reading, measure_readers
+from melanoma_ray.evaluation.readers import measure_readers
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
@@ -38,6 +39,7 @@ from melanoma_ray.model.known import USES
 from melanoma_ray.reports.evaluation import render_evaluation
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import Scope
+from melanoma_ray.sources.readings import Reading
 
 _COMPARED_WITH = ("diagnosis", "group_id", "content_sha256")
 """Columns that predictions.parquet takes from the index of the prepared dataset."""
@@ -161,13 +163,17 @@ def _open_other(checkpoint: str, subject: Subject, options: Options) -> Subject:
     """Return the other model with the same images, each without those that it knows itself."""
     uri = find_checkpoint(storage.absolute(checkpoint))
     check_comparable(subject.manifest, read_manifest(uri))
-    return open_subject(
-        uri,
-        subject.dataset,
-        split=subject.split,
-        known_images=options.known_images,
-        ids_are_shared=options.ids_are_shared,
-    )
+    try:
+        return open_subject(
+            uri,
+            subject.dataset,
+            split=subject.split,
+            known_images=options.known_images,
+            ids_are_shared=options.ids_are_shared,
+        )
+    except (ConfigError, DataError) as error:  # which say "the model", of which there are two here
+        msg = f"compare {uri}: {error}"
+        raise type(error)(msg) from error
 
 
 def _describe_drop(earlier: Earlier, figures: Figures) -> dict[str, Any]:
@@ -183,6 +189,7 @@ def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
         "other": dict(comparison.other),
         "num_images": comparison.num_images,
         "num_changed": len(comparison.changed),
+        **{name: getattr(comparison, name) for name in ("num_left_out", "num_learnt", "num_calibrated", "num_shared")},
         **{name: None if part is None else asdict(part) for name, part in parts.items()},
     }
 

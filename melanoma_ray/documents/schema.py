@@ -56,6 +56,9 @@ class KnownImages(_Part):
 class Participants(_Part):
     """Number of images at each step from the files to the figures."""
 
+    rows_without_file: int | None = Field(
+        default=None, description="Number of rows of the tables whose image isn't there; not among those found."
+    )
     found: int
     files_without_row: int
     other_diagnoses: dict[str, int]
@@ -120,6 +123,14 @@ class ComparisonOfModels(_Part):
     other: dict[str, Any]
     num_images: int
     num_changed: int = Field(description="Number of images that exactly one of the two refers.")
+    num_left_out: int | None = Field(
+        default=None, description="Number of further images that the other model isn't asked about: it knows them."
+    )
+    num_learnt: int | None = Field(default=None, description="Number that the other model learnt from.")
+    num_calibrated: int | None = Field(default=None, description="Number that the other model was calibrated on.")
+    num_shared: int | None = Field(
+        default=None, description="Number of images whose diagnosis both models have; accuracy is of these."
+    )
     auroc: Difference | None
     accuracy: Difference | None
     right: McNemar | None = Field(description="The counts behind accuracy; its p-value is that of accuracy.")

@@ -38,6 +38,14 @@ class Comparison:
     other: Mapping[str, object]
     """Description of the other model, as ``Predictor.describe`` gives it."""
     num_images: int
+    num_left_out: int
+    """Images of this model's evaluation that the other one isn't asked about, because it knows them."""
+    num_learnt: int
+    """Images among these that the other model learnt from, or others of their lesions or patients."""
+    num_calibrated: int
+    """Images among these that the other model was calibrated on."""
+    num_shared: int
+    """Images whose diagnosis both models have; accuracy and right are of these."""
     auroc: Difference | None
     accuracy: Difference | None
     right: McNemar | None
@@ -70,13 +78,20 @@ def compare_models(subject: Subject, scored: Scored, other: Subject, *, use_gpu:
     answered = theirs.predictions.is_answered & ours.predictions.is_answered
     first, second = theirs.select(answered), ours.select(answered)
     attempt = Attempts().attempt
-    theirs_right, ours_right = (one.truth == _names(one) for one in (theirs, ours))
+    is_shared = np.isin(ours.truth.astype(str), list({*ours.diagnoses} & {*theirs.diagnoses}))
+    theirs_right, ours_right = ((one.truth == _names(one))[is_shared] for one in (theirs, ours))
+    group = ours.group[is_shared]
+    known = None if other.acquaintance is None else other.acquaintance.take(place)
     return Comparison(
         other=other.predictor.describe(),
         num_images=int(both.sum()),
+        num_left_out=int((~both).sum()),
+        num_learnt=0 if known is None else int(known.is_used("learnt").sum()),
+        num_calibrated=0 if known is None else int(known.is_used("calibrated").sum()),
+        num_shared=int(is_shared.sum()),
         auroc=attempt("auroc", lambda: compare_auroc(first.score, second.score, second.is_melanoma, second.group)),
-        accuracy=attempt("accuracy", lambda: compare_shares(theirs_right, ours_right, ours.group)),
-        right=attempt("right", lambda: mcnemar(theirs_right, ours_right, ours.group)),
+        accuracy=attempt("accuracy", lambda: compare_shares(theirs_right, ours_right, group)),
+        right=attempt("right", lambda: mcnemar(theirs_right, ours_right, group)),
         referral=attempt(
             "referral",
             lambda: net_reclassification(theirs.is_referred, ours.is_referred, ours.is_melanoma, ours.group),
@@ -101,6 +116,8 @@ class Earlier:
     """Which images of the dataset, such as ``test split of``."""
     num_images: int
     estimates: Mapping[str, Estimate]
+    num_known: int
+    """Images among these that the model learnt from or was calibrated on."""
 
     def drop_to(self, here: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return each earlier figure minus the one here, with its interval; the sets are taken as independent."""
@@ -115,7 +132,7 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
         subject: The model.
 
     Raises:
-        DataError: The file is no such report, or of another checkpoint.
+        DataError: The file is no such report, or of another checkpoint, or of the same images.
     """
     report: dict[str, Any] = storage.read_json(uri)
     try:
@@ -125,9 +142,10 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
             scope=describe_scope(str(report["split"]), is_whole=bool(report.get("is_whole_collection", False))),
             num_images=int(figures["num_images"]),
             estimates={name: Estimate(**figures[name]) for name in _COMPARED if name in figures},
+            num_known=sum(int(report["known_images"].get(use) or 0) for use in ("learnt", "calibrated")),
         )
-        about = report["about"]
-    except (KeyError, TypeError, ValueError) as error:
+        about, images = report["about"], (report["data_fingerprint"], report["split"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = f"{uri}: not a report of jobs.evaluate ({error}); give its report.json"
         raise DataError(msg) from error
     if checkpoint != subject.predictor.checkpoint_id:
@@ -135,6 +153,9 @@ def read_earlier(uri: str, subject: Subject) -> Earlier:
             f"{uri}: is of checkpoint {checkpoint}, and this is {subject.predictor.checkpoint_id}; give a report of "
             "the same checkpoint, or --compare the other checkpoint on these images"
         )
+        raise DataError(msg)
+    if images == (subject.dataset.info.fingerprint, subject.split):
+        msg = f"{uri}: is of these images, so there is no drop to tell; give a report on others, or leave --beside out"
         raise DataError(msg)
     if about != subject.about:
         msg = f"{uri}: is about {about}, and these images can only tell {subject.about}; leave --beside out"

@@ -26,6 +26,7 @@ def count_participants(subject: Subject) -> dict[str, Any]:
     )
     in_scope = len(subject.images) + sum(subject.left_out.values())
     return {
+        "rows_without_file": info.num_rows_without_file,
         "found": kept + lost,
         **steps,
         "prepared": kept,

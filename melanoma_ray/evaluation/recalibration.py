@@ -21,6 +21,7 @@ from melanoma_ray.metrics.intervals import SPARSE_BELOW
 from melanoma_ray.model.calibration import Calibration, fit_calibration
 from melanoma_ray.model.checkpoint import DataOrigin, read_bank, read_known, read_weights, write_checkpoint
 from melanoma_ray.model.known import tabulate_known
+from melanoma_ray.wording import count
 
 
 def recalibrate(subject: Subject, output: str, *, fraction: float, seed: int = 0, use_gpu: bool = False) -> Calibration:
@@ -88,7 +89,7 @@ def _fit(subject: Subject, scored: Scored, outputs: Outputs, part: Bool[np.ndarr
         config=manifest.experiment.decision,
         distance=asked.distance,
     )
-    return replace(fitted, doubts=(*fitted.doubts, *_doubt(scored.select(is_fitted))))
+    return replace(fitted, doubts=(*fitted.doubts, *list_doubts(scored.select(is_fitted))))
 
 
 def _choose(scored: Scored, fraction: float, seed: int) -> Bool[np.ndarray, " image"]:
@@ -109,14 +110,21 @@ def _choose(scored: Scored, fraction: float, seed: int) -> Bool[np.ndarray, " im
     return np.isin(scored.group, chosen)
 
 
-def _doubt(fitted: Scored) -> tuple[str, ...]:
-    number = len(np.unique(fitted.group[fitted.is_melanoma]))
-    if number >= SPARSE_BELOW:
-        return ()
-    return (
-        f"Fitted on images of {number} lesions (or patients) to be referred: too few to say how many the threshold "
-        "finds.",
-    )
+def list_doubts(fitted: Scored) -> tuple[str, ...]:
+    """Return what is doubtful about a fit on these images, one sentence each."""
+    number, others = (len(np.unique(fitted.group[rows])) for rows in (fitted.is_melanoma, ~fitted.is_melanoma))
+    said = []
+    if number < SPARSE_BELOW:
+        said.append(
+            f"Fitted on images of {count(number, 'lesion')} (or patients) to be referred: too few to say how many the "
+            "threshold finds."
+        )
+    if others < SPARSE_BELOW:
+        said.append(
+            f"Fitted on images of {count(others, 'other lesion')} (or patients): too few to say how many the threshold "
+            "leaves to routine."
+        )
+    return tuple(said)
 
 
 def _extend_known(subject: Subject, known: pa.Table, part: Bool[np.ndarray, " image"]) -> pa.Table:

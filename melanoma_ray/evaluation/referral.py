@@ -6,7 +6,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+
 from melanoma_ray.api import DECISIONS, Decision
+from melanoma_ray.errors import MetricError
 from melanoma_ray.evaluation.attempts import Attempts
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.metrics.intervals import Estimate
@@ -70,13 +74,22 @@ def measure_referral(scored: Scored, attempts: Attempts) -> Referral:
         ),
         malignancy_auroc=attempt(
             "malignancy_auroc",
-            lambda: estimate_auroc(answered.malignancy_probability, answered.is_malignant, answered.group),
+            lambda: estimate_auroc(answered.malignancy_probability, _require_malignancy(answered), answered.group),
         ),
         malignancy_sensitivity=attempt(
-            "malignancy_sensitivity", lambda: estimate_sensitivity(scored.is_referred, scored.is_malignant, group)
+            "malignancy_sensitivity",
+            lambda: estimate_sensitivity(scored.is_referred, _require_malignancy(scored), group),
         ),
         by_decision={
             decision: dict(Counter(scored.truth[scored.is_decided(decision)].tolist()).most_common())
             for decision in DECISIONS
         },
     )
+
+
+def _require_malignancy(scored: Scored) -> Bool[np.ndarray, " image"]:
+    """Return which images are malignant; refuse where their diagnoses don't tell."""
+    if not scored.tells_other_cancers:
+        msg = "the diagnoses don't tell other cancers from benign lesions"
+        raise MetricError(msg)
+    return scored.is_malignant

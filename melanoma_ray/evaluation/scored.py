@@ -27,6 +27,8 @@ class Scored:
     """Diagnoses that must be referred: melanomas, or malignant ones (``referred_for``)."""
     malignant: tuple[str, ...] = (MELANOMA,)
     """Diagnoses that are malignant."""
+    tells_other_cancers: bool = True
+    """Whether the true diagnoses tell other cancers from benign lesions; melanoma or other doesn't."""
     about: ReferredFor = "melanoma"
     """What the figures are about. Of images whose diagnoses don't tell melanoma from other cancers only malignancy can
     be told, whatever the model refers for."""

@@ -23,6 +23,8 @@ from melanoma_ray.metrics.ranking import estimate_auroc
 ENOUGH = 30
 """Fewer groups with a melanoma in a level are too few to say how the model does there."""
 UNKNOWN = "unknown"
+MOST_LEVELS = 40
+"""Of one subgroup; where free text has more values, the rarest ones are one level together."""
 _AGES = (30, 50, 70)
 """Ages at which a band begins, years."""
 _TONES = ((55.0, "very light"), (41.0, "light"), (28.0, "intermediate"), (10.0, "tan"), (-30.0, "brown"))
@@ -89,7 +91,13 @@ def _skin_tones(images: pd.DataFrame) -> pd.Series:
 
 
 def _sources(images: pd.DataFrame) -> pd.Series:
-    return images["source"].astype(str).str.rstrip("/").str.rpartition("/")[2]
+    """Return the end of each source's address, with as many folders as tell the sources apart."""
+    parts = {source: source.rstrip("/").split("/") for source in images["source"].astype(str).unique()}
+    for depth in range(1, 1 + max(map(len, parts.values()))):
+        names = {source: "/".join(one[-depth:]) for source, one in parts.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return images["source"].astype(str).map(names)
 
 
 _DIVISIONS = (
@@ -116,7 +124,7 @@ def measure_subgroups(scored: Scored, images: pd.DataFrame) -> tuple[Subgroup, .
         scored: Predictions and true diagnoses.
         images: Index rows of the same images.
     """
-    divided = [(division, division.levels(images).to_numpy(object)) for division in _DIVISIONS]
+    divided = [(division, _join_rare(division.levels(images)).to_numpy(object)) for division in _DIVISIONS]
     divided = [(division, level) for division, level in divided if len(set(level) - {UNKNOWN}) > 1]
     masks = [level == name for _, level in divided for name in sorted(set(level))]
     found, left = scored.is_referred, ~scored.is_referred
@@ -132,6 +140,15 @@ def measure_subgroups(scored: Scored, images: pd.DataFrame) -> tuple[Subgroup, .
         order = sorted(measured, key=lambda one: (one.name == UNKNOWN, -one.num_images))
         subgroups.append(Subgroup(name=division.name, title=division.title, note=division.note, levels=tuple(order)))
     return tuple(subgroups)
+
+
+def _join_rare(level: pd.Series) -> pd.Series:
+    """Return the levels, of which there are ``MOST_LEVELS`` at most beside the unknown one."""
+    names = level[level != UNKNOWN].value_counts().index
+    if len(names) <= MOST_LEVELS:
+        return level
+    rare = names[MOST_LEVELS - 1 :]
+    return level.where(~level.isin(rare), f"{len(rare):,} others")
 
 
 def _measure_level(

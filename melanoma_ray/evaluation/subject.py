@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Int64
 
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.diagnoses import ReferredFor, referred_diagnoses
+from melanoma_ray.diagnoses import MELANOMA_OR_OTHER, ReferredFor, referred_diagnoses
 from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.unseen import Acquaintance, recognise
@@ -100,6 +100,7 @@ class Subject:
             diagnoses=manifest.diagnoses,
             referred=tuple(sorted({*referred, *manifest.referred})),
             malignant=tuple(sorted(malignant)),
+            tells_other_cancers=dataset.info.taxonomy != MELANOMA_OR_OTHER,
             about=about,
         )
 

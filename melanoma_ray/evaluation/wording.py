@@ -9,7 +9,6 @@ from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.metrics.intervals import SPARSE_BELOW, Estimate
 from melanoma_ray.model.checkpoint import Manifest
 from melanoma_ray.model.known import is_unique
-from melanoma_ray.wording import count
 
 TOO_FEW = "too few to say"
 
@@ -101,20 +100,35 @@ def describe_unseen(subject: Subject) -> tuple[str, bool]:
             True,
         )
     if counts["calibrated"]:
-        by = "each network learnt without its own fold" if subject.split == "folds" else "it didn't learn from them"
-        return (
-            f"The model was calibrated on {counts['calibrated']:,} of these {number:,} images, though {by}: its best "
-            "weights, probabilities and thresholds were chosen on them. So the sensitivity is close to its target by "
-            "construction, and the other figures are optimistic.",
-            True,
-        )
+        return _describe_calibrated(subject, counts["calibrated"]), True
     own = counts["held_out"]
     which = "All" if own == number else f"{own:,}"
-    kept = f" {which} of them are of the split that was held out when the model was trained." if own else ""
+    none = "This image wasn't" if number == 1 else f"None of these {number:,} images was"
+    kept = (
+        f" {which} of them (or others of their lesions or patients) are of the split that was held out when the model "
+        "was trained."
+        if own
+        else ""
+    )
     return (
-        f"None of these {count(number, 'image')} was recognised as known to the model (compared: {_ways(subject)}; "
+        f"{none} recognised as known to the model (compared: {_ways(subject)}; "
         f"crops by 3 % or more and added borders may escape).{kept}",
         False,
+    )
+
+
+def _describe_calibrated(subject: Subject, number: int) -> str:
+    """Say what was chosen on images that the model was calibrated on, and what that does to the figures."""
+    by = "each network learnt without its own fold" if subject.split == "folds" else "it didn't learn from them"
+    start = f"The model was calibrated on {number:,} of these {len(subject.images):,} images, though {by}: "
+    if subject.manifest.parent:
+        return (
+            f"{start}its best weights were chosen on them before it was recalibrated, or its probabilities and "
+            "thresholds when it was. So the figures are optimistic."
+        )
+    return (
+        f"{start}its best weights, probabilities and thresholds were chosen on them. So the sensitivity is close to "
+        "its target by construction, and the other figures are optimistic."
     )
 
 
@@ -144,6 +158,8 @@ def fitted_on(manifest: Manifest) -> tuple[str, str]:
     """Return when a checkpoint's thresholds were chosen, and on which images."""
     if manifest.parent:
         return "when the model was recalibrated", "the part of a clinic's images that was chosen for that"
+    if manifest.num_members > 1 and manifest.ensemble_over != "seeds":  # the first ensembles were all over folds
+        return "at the end of training", "all folds (each answered by the network that was trained without it)"
     return "at the end of training", "its validation split"
 
 

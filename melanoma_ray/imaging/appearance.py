@@ -6,6 +6,16 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+MEASUREMENTS = (
+    "lightness",
+    "redness",
+    "yellowness",
+    "lightness_spread",
+    "redness_spread",
+    "yellowness_spread",
+    "edges",
+)
+"""Names of the numbers, in their order: the means of L*, a* and b*, their spreads, and the strength of edges."""
 _SIDE = 32
 """Side of the small copy that is measured, pixels."""
 

@@ -2,9 +2,9 @@
 
 Limits are checked on the header, before anything is allocated. JPEG is decoded by libjpeg-turbo (``jpeg``) at the
 smallest DCT scale at which the image is still larger than the crop; kinds of JPEG that it doesn't support, and all
-other formats, are decoded by Pillow. Of a file with several frames the first one is used, of a HEIF file the primary
-one. ``orientation`` decides which way is up, ``colour`` and ``depth`` how samples become 8-bit sRGB, and
-``recognition`` which error bytes get that can't be opened.
+other formats, are decoded by Pillow, and DICOM as ``dicom`` says. Of a file with several frames the first one is used,
+of a HEIF file the primary one; DICOM may have one. ``orientation`` decides which way is up, ``colour`` and ``depth``
+how samples become 8-bit sRGB, and ``recognition`` which error bytes get that can't be opened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pillow_heif import register_heif_opener
 
 from melanoma_ray.config import Aspect, ImageConfig
 from melanoma_ray.errors import DecodeError
-from melanoma_ray.imaging import jpeg
+from melanoma_ray.imaging import dicom, jpeg
 from melanoma_ray.imaging.border import find_field_of_view
 from melanoma_ray.imaging.colour import to_rgb, to_srgb
 from melanoma_ray.imaging.depth import read_tiff_tags, unusual_tiff_pixels
@@ -38,6 +38,7 @@ READABLE_ENDINGS = frozenset(
         *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
         *(".avif", ".heic", ".heif", ".hif"),
         *(".pbm", ".pgm", ".pnm", ".ppm"),
+        *dicom.DICOM_ENDINGS,
     }
 )
 """File name endings of images that the decoder can read; the decoder itself uses the bytes, not the name."""
@@ -182,11 +183,12 @@ def _decode_jpeg(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray,
 def _decode_any(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
     """Return pixels, width and height of what isn't ordinary JPEG, or raise the fault of a damaged file.
 
-    It may catch every exception, because Pillow's plug-ins raise all kinds of them on damaged input, and one bad file
-    must never end a job.
+    It may catch every exception, because Pillow's plug-ins and the decoders of DICOM raise all kinds of them on damaged
+    input, and one bad file must never end a job.
     """
+    is_dicom = dicom.is_dicom(encoded)
     try:
-        rgb = _decode_with_pillow(encoded, config)
+        return _decode_dicom(encoded, config) if is_dicom else _decode_with_pillow(encoded, config)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -194,18 +196,29 @@ def _decode_any(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, 
     except Exception as error:
         message = str(error) or type(error).__name__
         cut = "truncated" in message.lower() or "premature" in message.lower()
-        raise DecodeError("truncated" if cut else "unreadable", message) from error
-    return rgb, rgb.shape[1], rgb.shape[0]
+        told = "a DICOM image whose pixels are damaged or cut off" if is_dicom else message  # it may quote the header
+        raise DecodeError("truncated" if cut else "unreadable", told) from error
 
 
-def _decode_with_pillow(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray, "height width 3"]:
+def _decode_dicom(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
+    image = dicom.read_image(encoded, config.max_bytes)
+    _check_size(image.width, image.height, config)
+    dicom.check_samples(image)
+    frame = dicom.jpeg_of(image)
+    if frame is None:
+        return dicom.decode_pixels(image), image.width, image.height
+    pixels, width, height = _decode_jpeg(frame, config) or _decode_with_pillow(frame, config)
+    return dicom.to_profiled_srgb(image, pixels), width, height
+
+
+def _decode_with_pillow(encoded: bytes, config: ImageConfig) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
     try:
         image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except Image.DecompressionBombError:
         raise
     except Exception as error:
         if encoded.startswith(_TIFF_STARTS):
-            return _decode_unusual_tiff(encoded, config)
+            return _with_size(_decode_unusual_tiff(encoded, config))
         raise explain_unopened(encoded) from error
     with image:
         _check_size(*image.size, config)
@@ -216,7 +229,11 @@ def _decode_with_pillow(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray
             raise failure
         image.load()
         _check_size(*image.size, config)  # again, because the true size of a HEIF is known only now
-        return turn_upright(to_rgb(image, encoded), orientation_of(image))
+        return _with_size(turn_upright(to_rgb(image, encoded), orientation_of(image)))
+
+
+def _with_size(rgb: UInt8[np.ndarray, "height width 3"]) -> tuple[UInt8[np.ndarray, "height width 3"], int, int]:
+    return rgb, rgb.shape[1], rgb.shape[0]
 
 
 def _decode_unusual_tiff(encoded: bytes, config: ImageConfig) -> UInt8[np.ndarray, "height width 3"]:

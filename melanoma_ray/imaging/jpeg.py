@@ -35,6 +35,11 @@ _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd8\xff])", re.DOTALL)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _LOSSLESS_OR_HIERARCHICAL = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
+_JPEG_LS_FRAME = 0xF7
+_JFIF, _ADOBE = 0xE0, 0xEE
+_EXIF_CODE, _PROFILE_CODE = 0xE1, 0xE2
+_ADOBE_BYTES = 12
+"""Of a mark that is whole; libjpeg overlooks a shorter one."""
 _SCAN = 0xDA
 _METADATA = (b"Exif\x00\x00", b"tiff:Orientation", b"ICC_PROFILE\x00")
 _ALL_BITS = 255
@@ -58,6 +63,34 @@ class JpegHeader:
     """Height as stored, before turning upright, pixels."""
     is_cmyk: bool
     """Whether the colour space is CMYK or YCCK; all others can be decoded to RGB directly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JpegFrame:
+    """What the header of a frame states, of any kind of JPEG, lossless ones and JPEG-LS included."""
+
+    width: int
+    height: int
+    components: bytes
+    """Identifier of each component."""
+    states_colours: bool
+    """Whether JFIF's or Adobe's mark, or the identifiers, say how three components are colours."""
+
+
+def find_frame(encoded: bytes) -> JpegFrame | None:
+    """Return the header of the first frame; none: there is none before the samples."""
+    is_marked = False
+    for code, body in _segments(encoded):
+        is_marked |= code == _JFIF and body.startswith(b"JFIF\x00")
+        is_marked |= code == _ADOBE and body.startswith(b"Adobe") and len(body) >= _ADOBE_BYTES
+        if (code in _FRAMES or code == _JPEG_LS_FRAME) and len(body) >= 6:
+            height, width = (int.from_bytes(body[place : place + 2], "big") for place in (1, 3))
+            components = body[6::3][: body[5]]
+            is_marked |= components == b"RGB"
+            return JpegFrame(width=width, height=height, components=components, states_colours=is_marked)
+        if code == _SCAN:
+            break
+    return None
 
 
 def read_header(encoded: bytes) -> JpegHeader | None:
@@ -91,6 +124,21 @@ def decode_jpeg(
     metadata = _read_metadata(encoded, is_needed=header.is_cmyk)
     pixels = _to_rgb(stored, metadata)
     return turn_upright(pixels, metadata.orientation), metadata.orientation in TRANSPOSED
+
+
+def drop_metadata(encoded: bytes, *, keep_profile: bool) -> bytes:
+    """Return a JPEG without Exif and XMP, which say how it is turned, and without its profile unless that is kept.
+
+    Its samples are the same bytes, and so is a JPEG that has none of these, or whose header is damaged.
+    """
+    marks = (_EXIF_CODE,) if keep_profile else (_EXIF_CODE, _PROFILE_CODE)
+    kept, place = [encoded[: len(START) - 1]], len(START) - 1
+    while (found := _MARKER.match(encoded, place)) is not None and found[1][0] != _SCAN:
+        end = found.end() + max(2, int.from_bytes(encoded[found.end() : found.end() + 2], "big"))
+        if found[1][0] not in marks:
+            kept.append(encoded[place:end])
+        place = end
+    return b"".join([*kept, encoded[place:]])
 
 
 def explain_failure(encoded: bytes) -> DecodeError | None:

@@ -24,7 +24,6 @@ _KINDS: tuple[_Kind, ...] = (
     (4, b"JXL ", "unsupported_format", "a JPEG XL: save it as PNG or JPEG"),
     (0, b"\xff\x0a", "unsupported_format", "a JPEG XL: save it as PNG or JPEG"),
     (0, b"FUJIFILM", "unsupported_format", "a camera's raw file: export it as PNG or JPEG"),
-    (128, b"DICM", "unsupported_format", "a DICOM file: export its picture as PNG or JPEG, without the patient's data"),
     (0, b"8BPS", "unsupported_format", "a Photoshop document: export it as PNG or JPEG"),
     (0, b"%PDF", "unsupported_format", "a PDF: export its picture as PNG or JPEG"),
     (0, b"%!PS", "unsupported_format", "a PostScript file: export it as PNG or JPEG"),
@@ -40,6 +39,21 @@ _WEB_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body)\b",
 _DRAWING = re.compile(
     rb"\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg\b", re.IGNORECASE | re.DOTALL
 )
+_DICOM_DATA_SET = re.compile(
+    rb"[\x02\x08]\x00.\x00(AE|CS|DA|LO|SH|TM|UI|UL)|[\x02\x08]\x00.\x00.\x00\x00\x00|\x00\x08\x00.(CS|DA|TM|UI|UL)",
+    re.DOTALL,
+)
+"""The first element of a DICOM data set that has no file header: explicit, implicit and big-endian."""
+_PATTERNS = (
+    (_WEB_PAGE, "not_an_image", "a web page, perhaps of an error or a login, in the image's place"),
+    (_DRAWING, "unsupported_format", "an SVG drawing: export it as PNG"),
+    (
+        _DICOM_DATA_SET,
+        "unsupported_format",
+        "a DICOM data set without a file's header: make a DICOM file of it, such as with dcmtk's dcmconv",
+    ),
+)
+"""Beginnings that vary, the fault, and a description."""
 _LOOKED_AT_BYTES = 1024
 _LATEST_START = 64
 """Largest offset of a JPEG in the bytes at which they count as a damaged JPEG, not as another format."""
@@ -53,10 +67,9 @@ def explain_unopened(encoded: bytes) -> DecodeError:
         if encoded.startswith(signature, place):
             return DecodeError(fault, sentence)
     head = encoded[:_LOOKED_AT_BYTES]
-    if _WEB_PAGE.match(head):
-        return DecodeError("not_an_image", "a web page, perhaps of an error or a login, in the image's place")
-    if _DRAWING.match(head):
-        return DecodeError("unsupported_format", "an SVG drawing: export it as PNG")
+    for pattern, fault, sentence in _PATTERNS:
+        if pattern.match(head):
+            return DecodeError(fault, sentence)
     late = encoded.find(jpeg.START, 0, _LATEST_START)
     if late > 0:
         return DecodeError("unreadable", f"a JPEG with {late} bytes before its start: send it as it was made")

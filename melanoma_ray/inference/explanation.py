@@ -141,6 +141,16 @@ def explain(
 ) -> UInt8[np.ndarray, "side side 3"]:
     """Return the crop with the map of ``attribute`` laid over it, RGB."""
     strength = attribute(predictor, pixels, diagnosis)
-    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     opacity = (_OPACITY * strength)[:, :, None]
-    return np.asarray(pixels * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+    return np.asarray(pixels * (1 - opacity) + _colour(strength) * opacity).round().astype(np.uint8)
+
+
+def paint_overlay(strength: Float32[np.ndarray, "side side"]) -> UInt8[np.ndarray, "side side 4"]:
+    """Return a map of ``attribute`` as a picture to be laid over the crop, RGBA: the weaker, the more transparent."""
+    opacity = (255 * _OPACITY * strength).round().astype(np.uint8)
+    return np.dstack([_colour(strength), opacity])
+
+
+def _colour(strength: Float32[np.ndarray, "side side"]) -> UInt8[np.ndarray, "side side 3"]:
+    coloured = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.asarray(coloured[:, :, ::-1], np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,19 +12,20 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from melanoma_ray import storage
 from melanoma_ray.api import Decision
 from melanoma_ray.config import ImageConfig
 from melanoma_ray.errors import CheckpointError, DataError
 from melanoma_ray.imaging.decoding import decode_image
+from melanoma_ray.imaging.dicom import file_warnings
 from melanoma_ray.imaging.quality import measure_quality
 from melanoma_ray.inference.agreement import use_quickest
 from melanoma_ray.inference.scorer import Outputs, Scorer, build_scorer
 from melanoma_ray.metrics.conformal import predict_sets
 from melanoma_ray.model.calibration import Calibration, calibrated_probability, energy
-from melanoma_ray.model.checkpoint import MANIFEST, Manifest, find_checkpoint, read_bank, read_manifest, read_weights
+from melanoma_ray.model.checkpoint import Manifest, find_checkpoint, identify, read_bank, read_manifest, read_weights
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.schema import Sex, Site
 
@@ -47,7 +47,9 @@ class Assessment:
     """Diagnoses that the image may have, with the coverage that the manifest states; none: there is no answer, or the
     checkpoint is older than prediction sets."""
     warnings: tuple[str, ...] = ()
-    """What is wrong with the image itself (``imaging/quality.py``); they change no decision."""
+    """What is wrong with the image itself (``imaging/quality.py``, ``imaging/dicom.py``); they change no decision."""
+    out_of_distribution_score: float | None = None
+    """How unlike the training images it is, on the scale of the manifest's threshold; none: it isn't finite."""
 
 
 NOT_FINITE = "the network's answer isn't finite (NaN or infinite logits), so a person must look"
@@ -72,6 +74,8 @@ class Predictions:
     """What is wrong with each image itself (``imaging/quality.py``); none: it wasn't looked for."""
     runtime: str | None = None
     """What computed the networks, as ``Outputs.runtime``; none: nobody said."""
+    out_of_distribution_score: Float[np.ndarray, " image"] | None = None
+    """How unlike the training images each image is, on the scale of the manifest's threshold; none: nobody said."""
 
     @property
     def is_answered(self) -> Bool[np.ndarray, " image"]:
@@ -93,7 +97,19 @@ class Predictions:
             if self.warnings is None
             else tuple(found for found, is_kept in zip(self.warnings, rows, strict=True) if is_kept),
             runtime=self.runtime,
+            out_of_distribution_score=None
+            if self.out_of_distribution_score is None
+            else self.out_of_distribution_score[rows],
         )
+
+    def with_warnings(self, further: Sequence[tuple[str, ...]]) -> Predictions:
+        """Return the same with further warnings.
+
+        Args:
+            further: Of each image, such as what its file says of it.
+        """
+        found = self.warnings or ((),) * len(self)
+        return replace(self, warnings=tuple((*own, *more) for own, more in zip(found, further, strict=True)))
 
     def name_sets(self, diagnoses: Sequence[str]) -> list[tuple[str, ...] | None]:
         """Return the prediction set of each image as names; none: there is no answer, or no sets.
@@ -118,6 +134,7 @@ class Predictions:
         rows = zip(
             self.probability, self.melanoma_probability, self.diagnosis, self.decision, sets, warnings, strict=True
         )
+        scores = self._finite_scores()
         return [
             Assessment(
                 probabilities=dict(zip(diagnoses, map(float, probability), strict=True)),
@@ -127,6 +144,7 @@ class Predictions:
                 error=None,
                 prediction_set=prediction_set,
                 warnings=found,
+                out_of_distribution_score=score,
             )
             if number >= 0
             else Assessment(
@@ -136,9 +154,18 @@ class Predictions:
                 decision=decision,
                 error=NOT_FINITE,
                 warnings=found,
+                out_of_distribution_score=score,
             )
-            for probability, melanoma, number, decision, prediction_set, found in rows
+            for (probability, melanoma, number, decision, prediction_set, found), score in zip(
+                rows, scores, strict=True
+            )
         ]
+
+    def _finite_scores(self) -> list[float | None]:
+        """Return the out-of-distribution score of each image; none where it isn't finite, or nobody said."""
+        if self.out_of_distribution_score is None:
+            return [None] * len(self)
+        return [float(score) if np.isfinite(score) else None for score in self.out_of_distribution_score]
 
 
 def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
@@ -163,7 +190,16 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
         in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
         warnings=None if outputs.warnings is None else tuple(outputs.warnings),
         runtime=outputs.runtime or None,
+        out_of_distribution_score=_unlikeness(outputs, calibration),
     )
+
+
+def _unlikeness(outputs: Outputs, calibration: Calibration) -> Float[np.ndarray, " image"]:
+    """Return the score that is compared with the out-of-distribution threshold."""
+    if calibration.out_of_distribution_score == "energy":
+        return np.asarray(energy(outputs.logits))
+    assert outputs.distance is not None
+    return np.asarray(outputs.distance[:, 0])
 
 
 def _is_like(outputs: Outputs, calibration: Calibration) -> Bool[np.ndarray, " image"]:
@@ -238,10 +274,9 @@ class Predictor:
         except RuntimeError as error:
             msg = f"checkpoint {uri}: its weights don't fit its experiment ({str(error).splitlines()[0]})"
             raise CheckpointError(msg) from error
-        digest = hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest()
         if runtime == "quickest":
             use_quickest(scorer, partial(decide, manifest=manifest))
-        return cls(manifest, scorer, digest[:12])
+        return cls(manifest, scorer, identify(uri))
 
     def decode(self, encoded: bytes) -> UInt8[np.ndarray, "side side 3"]:
         """Return the crop of an encoded image, made as in the preparation of the training images.
@@ -293,7 +328,7 @@ class Predictor:
             msg = f"{path}: can't be read ({error}); give the path of an image"
             raise DataError(msg) from error
         metadata = encode_metadata(pd.DataFrame([{"age": age, "sex": sex, "site": site}]))
-        predictions = self.predict(self.decode(encoded)[None], metadata)
+        predictions = self.predict(self.decode(encoded)[None], metadata).with_warnings([file_warnings(encoded)])
         return predictions.assess(self.manifest.diagnoses)[0]
 
     def describe(self) -> dict[str, object]:

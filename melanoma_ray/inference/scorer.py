@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Num, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Num, Shaped, UInt8
 from torch import Tensor
 
 from melanoma_ray.config import Experiment, ModelConfig
@@ -32,6 +32,8 @@ class Outputs:
     """Logits of each network for each view alone; none: they weren't asked for."""
     warnings: Shaped[np.ndarray, " image"] | None = None
     """What is wrong with each image itself, a tuple of words (``imaging/quality.py``); none: it wasn't looked for."""
+    appearance: Float64[np.ndarray, "image 7"] | None = None
+    """How each image looks (``imaging/appearance.py``); none: it wasn't measured."""
     is_altered: Bool[np.ndarray, " image"] | None = None
     """Whether a change of the crops applied to each image; none: there was none."""
     runtime: str = ""

@@ -79,6 +79,7 @@ class _ScoringActor(_Actor):
                 "distance": pa.nulls(number, _NUMBERS) if distance is None else pa.array(list(distance), _NUMBERS),
                 "parts": pa.nulls(number, _CUBE) if parts is None else pa.array(parts.tolist(), _CUBE),
                 "warnings": pa.array([list(measure_quality(crop).warnings) for crop in crops], pa.list_(pa.string())),
+                "appearance": pa.array(list(describe_appearance(crops)), pa.list_(pa.float64())),
                 "is_altered": [None if self.alter is None else new is not None for new in altered],
                 "runtime": pa.repeat(outputs.runtime, number),
             }
@@ -136,6 +137,7 @@ def _read_outputs(scored: pa.Table) -> Outputs:
         distance=found["distance"],
         parts=found["parts"],
         warnings=warnings,
+        appearance=np.asarray(scored.column("appearance").to_pylist(), np.float64),
         is_altered=None if altered.null_count else np.asarray(altered.to_pylist(), bool),
         runtime=name_runtimes(scored.column("runtime").unique().to_pylist()),
     )

@@ -26,6 +26,7 @@ from melanoma_ray.metrics.ranking import midranks
 _CLIP = 1e-7
 """Smallest distance of a probability from 0 and 1 in a logit."""
 _MAX_SLOPE = 100.0
+_NO_LINE = "the calibration line is undefined: the probabilities separate the kinds perfectly or are all equal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +177,9 @@ def estimate_calibration_line(
     clusters = Clusters.build(group, probability)
     exact = probability.astype(np.float64)
     logit = special.logit(np.clip(exact, _CLIP, 1 - _CLIP))
+    ends = [(float(kind.min()), float(kind.max())) for kind in (logit[is_positive], logit[~is_positive])]
+    if ends[0][1] <= ends[1][0] or ends[1][1] <= ends[0][0]:  # then the steepest slope fits best
+        raise MetricError(_NO_LINE)
     slope = _fit(np.column_stack([logit, np.ones_like(logit)]), np.zeros_like(logit), is_positive, clusters)
     intercept = _fit(np.ones((logit.size, 1)), logit, is_positive, clusters)
     num_clipped = int(np.count_nonzero((exact < _CLIP) | (exact > 1 - _CLIP)))
@@ -227,12 +231,13 @@ def _fit(
         fitted = special.expit(inputs @ coefficients + offset)
         information = (inputs * (fitted * (1 - fitted))[:, None]).T @ inputs
         if np.linalg.cond(information) > 1e12 or abs(coefficients[0]) > _MAX_SLOPE:
-            msg = "the calibration line is undefined: the probabilities separate the kinds perfectly, or are all equal"
-            raise MetricError(msg)
+            raise MetricError(_NO_LINE)
         step = np.linalg.solve(information, inputs.T @ (is_positive - fitted))
         coefficients = coefficients + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-10:
             break
+    else:
+        raise MetricError(_NO_LINE)
     covariance = np.linalg.inv(information)
     spread = clusters.spread((inputs * (is_positive - fitted)[:, None]) @ covariance[0])
     spread = moderate(spread, float(covariance[0, 0]) * clusters.mean_size)

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load, save
@@ -34,6 +36,8 @@ KNOWN_IMAGES = "known.parquet"
 """Images of the training (``model/known.py``); checkpoints from before November 2026 don't have it."""
 BANK = "likeness.safetensors"
 """Features of training images (``model/likeness.py``); older checkpoints don't have it."""
+VALIDATION = "validation.parquet"
+"""Scores and looks of the validation images, which ``jobs.drift`` compares with; older checkpoints don't have it."""
 BEST = "best"
 """Name of the checkpoint directory inside a run's directory."""
 EnsembleOver = Literal["folds", "seeds"]
@@ -115,6 +119,8 @@ class DataOrigin:
     """Id of the checkpoint whose weights these are, recalibrated; none: they come from a training."""
     bank: FeatureBank | None = None
     """Features of training images; none: the energy tells which images are unlike them."""
+    validation: pa.Table | None = None
+    """Measures of the validation images, a column each and no ids; none: they aren't known."""
 
 
 def library_versions() -> dict[str, str]:
@@ -158,6 +164,8 @@ def write_checkpoint(
     files = {WEIGHTS: content, KNOWN_IMAGES: known.to_bytes(origin.known_images)}
     if origin.bank is not None:
         files[BANK] = likeness.to_bytes(origin.bank)
+    if origin.validation is not None:
+        files[VALIDATION] = _to_parquet(origin.validation)
     for file, data in files.items():
         storage.write_bytes(storage.join(uri, file), data)
     manifest = Manifest(
@@ -286,6 +294,36 @@ def read_bank(uri: str, manifest: Manifest) -> FeatureBank | None:
     if BANK not in manifest.files:
         return None
     return likeness.from_bytes(_read_file(uri, manifest, BANK))
+
+
+def read_validation(uri: str, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Return the measures of a checkpoint's validation images by name: its score, and how they look.
+
+    Args:
+        uri: Checkpoint directory.
+        manifest: Its manifest.
+
+    Raises:
+        CheckpointError: An older version wrote it without them, or the file is missing or damaged.
+    """
+    if VALIDATION not in manifest.files:
+        msg = (
+            f"{uri}: has no {VALIDATION}: an older version or jobs.recalibrate wrote it; use a newly trained checkpoint"
+        )
+        raise CheckpointError(msg)
+    table = pq.read_table(pa.BufferReader(_read_file(uri, manifest, VALIDATION)))
+    return {name: np.asarray(table.column(name).to_numpy(), np.float64) for name in table.column_names}
+
+
+def identify(uri: str) -> str:
+    """Return a checkpoint's id: the first 12 hexadecimal digits of its manifest's SHA-256."""
+    return hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest()[:12]
+
+
+def _to_parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def _read_file(uri: str, manifest: Manifest, file: str) -> bytes:

@@ -18,6 +18,7 @@ from melanoma_ray.preparation.labels import Labels
 from melanoma_ray.preparation.near_duplicates import NearDuplicates
 from melanoma_ray.preparation.shortcuts import ShortcutReport, measure_shortcuts
 from melanoma_ray.reports.audit import AuditPage, AuditTable, UnreadableImage, render_audit
+from melanoma_ray.wording import list_kinds
 
 AUDIT = "audit.html"
 _FIGURES = "audit.json"
@@ -96,7 +97,7 @@ def _facts(info: DatasetInfo, index: pd.DataFrame, quarantine: pd.DataFrame) -> 
         "Dropped": f"{int((~kept).sum()):,}",
         "Unreadable": f"{len(quarantine):,}",
         "Left out": f"{left_out}: none of the {len(info.taxonomy)} diagnoses" if left_out else "",
-        "Files passed over": ", ".join(f"{count:,} {reason}" for reason, count in info.passed_over.items()),
+        "Files passed over": list_kinds(info.passed_over),
         "Given split": next((note for note in info.notes if note in _GIVEN or note.startswith("given split")), ""),
         "Sites without a place": _describe_unplaced(index),
         "Rows without a file": f"{info.num_rows_without_file:,} of the metadata tables",

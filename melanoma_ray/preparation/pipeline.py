@@ -104,11 +104,23 @@ def _read_old(uri: str) -> DatasetInfo | None:
             logger.info("%s: prepared by another version; it is prepared anew", uri)
             return None
         return prepared.read_info(uri)
+    check_output(uri)
+    return None
+
+
+def check_output(output: str) -> None:
+    """Refuse a directory that holds something else than a prepared dataset.
+
+    Raises:
+        DataError: It does.
+    """
+    uri = storage.absolute(output)
+    if storage.exists(storage.join(uri, prepared.DATASET)):
+        return
     foreign = [name for name in storage.list_files(uri) if not prepared.name_inside(uri, name).startswith(prepared.OWN)]
     if foreign:
         msg = f"output {uri}: holds other files such as {foreign[0]}; give a new directory"
         raise DataError(msg)
-    return None
 
 
 def _digest(collection: Collection, config: PrepareConfig) -> str:
@@ -271,8 +283,19 @@ def _describe_given(collection: Collection, index: pd.DataFrame, quarantine: pd.
             **{str(reason): int(count) for reason, count in mine["dropped"].value_counts().items()},
         }
         why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items() if count)
-        told.append(f"of the given {split} split {remain:,} of {found:,} images remain: {why}")
-    return told
+        drawn = int((index["split"] == split).sum()) if not remain else 0
+        instead = f"; {count(drawn, 'image was', 'images were')} drawn in their place" if drawn else ""
+        told.append(f"of the given {split} split {remain:,} of {found:,} images remain: {why}{instead}")
+    return [*told, *(note for split in SPLITS for note in _describe_cut(index, split))]
+
+
+def _describe_cut(index: pd.DataFrame, split: str) -> list[str]:
+    """Say how many images of a given split lie in others: of a given train split, where no val or test is given."""
+    moved = index.loc[(index["given_split"] == split) & index["split"].notna() & (index["split"] != split), "split"]
+    return [
+        f"{count(int(number), 'image')} of the given {split} split {'was' if number == 1 else 'were'} drawn for {name}"
+        for name, number in moved.value_counts().items()
+    ]
 
 
 def _to_table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -55,7 +55,7 @@ def plot_class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     Args:
         counts: Diagnosis → split → number of images; a split that is not named has none.
     """
-    figure, axes = _new_figure("class-counts", width=7.2, height=1.0 + 0.34 * len(counts))
+    figure, axes = new_figure("class-counts", width=7.2, height=1.0 + 0.34 * len(counts))
     diagnoses = list(counts)
     start = np.zeros(len(diagnoses))
     for split in SPLITS:
@@ -110,7 +110,7 @@ def plot_confusion(matrix: Int[np.ndarray, "target predicted"], diagnoses: Seque
         diagnoses: Names of the rows and columns.
     """
     side = 2.6 + 0.5 * len(diagnoses)
-    figure, axes = _new_figure("confusion", width=side, height=side - 0.6)
+    figure, axes = new_figure("confusion", width=side, height=side - 0.6)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(matrix):
         shade = float(share[row, column])
@@ -141,7 +141,7 @@ def plot_roc(
         tpr: Sensitivity of each point, not decreasing.
         operating_point: (fpr, tpr) at the decision threshold; none: it isn't a point of this curve.
     """
-    figure, axes = _new_figure("roc", width=4.4, height=4.2)
+    figure, axes = new_figure("roc", width=4.4, height=4.2)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="chance")
     axes.plot(fpr, tpr, color=FIRST, linewidth=2, label="this model")
     if operating_point is not None:
@@ -172,7 +172,7 @@ def plot_reliability(bins: Sequence[ReliabilityBin]) -> Figure:
     Args:
         bins: Points of the reliability curve.
     """
-    figure, axes = _new_figure("reliability", width=4.4, height=4.2)
+    figure, axes = new_figure("reliability", width=4.4, height=4.2)
     x = [one.mean_probability for one in bins]
     y = [one.frequency.value for one in bins]
     below = [one.frequency.value - one.frequency.low for one in bins]
@@ -195,7 +195,7 @@ def plot_net_benefit(points: Sequence[NetBenefit]) -> Figure:
     Args:
         points: Points of the curve, by rising threshold.
     """
-    figure, axes = _new_figure("benefit", width=5.6, height=3.6)
+    figure, axes = new_figure("benefit", width=5.6, height=3.6)
     x = [one.threshold for one in points]
     axes.fill_between(
         x, [one.model.low for one in points], [one.model.high for one in points], color=SHADE, alpha=0.5, linewidth=0
@@ -218,7 +218,7 @@ def plot_risk_coverage(curve: RiskCoverage) -> Figure:
     Args:
         curve: Points of the curve.
     """
-    figure, axes = _new_figure("risk-coverage", width=5.6, height=3.6)
+    figure, axes = new_figure("risk-coverage", width=5.6, height=3.6)
     axes.axhline(curve.area_if_random, color=MUTED, linewidth=1, linestyle=(0, (4, 4)), label="doubt at random")
     axes.plot(curve.kept, curve.error, color=FIRST, linewidth=2, label="this model")
     values = [one.error.value for one in curve.points]
@@ -244,7 +244,7 @@ def plot_risk_coverage(curve: RiskCoverage) -> Figure:
     return figure
 
 
-def _new_figure(name: str, *, width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(name: str, *, width: float, height: float) -> tuple[Figure, Axes]:
     """Return a figure and its axes.
 
     Args:

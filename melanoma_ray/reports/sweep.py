@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from melanoma_ray.reports.page import render_page
+from melanoma_ray.reports.svg import figure_to_svg
+from melanoma_ray.reports.sweep_plots import (
+    plot_importance,
+    plot_learning_curves,
+    plot_parallel_coordinates,
+    plot_pareto,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepTrial:
-    """One trial, as in trials.json."""
+    """One trial, as in trials.parquet."""
 
     trial_id: str
     settings: Mapping[str, object]
@@ -23,44 +32,101 @@ class SweepTrial:
     """Number of finished epochs."""
     status: str
     """How it ended: finished, stopped early or failed, in words."""
-    progress: str | None = None
-    """Progress directory of its best epoch; none if no epoch was finished."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of the value, each validation image being its own unit; none: it isn't known."""
+    seconds: float = 0.0
+    """Time that the trial trained, seconds."""
+    why: str = ""
+    """Why it was stopped, or its error; empty: it was finished."""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """Value after each epoch, by its number from 1."""
+    parent: str | None = None
+    """Trial whose weights it began with; none: it began anew."""
+    latency_ms: float | None = None
+    """Time of an image, milliseconds; none: it wasn't measured."""
 
 
-def render_sweep(
-    trials: Sequence[SweepTrial],
-    *,
-    title: str,
-    is_synthetic: bool,
-    metric: str,
-    mode: Literal["max", "min"],
-    facts: Mapping[str, str],
-) -> str:
-    """Return the sweep as one HTML document.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepPage:
+    """What is on the page of a sweep."""
 
-    Args:
-        trials: Trials in any order.
-        title: Title of the page.
-        is_synthetic: Whether the images are synthetic.
-        metric: Name of the validation metric that ranks the trials.
-        mode: Whether a larger or a smaller value of it is better.
-        facts: Names and values of facts about the sweep, in order.
-    """
-    ranked = sorted(trials, key=lambda trial: _rank(trial.value, mode))
+    trials: Sequence[SweepTrial]
+    """Trials in any order."""
+    is_synthetic: bool
+    """Whether the images are synthetic."""
+    metric: str
+    """Name of the validation metric that ranks the trials; larger values are better."""
+    facts: Mapping[str, str]
+    """Names and values of facts about the sweep, in order."""
+    importance: Mapping[str, float] = field(default_factory=dict)
+    """Share of each setting in the variation of the trials' values; empty: there are too few trials to tell."""
+    title: str = "Sweep"
+    confirmation: Sequence[str] = ()
+    """Sentences on the comparison of the winner with the default; empty: it wasn't made."""
+
+
+def render_sweep(page: SweepPage) -> str:
+    """Return the sweep as one HTML document."""
+    ranked = sorted(page.trials, key=lambda trial: _rank(trial.value))
     names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
     rows = [
         {
             "trial_id": trial.trial_id,
             "settings": [describe_setting(trial.settings.get(name, "")) for name in names],
             "value": _describe_value(trial.value),
+            "interval": "–" if trial.interval is None else f"{trial.interval[0]:.3f} to {trial.interval[1]:.3f}",
             "num_epochs": trial.num_epochs,
-            "status": trial.status,
+            "seconds": f"{trial.seconds:,.0f}",
+            "status": trial.status.partition(":")[0],
+            "parent": trial.parent or "",
         }
         for trial in ranked
     ]
-    has_best = bool(ranked) and _is_usable(ranked[0].value)
-    context = {"rows": rows, "setting_names": names, "metric": metric, "mode": mode, "facts": facts}
-    return render_page("sweep.html", title=title, is_synthetic=is_synthetic, context={**context, "has_best": has_best})
+    context = {
+        "rows": rows,
+        "setting_names": names,
+        "metric": page.metric,
+        "facts": page.facts,
+        "has_best": bool(ranked) and _is_usable(ranked[0].value),
+        "has_parents": any(trial.parent for trial in ranked),
+        "stopped": [trial for trial in ranked if trial.why],
+        "importance_text": ", ".join(f"{name} {share:.0%}" for name, share in page.importance.items()),
+        "confirmation": page.confirmation,
+        "plots": _draw(page, ranked),
+    }
+    return render_page("sweep.html", title=page.title, is_synthetic=page.is_synthetic, context=context)
+
+
+def pareto_front(trials: Sequence[SweepTrial]) -> list[bool]:
+    """Return for each trial whether no other one is at least as good and as quick, and better in one of the two."""
+    points = [(trial.value, trial.latency_ms) for trial in trials]
+    found = []
+    for value, latency in points:
+        is_beaten = value is None or latency is None
+        for other, other_latency in points:
+            if value is None or latency is None or other is None or other_latency is None:
+                continue
+            is_beaten |= other >= value and other_latency <= latency and (other > value or other_latency < latency)
+        found.append(not is_beaten)
+    return found
+
+
+def _draw(page: SweepPage, ranked: Sequence[SweepTrial]) -> dict[str, Markup]:
+    """Return the plots of the page as SVG, by name; empty: there is nothing to draw."""
+    plots: dict[str, Figure] = {}
+    if any(trial.curve for trial in ranked):
+        plots["curves"] = plot_learning_curves([trial.curve for trial in ranked], page.metric)
+    if sum(_is_usable(trial.value) for trial in ranked) > 1:
+        settings, values = [trial.settings for trial in ranked], [trial.value for trial in ranked]
+        plots["parallel"] = plot_parallel_coordinates(settings, values, page.metric)
+    if page.importance:
+        plots["importance"] = plot_importance(page.importance)
+    timed = [trial for trial in ranked if trial.latency_ms is not None and _is_usable(trial.value)]
+    if timed:
+        latencies, qualities = ([getattr(one, name) for one in timed] for name in ("latency_ms", "value"))
+        plots["pareto"] = plot_pareto(latencies, qualities, pareto_front(timed), page.metric)
+    drawn = {name: Markup(figure_to_svg(figure)) for name, figure in plots.items()}  # noqa: S704 - our own plots
+    return {name: drawn.get(name, Markup()) for name in ("curves", "parallel", "importance", "pareto")}
 
 
 def describe_setting(value: object) -> str:
@@ -76,11 +142,9 @@ def _is_usable(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _rank(value: float | None, mode: Literal["max", "min"]) -> float:
+def _rank(value: float | None) -> float:
     """Return the sort key; a trial without a finite value comes last, because NaN would make the order arbitrary."""
-    if value is None or not math.isfinite(value):
-        return math.inf
-    return -value if mode == "max" else value
+    return math.inf if value is None or not math.isfinite(value) else -value
 
 
 def _describe_value(value: float | None) -> str:

@@ -111,13 +111,17 @@ class RunDirectory:
         result = read_result(self.uri)
         return None if result is None or result.checkpoint is None else checkpoint_uri(self.uri, result.checkpoint)
 
-    def best_progress(self) -> str | None:
-        """Return the progress directory of the best epoch; none: no epoch is finished."""
+    def best_progress(self, metric: str = BEST_METRIC) -> str | None:
+        """Return the progress directory of the best epoch; none: no epoch is finished.
+
+        Args:
+            metric: Field of ``EpochRecord`` whose largest value is the best.
+        """
         result = read_result(self.uri)
         scored = [
-            (float(metrics[BEST_METRIC]), checkpoint)
+            (float(metrics[metric]), checkpoint)
             for checkpoint, metrics in (result.best_checkpoints if result else [])
-            if not math.isnan(float(metrics.get(BEST_METRIC, math.nan)))  # NaN: saved within an epoch
+            if not math.isnan(float(metrics.get(metric, math.nan)))  # NaN: saved within an epoch
         ]
         return checkpoint_uri(self.uri, max(scored, key=lambda one: one[0])[1]) if scored else None
 

@@ -72,16 +72,17 @@ class Holder:
 
 
 @contextmanager
-def hold(uri: str) -> Iterator[None]:
+def hold(uri: str, advice: str = "give another --name") -> Iterator[None]:
     """Hold the lock of a run or a sweep while the block runs; it is released however the block ends.
 
     Args:
         uri: Directory of the run or sweep.
+        advice: What a person can do who is refused, besides waiting for the holder or ending it.
 
     Raises:
         RunHeldError: Another process holds it.
     """
-    holder = _claim(uri)
+    holder = _claim(uri, advice)
     is_over = threading.Event()
     renewal = threading.Thread(target=_renew, args=(uri, holder, is_over), name="run-lock", daemon=True)
     renewal.start()
@@ -103,25 +104,25 @@ def read_holder(uri: str) -> Holder | None:
         return None
 
 
-def _claim(uri: str) -> Holder:
+def _claim(uri: str, advice: str) -> Holder:
     mine = _this_process()
     with storage.hold_alone(uri):
         before = read_holder(uri)
         if before is not None and before.is_alive():
-            raise _refusal(uri, before)
-        _write_claim(uri, mine)
+            raise _refusal(uri, before, advice)
+        _write_claim(uri, mine, advice)
     after = mine
     if not storage.is_local(uri):
         time.sleep(_SETTLE_S)
         after = read_holder(uri) or mine
     if after.token != mine.token:
-        raise _refusal(uri, after)
+        raise _refusal(uri, after, advice)
     if before is not None:
         logger.info("run %s: taken over from %s, which is gone", uri, before)
     return mine
 
 
-def _write_claim(uri: str, mine: Holder) -> None:
+def _write_claim(uri: str, mine: Holder, advice: str) -> None:
     """Write run.lock; on a local disk it replaces that of a dead process, but not one that was made since.
 
     Raises:
@@ -136,13 +137,13 @@ def _write_claim(uri: str, mine: Holder) -> None:
         with Path(name).open("x") as file:
             json.dump(asdict(mine), file, indent=2)
     except FileExistsError:
-        raise _refusal(uri, read_holder(uri) or mine) from None
+        raise _refusal(uri, read_holder(uri) or mine, advice) from None
 
 
-def _refusal(uri: str, holder: Holder) -> RunHeldError:
+def _refusal(uri: str, holder: Holder, advice: str) -> RunHeldError:
     return RunHeldError(
         f"{uri}: is held by {holder}; its last sign of life is {max(0.0, time.time() - holder.renewed_at):.0f} s old; "
-        "wait for its end or end it, or give another --name"
+        f"wait for its end or end it, or {advice}"
     )
 
 

@@ -8,7 +8,9 @@ progress.json           ``Progress``: place in the plan, sums of the epoch that 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,22 @@ def read_progress(directory: str) -> Progress:
         missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         msg = f"{name}: malformed ({missing}); begin the run anew under another name, or repair the file"
         raise DataError(msg) from error
+
+
+@contextmanager
+def local_progress(directory: str) -> Iterator[Path]:
+    """Give a progress directory as a local path, copied to this machine while the block runs if it isn't on its disk.
+
+    Args:
+        directory: Progress directory, local or s3://.
+    """
+    if storage.is_local(directory):
+        yield Path(directory)
+        return
+    with tempfile.TemporaryDirectory(prefix="melanoma-progress-") as folder:
+        for file in storage.list_files(directory):
+            (Path(folder) / file.rsplit("/", 1)[-1]).write_bytes(storage.read_bytes(file))
+        yield Path(folder)
 
 
 def _parse(data: Mapping[str, Any]) -> Progress:

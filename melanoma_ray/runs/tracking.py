@@ -125,7 +125,12 @@ def render_events(steps: Sequence[StepRecord], record: EpochRecord) -> bytes:
 
 
 def _figures(record: EpochRecord) -> dict[str, float]:
-    return {name: value for name, value in asdict(record).items() if name not in _UNTRACKED}
+    """Return what is logged of an epoch; the ends of intervals would hide the curves."""
+    return {
+        name: value
+        for name, value in asdict(record).items()
+        if value is not None and name not in _UNTRACKED and not name.endswith(("_low", "_high"))
+    }
 
 
 def end_tracking(

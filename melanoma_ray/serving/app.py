@@ -5,35 +5,44 @@ the ``args`` of a serve.yaml into ``ServiceArguments``, and can't do so where th
 """
 
 from ray import serve
-from ray.serve.config import BackpressureConfig
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from melanoma_ray.access.keys import read_key_file
+from melanoma_ray.access.tokens import read_token_settings
 from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest, read_weights
+from melanoma_ray.serving.arguments import MAX_ONGOING_REQUESTS, ServiceArguments
+from melanoma_ray.serving.rollout import check_compatible
 from melanoma_ray.serving.routes import build_http
-from melanoma_ray.serving.service import MAX_ONGOING_REQUESTS, Service, ServiceArguments
+from melanoma_ray.serving.service import Service
 from melanoma_ray.storage import absolute
 
-_MAX_QUEUED_REQUESTS = 64
-"""Most requests that wait at each proxy: less than a second of work for two CPUs; more get HTTP 429."""
+_MAX_QUEUED_REQUESTS = 16
+"""Most requests that wait for a replica, beside those that it has: together half a second of work for two CPUs. More
+get HTTP 429 and come back after a second, so a shorter queue makes them wait longer (``benchmarks/overload.py``)."""
+_REQUESTS_PER_THREAD = 2
+"""Requests that a thread of a replica has, answered or waiting, from which on there are to be more replicas."""
+_UPSCALE_DELAY_S = 5.0
+"""How long it must have more, seconds."""
 
 
 def build_app(arguments: ServiceArguments) -> serve.Application:
     """Build the application; ``import_path`` of deploy/serve.yaml.
 
     Raises:
-        CheckpointError: The checkpoint doesn't exist, is damaged or has another format version.
-        ConfigError: The settings of alerts, or the file of keys, can't be read.
+        CheckpointError: A checkpoint doesn't exist, is damaged or has another format version, or the second one has
+            other diagnoses than the first.
+        ConfigError: The settings of alerts, the file of keys, or that of tokens, can't be read.
     """
-    checkpoint = absolute(find_checkpoint(arguments.checkpoint))
-    read_weights(checkpoint, read_manifest(checkpoint))  # here, because a replica would report only that it failed
+    checkpoint = _find_whole(arguments.checkpoint)  # here, because a replica would report only that it failed
     as_deployment = serve.deployment(
-        num_replicas=arguments.num_replicas,
+        **_count_replicas(arguments),
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         max_queued_requests=_MAX_QUEUED_REQUESTS,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
         max_surge_percent=100,  # a new checkpoint's replica starts before the old one stops: no gap
+        graceful_shutdown_wait_loop_s=0.25,  # by default it is asked every 2 s whether the last answer has been given
         max_constructor_retry_count=2,  # Serve's default is 20, but what fails to load twice will always fail
     )
     deployment = as_deployment(serve.ingress(build_http)(Service))
@@ -43,4 +52,36 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
     keys = None if arguments.keys is None else absolute(arguments.keys)
     if keys is not None:
         read_key_file(keys)
-    return deployment.bind(arguments.model_copy(update={"checkpoint": checkpoint, "alerts": alerts, "keys": keys}))
+    oidc = None if arguments.oidc is None else absolute(arguments.oidc)
+    if oidc is not None:
+        read_token_settings(oidc)
+    made_absolute = {"checkpoint": checkpoint, "alerts": alerts, "keys": keys, "oidc": oidc}
+    for name in ("canary", "shadow"):
+        if (given := getattr(arguments, name)) is not None:
+            second = made_absolute[name] = _find_whole(given)
+            check_compatible(given, read_manifest(second), read_manifest(checkpoint))
+    if arguments.audit_log is not None:
+        made_absolute["audit_log"] = absolute(arguments.audit_log)
+    return deployment.bind(arguments.model_copy(update=made_absolute))
+
+
+def _find_whole(checkpoint: str) -> str:
+    """Return where a checkpoint lies, as all nodes find it, once all of it was read."""
+    found = absolute(find_checkpoint(checkpoint))
+    read_weights(found, read_manifest(found))
+    return found
+
+
+def _count_replicas(arguments: ServiceArguments) -> dict[str, object]:
+    """Return how many replicas Serve starts: a number, or as many as the requests that wait need."""
+    if arguments.max_replicas is None:
+        return {"num_replicas": arguments.num_replicas}
+    num_threads = arguments.num_threads or max(1, int(arguments.num_cpus))
+    return {
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=arguments.num_replicas,
+            max_replicas=arguments.max_replicas,
+            target_ongoing_requests=_REQUESTS_PER_THREAD * num_threads,
+            upscale_delay_s=_UPSCALE_DELAY_S,
+        )
+    }

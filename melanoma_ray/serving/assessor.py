@@ -8,7 +8,9 @@ from fastapi import Depends
 from ray import serve
 
 from melanoma_ray.access.keys import KeyStore
-from melanoma_ray.api import ModelCard, Prediction
+from melanoma_ray.access.tokens import TokenVerifier
+from melanoma_ray.api import Explanation, ModelCard, Prediction
+from melanoma_ray.serving.limiting import Limiter
 from melanoma_ray.serving.upload import Patient, Upload
 
 
@@ -17,13 +19,20 @@ class Assessor(Protocol):
 
     card: ModelCard
     keys: KeyStore | None
-    """Who may ask; none: everybody."""
+    """Keys of who may ask; none: there are none."""
+    tokens: TokenVerifier | None
+    """Whose tokens are taken; none: nobody's. Without keys and tokens everybody may ask."""
+    limiter: Limiter | None
+    """How much each caller may ask; none: without limits."""
 
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Return the prediction for one image; raises DecodeError."""
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
         """Return the explanation of one image for a diagnosis of the card, as PNG; raises DecodeError."""
+
+    async def explain_in_full(self, upload: Upload, patient: Patient, diagnosis: str) -> Explanation:
+        """Return the same as pictures that can be laid over each other, with the prediction; raises DecodeError."""
 
 
 async def current_assessor() -> Assessor:

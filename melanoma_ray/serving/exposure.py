@@ -6,6 +6,7 @@ import ipaddress
 import ssl
 from dataclasses import dataclass
 
+from melanoma_ray.cluster.front import Bind, has_own_haproxy, serve_quickly
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.storage import absolute
 
@@ -18,6 +19,8 @@ class Tls:
     """File of the certificate chain, PEM."""
     key: str
     """File of its private key, PEM, without a password."""
+    client_authority: str | None = None
+    """File of the authorities, PEM, of which each caller must have a certificate; none: callers need none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,13 +35,21 @@ class Address:
     """Certificate for HTTPS; none: HTTP."""
 
 
-def read_tls(certificate: str | None, key: str | None) -> Tls | None:
+def read_tls(certificate: str | None, key: str | None, client_authority: str | None = None) -> Tls | None:
     """Return the files of a certificate once they were read and found to belong together; none: there are none.
+
+    Args:
+        certificate: File of the certificate chain, PEM.
+        key: File of its private key, PEM.
+        client_authority: File of the authorities of which callers must have a certificate, PEM; none: they need none.
 
     Raises:
         ConfigError: One of them is missing, can't be read, or they don't belong together.
     """
     if certificate is None and key is None:
+        if client_authority is not None:
+            msg = f"tls_client_ca={client_authority!r}: callers show certificates by TLS alone; give --tls-certificate"
+            raise ConfigError(msg)
         return None
     if certificate is None or key is None:
         msg = f"tls_certificate={certificate!r}, tls_key={key!r}: give both files, or neither"
@@ -51,7 +62,14 @@ def read_tls(certificate: str | None, key: str | None) -> Tls | None:
             f"TLS with {certificate} and {key}: can't be used ({error}); expected a PEM chain and its key, no password"
         )
         raise ConfigError(msg) from error
-    return Tls(certificate=absolute(certificate), key=absolute(key))
+    if client_authority is not None:
+        try:
+            ssl.create_default_context(cafile=client_authority)
+        except OSError as error:
+            msg = f"tls_client_ca={client_authority!r}: can't be read as certificates ({error}); give a PEM file"
+            raise ConfigError(msg) from error
+        client_authority = absolute(client_authority)
+    return Tls(certificate=absolute(certificate), key=absolute(key), client_authority=client_authority)
 
 
 def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:
@@ -59,13 +77,14 @@ def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:
 
     Args:
         address: Where it is to listen.
-        has_keys: Whether callers must have a key.
+        has_keys: Whether callers must have a key; a certificate of their own will do, too.
         is_open: Whether whoever starts it says that what stands in front of it has both.
 
     Raises:
         ConfigError: The address isn't loopback, and keys or TLS are missing.
     """
-    needed = {"--keys": has_keys, "--tls-certificate": address.tls is not None}
+    has_certificates = address.tls is not None and address.tls.client_authority is not None
+    needed = {"--keys": has_keys or has_certificates, "--tls-certificate": address.tls is not None}
     missing = [flag for flag, is_there in needed.items() if not is_there]
     if missing and not is_open and not is_loopback(address.host):
         msg = (
@@ -81,3 +100,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def put_in_front(address: Address) -> Address:
+    """Have HAProxy listen where the service is to be reached, and return where Serve listens behind it.
+
+    Call this before ``ray.init`` on this machine. Where HAProxy isn't here, or the user has set up one, Serve itself
+    listens, and nothing but the quicker switches is set, or not even those, since Ray's own HAProxy speaks no TLS.
+
+    Args:
+        address: Where the service is to be reached.
+    """
+    tls, is_here = address.tls, is_loopback(address.host)
+    if tls is None and is_here:
+        serve_quickly()
+        return address
+    if not has_own_haproxy():
+        return address
+    files = {} if tls is None else {"certificate": tls.certificate, "key": tls.key}
+    authority = None if tls is None else tls.client_authority
+    serve_quickly(Bind(host=address.host, port=address.port, client_authority=authority, **files))
+    return Address(port=address.port)

@@ -1,15 +1,22 @@
-"""Who may ask: each request under /v1 shows a key, or the page's session, unless the service has no keys at all."""
+"""Who may ask, and how much: each request under /v1 shows a key, the page's session or a token of the hospital's login.
+
+A service that has neither keys nor an issuer of tokens asks nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from melanoma_ray.access.keys import Key, KeyStore, Scope
+from melanoma_ray.access.callers import Caller, caller_of
+from melanoma_ray.access.keys import PREFIX, Key, KeyStore, Scope
 from melanoma_ray.access.sessions import SESSION_S, find_session, start_session
+from melanoma_ray.access.tokens import TokenVerifier
 from melanoma_ray.serving.assessor import Assessor, CurrentAssessor
+from melanoma_ray.serving.facts import current_facts
 from melanoma_ray.serving.problems import ProblemError
 
 COOKIE = "melanoma_ray_session"
@@ -18,21 +25,30 @@ KEY_HEADER = "X-Melanoma-Key"
 _BEARER = "bearer "
 
 
-def require(scope: Scope) -> Callable[[Request, Response, Assessor], Awaitable[None]]:
+def require(scope: Scope) -> Callable[[Request, Response, Assessor], AsyncIterator[None]]:
     """Return a dependency that refuses a request without a key for a scope, before its body is read.
+
+    While the request is answered it counts for its caller's limits.
 
     Args:
         scope: What the key must be for.
     """
 
-    async def check(request: Request, response: Response, assessor: CurrentAssessor) -> None:
-        if assessor.keys is None:
+    async def check(request: Request, response: Response, assessor: CurrentAssessor) -> AsyncIterator[None]:
+        if assessor.keys is None and assessor.tokens is None:
+            yield
             return
-        key = _find(request, assessor.keys)
-        if scope not in key.scopes:
-            msg = f"key {key.key_id} is for {', '.join(key.scopes)}; this needs {scope}"
+        caller = await _find(request, assessor)
+        if scope not in caller.scopes:
+            msg = f"key {caller.caller_id} is for {', '.join(caller.scopes) or 'nothing'}; this needs {scope}"
             raise ProblemError("not-allowed", msg)
-        response.headers[KEY_HEADER] = key.key_id
+        current_facts().caller = caller
+        response.headers[KEY_HEADER] = caller.caller_id
+        if assessor.limiter is None:
+            yield
+            return
+        async with assessor.limiter.admit(caller):
+            yield
 
     return check
 
@@ -66,15 +82,29 @@ def add_login(app: FastAPI) -> None:
     app.post("/logout", include_in_schema=False)(log_out)
 
 
-def _find(request: Request, keys: KeyStore) -> Key:
-    """Return the key that a request shows, or stands for by its session; a key counts before a session."""
-    if _shown_key(request) is not None:
-        return _find_key(request, keys)
+async def _find(request: Request, assessor: Assessor) -> Caller:
+    """Return who asks, by a key or a token, or by a session; what is shown counts before a session."""
+    shown, keys = _shown_key(request), assessor.keys
+    if shown is not None and assessor.tokens is not None and not shown.startswith(PREFIX):
+        return await _find_token(shown, assessor.tokens)
+    if shown is not None and keys is not None:
+        return caller_of(_find_key(request, keys))
     session = request.cookies.get(COOKIE)
-    if session is not None and (key := find_session(keys.content, session)) is not None:
-        return key
+    if session is not None and keys is not None and (key := find_session(keys.content, session)) is not None:
+        return caller_of(key)
     msg = "this service asks for a key: send it as Authorization: Bearer KEY, or log in on the page"
     raise ProblemError("no-key", msg if session is None else "the session has ended: log in again")
+
+
+async def _find_token(token: str, tokens: TokenVerifier) -> Caller:
+    if tokens.needs_issuer(token):
+        found = await asyncio.to_thread(tokens.find, token)
+    else:
+        found = tokens.find(token)
+    if found is None:
+        msg = "the token isn't one for this service, has expired, or isn't signed by its issuer"
+        raise ProblemError("no-key", msg)
+    return found
 
 
 def _shown_key(request: Request) -> str | None:

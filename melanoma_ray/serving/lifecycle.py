@@ -9,18 +9,27 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
+from melanoma_ray.serving.arguments import ServiceArguments
 from melanoma_ray.serving.exposure import Address
-from melanoma_ray.serving.service import ServiceArguments
+from melanoma_ray.serving.rollout import (
+    APPLICATION,
+    RolloutCheck,
+    check_candidate,
+    find_current,
+    go_back,
+    succeed,
+)
 
-APPLICATION = "melanoma_ray"
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 """Serve logs only warnings, since the caller may be a job that prints; deploy/serve.yaml keeps Serve's defaults."""
 _REQUEST_TIMEOUT_S = 60.0
 """Longest time from a request's first byte to its answer's last, seconds; enough to upload 32 MiB at 5 Mbit/s."""
 _HERE = Address()
+_USUAL_CHECK = RolloutCheck()
 
 
 def start_service(
@@ -32,9 +41,7 @@ def start_service(
     alerts: str | None = None,
     keys: str | None = None,
 ) -> None:
-    """Serve a checkpoint, and return when the service is ready.
-
-    If the service already runs at this port of this cluster, it changes to the new checkpoint without downtime.
+    """Serve a checkpoint, and return when the service is ready; ``run_service`` has all settings.
 
     Args:
         checkpoint: Checkpoint directory, run directory or a sweep's best.json.
@@ -45,19 +52,67 @@ def start_service(
         keys: File of the keys that callers must have; none: nobody needs one.
 
     Raises:
-        CheckpointError: The checkpoint can't be used; nothing was started.
-        ConfigError: The settings of alerts, or the file of keys, can't be read; nothing was started.
-        ServiceError: The port can't be used (nothing was started), or the replicas don't start.
+        MelanomaRayError: As for ``run_service``.
     """
     arguments = ServiceArguments(
-        checkpoint=checkpoint,
-        num_replicas=num_replicas,
-        num_threads=max(1, usable_cpus() // num_replicas) if is_local() else None,
-        num_gpus=num_gpus,
-        alerts=alerts,
-        keys=keys,
+        checkpoint=checkpoint, num_replicas=num_replicas, num_gpus=num_gpus, alerts=alerts, keys=keys
     )
+    run_service(arguments, address)
+
+
+def run_service(arguments: ServiceArguments, address: Address = _HERE, check: RolloutCheck = _USUAL_CHECK) -> None:
+    """Serve a checkpoint, and return when the service is ready.
+
+    If the service already runs at this port of this cluster, it changes to the new checkpoint without downtime, once
+    that was checked; where it can't be served, what was served before goes on.
+
+    Args:
+        arguments: What is served, and how. Without ``num_threads``, replicas on one machine share its CPUs.
+        address: Where to listen.
+        check: What a new checkpoint must do before it replaces one that is served.
+
+    Raises:
+        CheckpointError: The checkpoint can't be used, or fails the check; nothing was changed.
+        ConfigError: The settings of alerts or tokens, or the file of keys, can't be read; nothing was changed.
+        ServiceError: The port can't be used (nothing was changed), or the replicas don't start.
+    """
+    current = find_current()
+    if current is not None:
+        arguments = succeed(arguments, current)
+    if arguments.num_threads is None and is_local():
+        num_threads = max(1, usable_cpus() // arguments.num_replicas)
+        arguments = arguments.model_copy(update={"num_threads": num_threads})
     app = build_app(arguments)
+    if current is not None:
+        check_candidate(arguments.checkpoint, current.checkpoint, check)
+    if arguments.canary is not None:
+        check_candidate(arguments.canary, arguments.checkpoint, check)
+    if arguments.shadow is not None:  # that it decides otherwise is what it is there to show
+        check_candidate(arguments.shadow, arguments.checkpoint, _USUAL_CHECK)
+    _run(app, current, address)
+
+
+def roll_back(address: Address = _HERE) -> ServiceArguments:
+    """Serve again what was served before the last rollout, without downtime, and return it; a second time undoes that.
+
+    Args:
+        address: Where the service listens.
+
+    Raises:
+        CheckpointError: The checkpoint before is gone or damaged; nothing was changed.
+        ServiceError: No service runs, or it has served nothing else.
+    """
+    current = find_current()
+    if current is None:
+        msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
+        raise ServiceError(msg)
+    arguments = go_back(current)
+    _run(build_app(arguments), current, address)
+    return arguments
+
+
+def _run(app: serve.Application, current: ServiceArguments | None, address: Address) -> None:
+    """Have Serve run an application; if its replicas don't start, the one before goes on."""
     _check_port(address.host, address.port, is_serving=bool(serve.status().proxies))
     tls = address.tls
     options = HTTPOptions(
@@ -71,24 +126,28 @@ def start_service(
     try:
         serve.run(app, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
     except RuntimeError as error:
+        if current is not None:  # whose replicas still answer; Serve would go on trying to start the new ones
+            serve.run(build_app(current), name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
         msg = f"the service did not come up ({error}): `serve status` and the replica's log have the reason"
         raise ServiceError(msg) from error
 
 
-def check_service(checkpoint: str, address: Address, keys: str | None = None) -> None:
-    """Refuse what ``start_service`` would refuse, before Ray itself is started on this machine.
+def check_service(arguments: ServiceArguments, address: Address) -> None:
+    """Refuse what ``run_service`` would refuse, before Ray itself is started on this machine.
 
     Args:
-        checkpoint: Checkpoint directory, run directory or a sweep's best.json.
+        arguments: What is to be served.
         address: Where it is to listen.
-        keys: File of the keys that callers must have; none: nobody needs one.
 
     Raises:
         CheckpointError: The checkpoint can't be used.
-        ConfigError: The file of keys can't be read.
+        ConfigError: The file of keys, or that of tokens, can't be read.
+        StorageError: The audit log can't be written.
         ServiceError: The port can't be used.
     """
-    build_app(ServiceArguments(checkpoint=checkpoint, keys=keys))
+    build_app(arguments)
+    if arguments.audit_log is not None:
+        AuditLog(arguments.audit_log)
     _check_port(address.host, address.port, is_serving=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from melanoma_ray.api import PROBLEM_JSON, Problem
 from melanoma_ray.errors import DecodeError, ServiceError
+from melanoma_ray.serving.metrics import meter
 
 TYPE_PREFIX = "urn:melanoma-ray:problem:"
 
@@ -20,6 +22,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "upload-interrupted": (400, "The upload was interrupted"),
     "no-key": (401, "A key is needed"),
     "not-allowed": (403, "The key isn't for this"),
+    "upload-too-slow": (408, "The upload is too slow"),
     "not-found": (404, "This path doesn't exist"),
     "wrong-method": (405, "This path expects another method"),
     "too-many-bytes": (413, "The file is too large"),
@@ -33,8 +36,13 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "wrong-field": (422, "The form has no image"),
     "unknown-diagnosis": (422, "The diagnosis is unknown"),
     "invalid-request": (422, "The request is not valid"),
+    "too-many-requests": (429, "Too many requests"),
+    "service-full": (429, "The service has as many requests as it can take"),
+    "took-too-long": (408, "The request took too long"),
     "internal-error": (500, "The service failed"),
+    "not-available": (503, "The service isn't available now"),
     "alert-not-kept": (503, "An alert can't be kept now"),
+    "audit-not-kept": (503, "The audit log can't be written now"),
 }
 """HTTP status and title of each problem, by its type without the prefix; ``schema.FAULTS`` keep their names."""
 
@@ -49,17 +57,44 @@ class ProblemError(ServiceError):
     Attributes:
         slug: Type of the problem without its prefix, one of ``PROBLEMS``.
         detail: What was wrong with the request, and what is allowed.
+        retry_after_s: Time after which the same request may be answered, seconds; none: it never will.
     """
 
-    def __init__(self, slug: str, detail: str) -> None:
-        """Keep both fields, and join them to the message."""
+    def __init__(self, slug: str, detail: str, retry_after_s: float | None = None) -> None:
+        """Keep the fields, and join them to the message."""
         super().__init__(f"{slug}: {detail}")
         self.slug = slug
         self.detail = detail
+        self.retry_after_s = retry_after_s
 
-    def __reduce__(self) -> tuple[type[ProblemError], tuple[str, str]]:
-        """Rebuild from the two fields; by default it would be from the message, which joins them."""
-        return type(self), (self.slug, self.detail)
+    def __reduce__(self) -> tuple[type[ProblemError], tuple[str, str, float | None]]:
+        """Rebuild from the fields; by default it would be from the message, which joins them."""
+        return type(self), (self.slug, self.detail, self.retry_after_s)
+
+
+def build_problem(slug: str, detail: str, path: str) -> Problem:
+    """Return the message for a problem; parameters are those of ``describe_problem``."""
+    status, title = PROBLEMS[slug]
+    return Problem(type=TYPE_PREFIX + slug, title=title, status=status, detail=detail, instance=path)
+
+
+def describe_problem(slug: str, detail: str, path: str) -> Problem:
+    """Return the message for a problem, and count it.
+
+    Args:
+        slug: Type of the problem without its prefix, one of ``PROBLEMS``.
+        detail: What was wrong with the request, and what is allowed.
+        path: Path of the request.
+    """
+    meter().count("melanoma_problems", {"type": slug})
+    return build_problem(slug, detail, path)
+
+
+def describe_error(error: ProblemError | DecodeError, path: str) -> Problem:
+    """Return the message for what one image's answer was refused for."""
+    if isinstance(error, ProblemError):
+        return describe_problem(error.slug, error.detail, path)
+    return describe_problem(error.fault.replace("_", "-"), error.detail, path)
 
 
 def problem_response(slug: str, detail: str, path: str, headers: dict[str, str] | None = None) -> Response:
@@ -71,15 +106,16 @@ def problem_response(slug: str, detail: str, path: str, headers: dict[str, str] 
         path: Path of the request.
         headers: Further headers of the answer.
     """
-    status, title = PROBLEMS[slug]
-    problem = Problem(type=TYPE_PREFIX + slug, title=title, status=status, detail=detail, instance=path)
+    problem = describe_problem(slug, detail, path)
     needed = _HEADERS_OF.get(slug, {}) | (headers or {})
-    return Response(problem.model_dump_json(), status_code=status, media_type=PROBLEM_JSON, headers=needed)
+    return Response(problem.model_dump_json(), status_code=problem.status, media_type=PROBLEM_JSON, headers=needed)
 
 
 def _answer_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, ProblemError):
-        return problem_response(error.slug, error.detail, request.url.path)
+        after = error.retry_after_s
+        headers = None if after is None else {"Retry-After": str(math.ceil(after))}
+        return problem_response(error.slug, error.detail, request.url.path, headers)
     if isinstance(error, DecodeError):
         return problem_response(error.fault.replace("_", "-"), error.detail, request.url.path)
     raise error

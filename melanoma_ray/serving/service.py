@@ -8,10 +8,12 @@ A GPU computes the more images a second the more a pass has, so it takes what is
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextvars
 import io
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict
+from time import perf_counter
 from typing import TypeVar
 
 import cv2
@@ -19,86 +21,30 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
+from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.access.keys import KeyStore
+from melanoma_ray.access.limits import Limits
+from melanoma_ray.access.tokens import TokenVerifier, read_token_settings
 from melanoma_ray.alerts.settings import read_settings
-from melanoma_ray.api import ModelCard, Prediction
-from melanoma_ray.inference.explanation import explain
-from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.api import Explanation, ModelCard, Prediction
+from melanoma_ray.imaging.appearance import describe_appearance
+from melanoma_ray.imaging.dicom import file_warnings
+from melanoma_ray.inference.explanation import attribute, explain, name_method, paint_overlay
 from melanoma_ray.patients import encode_patient
+from melanoma_ray.serving import auditing
 from melanoma_ray.serving.alerting import Alarm
+from melanoma_ray.serving.arguments import ServiceArguments
+from melanoma_ray.serving.limiting import Limiter, ask_actor
+from melanoma_ray.serving.logs import write_json
+from melanoma_ray.serving.metrics import meter
+from melanoma_ray.serving.model import Crop, ServedModel
+from melanoma_ray.serving.second import Shadow, is_of_canary
 from melanoma_ray.serving.upload import Patient, Upload
 
-Crop = UInt8[np.ndarray, "side side 3"]
 Features = Float32[np.ndarray, " feature"]
 ResultT = TypeVar("ResultT")
-MAX_ONGOING_REQUESTS = 16
-"""Most requests that one replica has at a time: one batch in the network and one being decoded. With bodies of at
-most 32 MiB they take half a gigabyte at worst."""
-
-
-class ServiceArguments(BaseModel):
-    """The ``args`` of deploy/serve.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    checkpoint: str
-    """Checkpoint directory, run directory or a sweep's best.json, on a disk that all nodes can read, or s3://."""
-    num_replicas: int = Field(default=1, ge=1)
-    """Number of service processes."""
-    num_cpus: float = Field(default=1.0, gt=0)
-    """CPUs that Ray keeps free for each replica."""
-    num_threads: int | None = Field(default=None, ge=1)
-    """Number of threads that decode and compute in each replica; none: one for each of its CPUs."""
-    num_gpus: float = Field(default=0.0, ge=0)
-    """Number of GPUs for each replica; 0: it runs on CPUs."""
-    alerts: str | None = None
-    """File with the settings of alerts (docs/alerts.md), on a disk that all nodes can read; none: nobody is alerted."""
-    keys: str | None = None
-    """File of the keys that are asked for (``jobs.keys`` writes it), on a disk that all nodes can read; none: nobody
-    needs one."""
-    max_image_bytes: int = Field(default=32 * 1024 * 1024, gt=0)
-    """Largest encoded image that is accepted, bytes; the checkpoint's own limit applies too."""
-    max_batch_size: int = Field(default=MAX_ONGOING_REQUESTS, ge=1, le=MAX_ONGOING_REQUESTS)
-    """Most images of a pass on a GPU; a CPU takes one at a time on each thread."""
-    batch_wait_timeout_s: float = Field(default=0.002, ge=0)
-    """Longest time that the first image of a batch on a GPU waits for others, seconds; a decoder needs about as long
-    for one."""
-
-
-def build_card(predictor: Predictor, max_image_bytes: int) -> ModelCard:
-    """Return the description of a model, from its manifest.
-
-    Args:
-        predictor: The model.
-        max_image_bytes: Largest encoded image that the service accepts, bytes.
-    """
-    manifest = predictor.manifest
-    calibration = manifest.calibration
-    return ModelCard(
-        checkpoint_id=predictor.checkpoint_id,
-        network=manifest.experiment.model.network,
-        diagnoses=list(manifest.diagnoses),
-        referred=list(manifest.referred),
-        image_side_px=manifest.experiment.model.image_side,
-        temperature=calibration.temperature,
-        bias=list(calibration.bias),
-        diagnosis_by=manifest.experiment.decision.diagnosis_by,
-        decision_threshold=calibration.decision_threshold,
-        target_sensitivity=manifest.experiment.decision.target_sensitivity,
-        out_of_distribution_threshold=calibration.out_of_distribution_threshold,
-        out_of_distribution_score=calibration.out_of_distribution_score,
-        set_coverage=calibration.set_coverage,
-        always_in_set=list(manifest.always_in_set),
-        data_fingerprint=manifest.data_fingerprint,
-        is_synthetic=manifest.is_synthetic,
-        uses_metadata=manifest.experiment.model.uses_metadata,
-        max_image_bytes=min(max_image_bytes, manifest.image.max_bytes),
-        versions=manifest.versions,
-        runtime=predictor.scorer.runtime.name,
-    )
 
 
 class Service:
@@ -109,23 +55,32 @@ class Service:
 
         Raises:
             CheckpointError: The checkpoint can't be used.
-            ConfigError: The settings of alerts, or the file of keys, can't be used.
+            StorageError: The audit log can't be written.
+            ConfigError: The settings of alerts, the file of keys, or that of tokens, can't be used.
         """
+        write_json(log_requests=arguments.log_requests)
         num_threads = arguments.num_threads or max(1, int(arguments.num_cpus))
         torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
-        self._predictor = Predictor.load(arguments.checkpoint)
+        self._model = ServedModel(arguments.checkpoint, arguments.max_image_bytes)
+        self._canary = None if arguments.canary is None else ServedModel(arguments.canary, arguments.max_image_bytes)
+        shadow = None if arguments.shadow is None else ServedModel(arguments.shadow, arguments.max_image_bytes)
         torch.set_num_threads(1)  # each request has a thread of its own, and the networks are compiled for more
         cv2.setNumThreads(1)
-        self.card = build_card(self._predictor, arguments.max_image_bytes)
+        self._arguments = arguments
+        self._shadow = None if shadow is None else Shadow(shadow)
+        self.card = _introduce(self._model.card, self._canary, arguments.canary_fraction)
         self.keys = None if arguments.keys is None else KeyStore(arguments.keys)
+        self.tokens = None if arguments.oidc is None else TokenVerifier(read_token_settings(arguments.oidc))
+        self.limiter = _build_limiter(arguments)
         self._alarm = None if arguments.alerts is None else Alarm(read_settings(arguments.alerts))
+        self._audit_log = None if arguments.audit_log is None else AuditLog(arguments.audit_log)
         self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="assess")
         self._num_waiting = 0
         # A single thread on a GPU: two passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._predict_in_batch: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
-            max_batch_size=arguments.max_batch_size, batch_wait_timeout_s=arguments.batch_wait_timeout_s
-        )(self._predict_all)
+        self._predict_in_batch = {
+            model: self._gather(model) for model in (self._model, self._canary) if model is not None
+        }
 
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Return the prediction for an image.
@@ -139,17 +94,34 @@ class Service:
             ProblemError: The answer makes an alert that can't be kept.
         """
         metadata = encode_patient(patient.age, patient.sex, patient.site)
-        self._num_waiting += 1
+        model = self._choose_model(upload)
+        self._count_waiting(1)
+        asked_at = perf_counter()
         try:
-            if self._predictor.scorer.device.type == "cuda":
-                prediction = await self._predict_in_batch(await self._decode(upload), metadata)
+            if model.predictor.scorer.device.type == "cuda":
+                pixels = await self._decode(upload, model)
+                prediction, appearance = await self._predict_in_batch[model](pixels, metadata), self._measure(pixels)
             else:
-                prediction = await _run(self._workers, lambda: self._assess_now(upload.encoded, metadata))
+                prediction, appearance = await _run(
+                    self._workers, lambda: self._assess_now(model, upload.encoded, metadata, asked_at)
+                )
         finally:
-            self._num_waiting -= 1
-        if self._alarm is not None:
-            await self._alarm.hear(prediction, upload, patient)
+            self._count_waiting(-1)
+        if told := file_warnings(upload.encoded):
+            prediction = prediction.model_copy(update={"warnings": [*prediction.warnings, *told]})
+        with meter().time("keep"):
+            if self._alarm is not None:
+                await self._alarm.hear(prediction, upload, patient)
+            if self._audit_log is not None:
+                auditing.keep(self._audit_log, "predict", upload.encoded, prediction, appearance)
+        meter().describe(prediction)
+        if self._shadow is not None:
+            self._shadow.hear(upload.encoded, metadata, prediction)
         return prediction.model_copy(update={"image_id": upload.image_id})
+
+    def tell_arguments(self) -> ServiceArguments:
+        """Return what this replica was started with, for a rollout."""
+        return self._arguments
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
         """Return the explanation of an image as PNG.
@@ -161,48 +133,128 @@ class Service:
         Raises:
             DecodeError: The bytes aren't a usable image.
         """
-        pixels = await self._decode(upload)
-        overlay = await _run(self._network, lambda: explain(self._predictor, pixels, diagnosis))
+        model = self._choose_model(upload)
+        pixels = await self._decode(upload, model)
+        with meter().time("explain"):
+            overlay = await _run(self._network, lambda: explain(model.predictor, pixels, diagnosis))
+        if self._audit_log is not None:
+            auditing.keep(self._audit_log, "explain", upload.encoded, model.card.checkpoint_id)
         return await _run(self._workers, lambda: _encode_png(overlay))
 
-    async def _decode(self, upload: Upload) -> Crop:
-        return await _run(self._workers, lambda: self._predictor.decode(upload.encoded))
+    async def explain_in_full(self, upload: Upload, patient: Patient, diagnosis: str) -> Explanation:
+        """Return the explanation of an image as pictures that can be laid over each other, with its prediction.
 
-    def _assess_now(self, encoded: bytes, metadata: Features) -> Prediction:
-        """Return the prediction for an image, computed by the calling thread."""
-        pixels = self._predictor.decode(encoded)
-        return self._predict_batch(pixels[None], metadata[None], is_alone=self._num_waiting == 1)[0]
+        Args:
+            upload: The encoded image.
+            patient: What the request has about the patient.
+            diagnosis: One of the card's diagnoses.
 
-    async def _predict_all(self, pixels: list[Crop], metadata: list[Features]) -> list[Prediction]:
-        return await _run(self._network, lambda: self._predict_batch(np.stack(pixels), np.stack(metadata)))
+        Raises:
+            DecodeError: The bytes aren't a usable image.
+            ProblemError: The answer makes an alert that can't be kept.
+        """
+        model = self._choose_model(upload)
+        prediction, pixels = await asyncio.gather(self.assess(upload, patient), self._decode(upload, model))
+        with meter().time("explain"):
+            strength = await _run(self._network, lambda: attribute(model.predictor, pixels, diagnosis))
 
-    def _predict_batch(
-        self,
-        pixels: UInt8[np.ndarray, "image side side 3"],
-        metadata: Float32[np.ndarray, "image feature"],
-        *,
-        is_alone: bool = True,
-    ) -> list[Prediction]:
-        predictions = self._predictor.predict(pixels, metadata, is_alone=is_alone)
-        return [
-            Prediction(
-                image_id=None,
-                **asdict(assessment),
-                decision_threshold=self.card.decision_threshold,
-                referred_for=self._predictor.manifest.referred_for,
-                checkpoint_id=self.card.checkpoint_id,
-                is_synthetic=self.card.is_synthetic,
-                runtime=self.card.runtime,
+        def draw() -> Explanation:
+            grey = (255 * strength).round().astype(np.uint8)
+            heat_map, overlay, crop = map(_encode_base64, (grey, paint_overlay(strength), pixels))
+            return Explanation(
+                diagnosis=diagnosis,
+                method=name_method(model.predictor),
+                image_side_px=pixels.shape[0],
+                heat_map=heat_map,
+                overlay=overlay,
+                crop=crop,
+                prediction=prediction,
             )
-            for assessment in predictions.assess(self.card.diagnoses)
-        ]
+
+        return await _run(self._workers, draw)
+
+    def _choose_model(self, upload: Upload) -> ServedModel:
+        """Return which of the models answers for an image."""
+        if self._canary is not None and is_of_canary(upload.encoded, self._arguments.canary_fraction):
+            return self._canary
+        return self._model
+
+    def _count_waiting(self, change: int) -> None:
+        self._num_waiting += change
+        meter().set("melanoma_waiting_images", self._num_waiting)
+
+    async def _decode(self, upload: Upload, model: ServedModel) -> Crop:
+        return await _run(self._workers, lambda: _decode_now(model, upload.encoded))
+
+    def _assess_now(
+        self, model: ServedModel, encoded: bytes, metadata: Features, asked_at: float
+    ) -> tuple[Prediction, list[float] | None]:
+        """Return the prediction for an image and how it looks, computed by the calling thread."""
+        meter().observe("melanoma_stage_seconds", perf_counter() - asked_at, {"stage": "wait"})
+        pixels = _decode_now(model, encoded)
+        (prediction,) = _predict_now(model, pixels[None], metadata[None], is_alone=self._num_waiting == 1)
+        return prediction, self._measure(pixels)
+
+    def _measure(self, pixels: Crop) -> list[float] | None:
+        """Return how a crop looks; none: nobody writes it down."""
+        return None if self._audit_log is None else [float(one) for one in describe_appearance(pixels[None])[0]]
+
+    def _gather(self, model: ServedModel) -> Callable[[Crop, Features], Awaitable[Prediction]]:
+        """Return what asks a model about a crop together with the others that come at about the same time."""
+
+        async def predict_all(pixels: list[Crop], metadata: list[Features]) -> list[Prediction]:
+            return await _run(self._network, lambda: _predict_now(model, np.stack(pixels), np.stack(metadata)))
+
+        batching: Callable[[Crop, Features], Awaitable[Prediction]] = serve.batch(
+            max_batch_size=self._arguments.max_batch_size, batch_wait_timeout_s=self._arguments.batch_wait_timeout_s
+        )(predict_all)
+        return batching
+
+
+def _introduce(card: ModelCard, canary: ServedModel | None, fraction: float) -> ModelCard:
+    """Return the card of the model that is served, with the one that answers beside it."""
+    if canary is None:
+        return card
+    return card.model_copy(update={"canary_checkpoint_id": canary.card.checkpoint_id, "canary_fraction": fraction})
+
+
+def _decode_now(model: ServedModel, encoded: bytes) -> Crop:
+    with meter().time("decode"):
+        return model.decode(encoded)
+
+
+def _predict_now(
+    model: ServedModel,
+    pixels: UInt8[np.ndarray, "image side side 3"],
+    metadata: Float32[np.ndarray, "image feature"],
+    *,
+    is_alone: bool = True,
+) -> list[Prediction]:
+    with meter().time("network"):
+        predictions = model.predict(pixels, metadata, is_alone=is_alone)
+    meter().observe("melanoma_batch_images", len(pixels))
+    return predictions
+
+
+def _build_limiter(arguments: ServiceArguments) -> Limiter | None:
+    """Return what counts the requests of each caller; none: nobody has to say who it is."""
+    if arguments.keys is None and arguments.oidc is None:
+        return None
+    default = Limits(requests_per_minute=arguments.requests_per_minute, max_concurrent=arguments.max_concurrent)
+    return Limiter(ask_actor(serve.get_replica_context().replica_id.unique_id), default)
 
 
 async def _run(executor: Executor, work: Callable[[], ResultT]) -> ResultT:
-    return await asyncio.get_running_loop().run_in_executor(executor, work)
+    """Have a thread do some work of the request that this task answers."""
+    of_request = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(executor, of_request.run, work)
 
 
-def _encode_png(pixels: Crop) -> bytes:
+def _encode_base64(pixels: UInt8[np.ndarray, "side side ..."]) -> str:
+    return base64.b64encode(_encode_png(pixels)).decode()
+
+
+def _encode_png(pixels: UInt8[np.ndarray, "side side ..."]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

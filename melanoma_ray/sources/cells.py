@@ -67,7 +67,7 @@ _OLDEST = 120.0
 _NO_AGES = frozenset({0.0, -1.0, -9.0, -99.0, -999.0, 888.0, 998.0, 999.0, 9999.0})
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "valset"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "validierung"), "val"),
     **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
 """Words for a split, in small letters."""

@@ -14,6 +14,10 @@ from melanoma_ray.wording import count
 
 _LEVELS = [[f"{stem}_{level}" for level in range(5, 0, -1)] for stem in ("diagnosis", "iddx")]
 """From the finest to the coarsest: the archive's own client, and ISIC 2024."""
+_MOST_KNOWN, _MOST_ONES = 0.5, 0.5
+"""Shares of the rows: with a known word in the column of diagnoses, from which that column counts and no one-hot ones;
+and with exactly one 1, below which columns of yes and no are of something else, such as the patient's history."""
+_ISIC_2017 = frozenset({"melanoma", "seborrheic_keratosis"})
 _TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
 
 
@@ -22,7 +26,7 @@ def each(column: pd.Series, function: Callable[[Any], object]) -> pd.Series:
     return pd.Series([function(value) for value in column], index=column.index, dtype=object)
 
 
-def tell_diagnosis(raw: pd.DataFrame, plain: pd.Series, taxonomy: Taxonomy) -> pd.Series:
+def tell_diagnosis(raw: pd.DataFrame, plain: pd.Series, one_hot: list[str], taxonomy: Taxonomy) -> pd.Series:
     """Return the table's word for each row: of one-hot columns, a hierarchy, one column, or whether it is malignant.
 
     A word that the taxonomy doesn't know gives way to one that says at least benign or malignant.
@@ -30,14 +34,14 @@ def tell_diagnosis(raw: pd.DataFrame, plain: pd.Series, taxonomy: Taxonomy) -> p
     Args:
         raw: The table under its own names.
         plain: Its column of diagnoses, or nothing.
+        one_hot: Its one-hot columns, from ``find_one_hot``; none: it has none.
         taxonomy: Says which words are diagnoses.
 
     Raises:
         DataError: One-hot rows with more than one 1; the message doesn't name the table.
     """
     coarse = _coarse(raw)
-    one_hot = [column for column in raw.columns if taxonomy.knows(str(column)) and is_flag(raw[column])]
-    if len(one_hot) >= 2:
+    if one_hot:
         return _from_one_hot(raw, one_hot)
     for levels in _LEVELS:
         present = [level for level in levels if level in raw.columns]
@@ -63,11 +67,29 @@ def rows_that_contradict(raw: pd.DataFrame, words: pd.Series, taxonomy: Taxonomy
     return pd.Series([differ[pair] for pair in pairs], index=raw.index)
 
 
-def rows_of_several(raw: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
+def find_one_hot(raw: pd.DataFrame, plain: pd.Series, taxonomy: Taxonomy) -> tuple[list[str], str | None]:
+    """Return the one-hot columns of a table, and why columns that look like it aren't taken for such.
+
+    Args:
+        raw: The table under its own names.
+        plain: Its column of diagnoses, or nothing.
+        taxonomy: Says which words are diagnoses.
+    """
+    columns = [str(one) for one in raw.columns if taxonomy.knows(str(one)) and is_flag(raw[one])]
+    if len(columns) < 2:
+        return [], None
+    told = f"the columns {', '.join(columns)} of yes and no aren't read as diagnoses"
+    known = sum(word is not None and taxonomy.knows(str(word)) for word in each(plain, clean_diagnosis))
+    if known >= _MOST_KNOWN * len(raw):
+        return [], f"{told}, since a column of its own tells them"
+    num_ones = raw[columns].map(_is_one).sum(axis=1)
+    if (num_ones > 0).mean() < _MOST_ONES and set(columns) != _ISIC_2017:
+        return [], f"{told}, since {int((num_ones == 0).sum()):,} of {count(len(raw), 'row')} have a 1 in none of them"
+    return columns, None
+
+
+def rows_of_several(raw: pd.DataFrame, one_hot: list[str]) -> pd.Series:
     """Tell the rows whose one-hot columns have more than one 1."""
-    one_hot = [column for column in raw.columns if taxonomy.knows(str(column)) and is_flag(raw[column])]
-    if len(one_hot) < 2:
-        return pd.Series(data=False, index=raw.index)
     return raw[one_hot].map(_is_one).sum(axis=1) > 1
 
 
@@ -113,7 +135,7 @@ def _from_one_hot(raw: pd.DataFrame, codes: list[str]) -> pd.Series:
         first = raw.loc[wrong, codes].iloc[0].to_dict()
         msg = f"{count(int(wrong.sum()), 'row')} with more than one 1 in {'/'.join(codes)}: {first}"
         raise DataError(msg)
-    is_isic_2017 = set(codes) == {"melanoma", "seborrheic_keratosis"}
+    is_isic_2017 = set(codes) == _ISIC_2017
     words = ones.idxmax(axis=1).astype(object).where(ones.any(axis=1), "nevus" if is_isic_2017 else None)
     return each(words, lambda word: None if word is None else str(word))
 

@@ -15,6 +15,7 @@ import pandas as pd
 from melanoma_ray import storage
 from melanoma_ray.diagnoses import Taxonomy, decode_text
 from melanoma_ray.errors import DataError
+from melanoma_ray.sources.fhir_tables import FHIR_ENDINGS, parse_fhir
 from melanoma_ray.wording import count
 
 _DELIMITERS = ",;\t|"
@@ -34,7 +35,7 @@ def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> tuple
     """Return a file's cells as texts, and what of it couldn't be read.
 
     Args:
-        name: Path of a CSV, TSV, JSON-lines or PH2 table, local or such as s3://bucket/table.csv.
+        name: Path of a CSV, TSV, JSON-lines, FHIR or PH2 table, local or such as s3://bucket/table.csv.
         taxonomy: Says which words are diagnoses, where a table has no line of names.
         is_header: Tells the line of names, which titles may stand before.
 
@@ -56,11 +57,23 @@ def read_text_table(name: str, taxonomy: Taxonomy, is_header: IsHeader) -> tuple
     try:
         lost: list[list[str]] = []
         is_json = name.lower().endswith(".jsonl")
+        if name.lower().endswith(FHIR_ENDINGS):
+            return _read_fhir(name, text, taxonomy)
         raw = _parse_json_lines(text) if is_json else _parse(text, taxonomy, is_header, lost)
     except (ValueError, csv.Error) as error:
         msg = f"metadata table {name}: not a CSV table ({str(error).strip()})"
         raise DataError(msg) from error
     return raw, [*_describe_lost(name, lost), *_describe_swallowed(name, text, raw)]
+
+
+def _read_fhir(name: str, text: str, taxonomy: Taxonomy) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        raw, notes = parse_fhir(text, taxonomy)
+    except ValueError as error:
+        msg = f"metadata table {name}: neither FHIR nor a list of records ({error})"
+        raise DataError(msg) from error
+    table = name.rsplit("/", 1)[-1]
+    return raw, [f"{table}: {note}" for note in notes]
 
 
 def _describe_swallowed(name: str, text: str, raw: pd.DataFrame) -> list[str]:

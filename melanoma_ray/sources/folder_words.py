@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 
@@ -19,6 +19,10 @@ _NUMBER_BEFORE = re.compile(r"^\s*\d+\s*[.)_\-:\s]\s*")
 _COUNT_BEHIND = re.compile(
     r"[\s_\-–(]+(?:n\s*=\s*)?\d+(?:[.,]\d+)?\s*k?\s*(?:images?|imgs?|pictures?|photos?)?\)?\s*$", re.IGNORECASE
 )
+_SIZE = re.compile(r"^\s*[<>~]?\s*\d+(?:[.,]\d+)?\s*-?\s*mm\s*$", re.IGNORECASE)
+"""``5 mm`` is a size; ``mm`` alone may be malignant melanoma."""
+_LONGEST_CODE = 3
+"""Letters of the longest word that may be a code (``ak``, ``mel``) or somebody's initials."""
 _PARENTHESES = re.compile(r"^(.*?)\s*[(\[]([^()\[\]]+)[)\]]\s*$")
 _NEUTRAL = frozenset(
     {
@@ -29,15 +33,22 @@ _NEUTRAL = frozenset(
 """Words beside a diagnosis that don't change it. ``dataset`` isn't among them: one about a diagnosis has others too."""
 
 
-def folder_words(folders: Iterable[Parts], taxonomy: Taxonomy) -> tuple[dict[Parts, str | None], list[str]]:
+def folder_words(folders: Sequence[Parts], taxonomy: Taxonomy) -> tuple[dict[Parts, str | None], list[str]]:
     """Return the word for the lesion of each path of folders, and what to know of it.
 
     The innermost folder that is a diagnosis counts, but a fine word before a coarse one. A folder below which other
     diagnoses lie is named after its subject, such as ``melanoma/benign``, and tells none.
     """
+    all_folders = {one[: depth + 1] for one in folders for depth in range(len(one))}
+    word_of = {one: diagnosis_in(one[-1], taxonomy) for one in all_folders}
+    initials = _find_initials(word_of, taxonomy)
     told = {
-        one: [(one[: depth + 1], word) for depth, name in enumerate(one) if (word := diagnosis_in(name, taxonomy))]
-        for one in set(folders)
+        one: [
+            (path, word)
+            for depth in range(len(one))
+            if (path := one[: depth + 1]) not in initials and (word := word_of[path]) is not None
+        ]
+        for one in {*folders}
     }
     subjects = {
         outer[0]
@@ -52,7 +63,41 @@ def folder_words(folders: Iterable[Parts], taxonomy: Taxonomy) -> tuple[dict[Par
     return found, [
         f"the folder {path[-1]} has images of other diagnoses below it, so its name tells none of them"
         for path in sorted(subjects)
-    ]
+    ] + _describe_initials(initials) + _describe_contradictions(told, taxonomy)
+
+
+def _find_initials(word_of: Mapping[Parts, str | None], taxonomy: Taxonomy) -> set[Parts]:
+    """Return the folders called like the code of a diagnosis, below another's, and beside folders of no word."""
+    is_mixed = {path[:-1] for path, word in word_of.items() if word is None}
+    found = set()
+    for path, word in word_of.items():
+        above = next((one for depth in range(len(path) - 1, 0, -1) if (one := word_of[path[:depth]]) is not None), None)
+        if word is None or above is None or is_coarse(above) or len(path[-1]) > _LONGEST_CODE:
+            continue
+        if path[:-1] in is_mixed and _differ(above, word, taxonomy):
+            found.add(path)
+    return found
+
+
+def _describe_initials(initials: Iterable[Parts]) -> list[str]:
+    names = sorted({path[-1] for path in initials})
+    if not names:
+        return []
+    told = ", ".join(names)
+    return [f"folders below one of a diagnosis, among others of no diagnosis, aren't taken for codes: {told}"]
+
+
+def _describe_contradictions(told: Mapping[Parts, Sequence[tuple[Parts, str]]], taxonomy: Taxonomy) -> list[str]:
+    """Say which folders lie in one that says the opposite of malignancy."""
+    pairs = {
+        f"{outer[0][-1]}/{inner[0][-1]}"
+        for words in told.values()
+        for outer, inner in combinations(words, 2)
+        if is_coarse(outer[1]) and not is_coarse(inner[1]) and taxonomy.contradicts(outer[1], inner[1])
+    }
+    if not pairs:
+        return []
+    return [f"folders lie in one that can't be true of them, so the inner ones count: {', '.join(sorted(pairs))}"]
 
 
 def _differ(outer: str, inner: str, taxonomy: Taxonomy) -> bool:
@@ -67,6 +112,8 @@ def _differ(outer: str, inner: str, taxonomy: Taxonomy) -> bool:
 
 def diagnosis_in(name: str, taxonomy: Taxonomy) -> str | None:
     """Return the word for a lesion in a folder's name, or none."""
+    if _SIZE.match(name):
+        return None
     if taxonomy.knows(name):
         return None if name.strip().isdigit() else name
     return next((word for word in _undecorate(name) if taxonomy.knows(word) and _is_agreed(name, word, taxonomy)), None)

@@ -20,6 +20,9 @@ NO_SPLIT = "no split was given"
 """What is said of a collection that brings no split of its own."""
 _SHARD = re.compile(r"^([a-z]+)-\d{5}-of-\d{5}", re.IGNORECASE)
 """The beginning of a Parquet file's name in a Hugging Face data set."""
+_DOUBTFUL = frozenset({"dev", "holdout", "heldout", "hold", "eval", "evaluation", "unseen"})
+"""Words that some use for a val and some for a test split."""
+_MOST_NAMED = 3
 _BESIDE_IN_FILES = frozenset({"isic", "ham", "skin", "shard", "part", "of", "jpg", "jpeg", "png", "bytes"})
 """Words of containers' names that tell nothing of a split: ``isic_test.parquet``, ``train-image.hdf5``."""
 
@@ -81,7 +84,7 @@ def describe_given_split(given: pd.Series) -> str:
 
 
 def _count(number: int) -> str:
-    return "1 image is" if number == 1 else f"{number:,} images are"
+    return count(number, "image is", "images are")
 
 
 def _describe_several(folders: Sequence[Sequence[str]]) -> list[str]:
@@ -98,10 +101,12 @@ def _describe_doubtful(folders: Sequence[Sequence[str]]) -> list[str]:
         for one in folders
         if split_of_folders(one) is None
         for name in one
-        if any(SPLIT_WORDS.get(token) in {"val", "test"} for token in split_tokens(name))
+        if any(SPLIT_WORDS.get(token) in {"val", "test"} or token in _DOUBTFUL for token in split_tokens(name))
     )
+    more = len(names) - _MOST_NAMED
+    rest = [f"{count(more, 'more folder')} may mean a split, and {'is' if more == 1 else 'are'} not taken for one"]
     return [
         f"the folder {name} ({count(number, 'image')}) may mean a split, and isn't taken for one: call it test or val "
         "if it is"
-        for name, number in names.most_common(3)
-    ]
+        for name, number in names.most_common(_MOST_NAMED)
+    ] + rest * (more > 0)

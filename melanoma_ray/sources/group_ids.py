@@ -22,12 +22,15 @@ and patients of one lesion id, below which it is rather an error."""
 
 
 def group_key(value: object) -> str | None:
-    """Return what two spellings of one id have in common: ``P2`` and ``p2.0``, as a spreadsheet leaves it.
+    """Return what spellings of one id have in common: ``P2`` and ``p2.0``, ``007`` and ``7`` (spreadsheets do that).
 
-    >>> group_key(" P2 "), group_key("p2.0"), group_key(None)
-    ('p2', 'p2', None)
+    >>> group_key(" P2 "), group_key("p2.0"), group_key("007"), group_key(None)
+    ('p2', 'p2', '7', None)
     """
-    return None if value is None or value != value else re.sub(r"\.0+$", "", str(value).strip().casefold())  # noqa: PLR0124
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return None
+    key = re.sub(r"\.0+$", "", str(value).strip().casefold())
+    return str(int(key)) if key.isascii() and key.isdigit() else key
 
 
 def unify_groups(frame: pd.DataFrame, scope_of: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
@@ -47,7 +50,7 @@ def unify_groups(frame: pd.DataFrame, scope_of: Mapping[str, str]) -> tuple[pd.D
         several = [ids.loc[ids["key"] == one, "given"].unique() for one in spelled.index[spelled > 1][:3]]
         if several:
             told = ", ".join(" and ".join(map(str, one)) for one in several)
-            notes.append(f"{what} ids that differ only in case or in a trailing .0 are one {what}: {told}")
+            notes.append(f"{what} ids that differ only in case, leading zeros or a trailing .0 are one {what}: {told}")
         first = ids.groupby(["key", "scope"], sort=False)["given"].first().reset_index()
         number = first.groupby("key").cumcount()
         first["name"] = first["given"].where(number == 0, first["given"] + " in " + first["scope"])

@@ -26,8 +26,12 @@ _TOLD_APART = {
     "patient_id": "patients",
     "age": "ages",
     "sex": "sexes",
+    "given_split": "splits",
 }
 """Columns in which several rows or tables should agree."""
+_STRENGTH = ("test", "val", "train")
+"""Which of several given splits counts: a test image that was trained on would praise the model."""
+_BY_STRENGTH = "test counts before val, and val before train"
 _FEW_MATCHES = 0.1
 """Share of the images below which a table next to matches nothing."""
 
@@ -51,7 +55,7 @@ class Known:
 
 
 def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy) -> Known:
-    """Return what the tables, and then a container's own columns, know of a source's images."""
+    """Return what the tables, then a container's own columns, and then DICOM headers know of a source's images."""
     frame, parts = files.frame, list(files.frame["parts"])
     joined = [_join_images(table, frame, parts) for table in tables if not table.is_of_lesions]
     claims = [one.claim for one in joined] + ([] if files.own is None else [files.own])
@@ -60,11 +64,13 @@ def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy)
     claims += [one.claim for one in of_lesions]
     joined += of_lesions
     has_row = pd.Series(np.any([one.has_row for one in joined], axis=0) if joined else False, index=frame.index)
+    known = [*claims, *_join_headers(files, claims)]
     columns = [claim["diagnosis"] for claim in claims]
     words = [tuple(dict.fromkeys(w for w in row if isinstance(w, str))) for row in zip(*columns, strict=True)]
     all_words = pd.Series(dict(zip(frame.index, words or [()] * len(frame), strict=True)), dtype=object)
     return Known(
-        fields={name: _first([claim[name] for claim in claims], frame.index) for name in FIELDS},
+        fields={name: _first([claim[name] for claim in known], frame.index) for name in FIELDS}
+        | {"given_split": _strongest([claim["given_split"] for claim in claims], frame.index)},
         word=pd.Series([most_telling(words, taxonomy) for words in all_words], index=frame.index, dtype=object),
         words=all_words,
         has_row=has_row,
@@ -72,6 +78,23 @@ def join_tables(files: SourceFiles, tables: Sequence[Table], taxonomy: Taxonomy)
         group_tables=frozenset(one.table.name for one in joined if one.claim[list(GROUPS)].notna().any(axis=None)),
         notes=(*(note for one in joined for note in (*one.table.notes, *one.notes)), *_describe_differences(claims)),
     )
+
+
+def _join_headers(files: SourceFiles, claims: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return what DICOM headers claim, each lesion and patient under the id that a table gives to it.
+
+    A table may be of some images only: without this, the others of its patients would seem to be of somebody else.
+    """
+    if files.headers is None:
+        return []
+    headers = files.headers
+    for column in GROUPS:
+        told = _first([claim[column] for claim in claims], headers.index)
+        pairs = pd.DataFrame({"theirs": headers[column], "ours": told}).dropna().drop_duplicates("theirs")
+        ours = dict(zip(pairs["theirs"], pairs["ours"], strict=True))
+        named = [ours.get(one, one) for one in headers[column]]
+        headers = headers.assign(**{column: pd.Series(named, index=headers.index, dtype=object)})
+    return [headers]
 
 
 def _describe_differences(claims: Sequence[pd.DataFrame]) -> list[str]:
@@ -87,7 +110,8 @@ def _describe_differences(claims: Sequence[pd.DataFrame]) -> list[str]:
             first = first.where(first.notna(), other)
         number = int(differs.sum())
         if number:
-            notes.append(f"tables tell different {what} of {count(number, 'image')}: the first table's count")
+            counts = _BY_STRENGTH if column == "given_split" else "the first table's count"
+            notes.append(f"tables tell different {what} of {count(number, 'image')}: {counts}")
     return notes
 
 
@@ -109,7 +133,9 @@ def _join_images(table: Table, frame: pd.DataFrame, parts: list[Parts]) -> _Join
     rows = table.rows.assign(image_id=ids)
     is_matched = match.row != NO_ROW
     keys = ids.map(row_key, na_action="ignore")
+    rows["given_split"] = _strongest_of_repeated(rows, keys)
     claim = rows.iloc[match.row[is_matched]].set_axis(frame.index[is_matched]).reindex(frame.index)
+    claim["lesion_id"] = claim["lesion_id"].fillna(_tie_images_of_one_row(claim, match.row))
     return _Joined(
         table=table,
         claim=claim.astype(object).where(claim.notna(), None),
@@ -162,9 +188,9 @@ def _describe_repeated(table: Table, rows: pd.DataFrame) -> list[str]:
         words = repeated.dropna(subset=[column]).groupby("image_id")[column].unique()
         told = [f"{one} ({', '.join(map(str, found))})" for one, found in words.items() if len(found) > 1]
         if told:
-            notes.append(
-                f"{name} has several rows of different {what} for {len(told):,} ids, the first counts: {told[0]}"
-            )
+            counts = _BY_STRENGTH if column == "given_split" else "the first counts"
+            ids = count(len(told), "id")
+            notes.append(f"{name} has several rows of different {what} for {ids}, {counts}: {told[0]}")
     return notes
 
 
@@ -172,6 +198,29 @@ def most_telling(words: Sequence[str], taxonomy: Taxonomy) -> str | None:
     """Return the first word that means one of the diagnoses, else the first that isn't coarse, else the first."""
     fine = (word for word in words if taxonomy.is_fine(word))
     return next(fine, next((word for word in words if not is_coarse(word)), words[0] if words else None))
+
+
+def _strongest(columns: Sequence[pd.Series], index: pd.Index) -> pd.Series:
+    """Return the strongest of the splits that were given to each image."""
+    found = pd.Series([None] * len(index), index=index, dtype=object)
+    for split in _STRENGTH:
+        is_said = np.any([column == split for column in columns], axis=0) if columns else np.zeros(len(index), bool)
+        found = found.where(found.notna() | ~is_said, split)
+    return found.where(found.notna(), None)
+
+
+def _strongest_of_repeated(rows: pd.DataFrame, keys: pd.Series) -> pd.Series:
+    """Return the split of each row, the strongest of those that all rows of its id give."""
+    rank = rows["given_split"].map({split: place for place, split in enumerate(_STRENGTH)}).astype(float)
+    best = rank.groupby(keys).transform("min").where(keys.notna(), rank)
+    return best.map(dict(enumerate(_STRENGTH)), na_action="ignore").astype(object)
+
+
+def _tie_images_of_one_row(claim: pd.DataFrame, row: np.ndarray) -> pd.Series:
+    """Return the row's id as the lesion of several images that have one row, such as ``x``, ``x (1)`` and ``x (2)``."""
+    of_image = pd.Series(row, index=claim.index)
+    is_shared = of_image.ne(NO_ROW) & of_image.duplicated(keep=False)
+    return claim["image_id"].where(is_shared, None)
 
 
 def _first(columns: Sequence[pd.Series], index: pd.Index) -> pd.Series:

@@ -44,11 +44,14 @@ from melanoma_ray.sources.group_ids import find_scopes, unify_groups
 from melanoma_ray.sources.joining import FIELDS, Known, contradict, covers_of, join_tables
 from melanoma_ray.sources.listing import IMAGE_ENDINGS
 from melanoma_ray.sources.matching import Parts
+from melanoma_ray.sources.readings import Reading, read_readings
+from melanoma_ray.sources.reviewed import settle_readings
 from melanoma_ray.sources.tables import Table, check_named, parse_columns, read_table_file, with_splits_of_names
 from melanoma_ray.sources.untold import check_diagnoses, describe_untold
 from melanoma_ray.wording import count
 
-_PATIENT_FOLDER = re.compile(r"^(patient|pat|subject)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
+_PATIENT_FOLDER = re.compile(r"^((patient|pat|subject)[ _-]?(id[ _-]?)?\d+|pt?[ _-]?\d{3,})$", re.IGNORECASE)
+"""``patient 7``, ``PAT_12`` and ``P001``; a ``P1`` may be many a thing."""
 _LESION_FOLDER = re.compile(r"^(lesion|case|il)[ _-]?(id[ _-]?)?\d+$", re.IGNORECASE)
 
 
@@ -90,6 +93,7 @@ def read_collection(
     metadata: str | Sequence[str] = (),
     taxonomy: Taxonomy | None = None,
     columns: Sequence[str] = (),
+    reviewed: Sequence[str] = (),
 ) -> Collection:
     """Recognise the layout of each source and read them into one table.
 
@@ -100,6 +104,7 @@ def read_collection(
         metadata: Tables, of all sources; those that lie in or beside a source's folder are found without.
         taxonomy: What the words for a lesion mean; by default the built-in one.
         columns: Columns of the tables named by hand, such as ``image=derm`` or ``lesion=case_num``.
+        reviewed: Tables of readings, reviewed.csv, for images of which nothing else is known.
 
     Raises:
         DataError: No image, an unknown diagnosis, or no way to tell the diagnoses.
@@ -109,7 +114,9 @@ def read_collection(
     named = parse_columns(columns)
     roots = list(dict.fromkeys(storage.absolute(root) for root in _as_list(images)))
     given = [read_table_file(storage.absolute(name), known, named) for name in _as_list(metadata)]
-    sources = [_read_source(root, given, known, named, is_one_of_several=len(roots) > 1) for root in roots]
+    readings = [reading for name in reviewed for reading in read_readings(storage.absolute(name), known)]
+    is_one_of_several = len(roots) > 1
+    sources = [_read_source(root, given, known, named, readings, is_one_of_several=is_one_of_several) for root in roots]
     frame = (
         pd.concat([source.frame for source in sources]).drop_duplicates("path").sort_values("path", ignore_index=True)
     )
@@ -155,10 +162,16 @@ class _Source:
 
 
 def _read_source(
-    root: str, given: Sequence[Table], taxonomy: Taxonomy, named: dict[str, str], *, is_one_of_several: bool
+    root: str,
+    given: Sequence[Table],
+    taxonomy: Taxonomy,
+    named: dict[str, str],
+    readings: Sequence[Reading],
+    *,
+    is_one_of_several: bool,
 ) -> _Source:
     files = open_source(root, taxonomy, named)
-    found = find_tables(files, taxonomy, named, are_given=bool(given))
+    found = find_tables(files, taxonomy, named, [table.name for table in given])
     tables = with_splits_of_names([*given, *found.tables])
     if not files.has_own_columns:
         check_named(tables, named, found.left_alone)
@@ -166,13 +179,15 @@ def _read_source(
     whole = (PurePosixPath(root).name,) if is_one_of_several else ()
     folders = [(*whole, *one[:-1]) for one in files.frame["parts"]]
     words, word_notes = folder_words(folders, taxonomy)
-    frame = _claim(files, known, [words[one] for one in folders], taxonomy)
+    settled = settle_readings(_claim(files, known, [words[one] for one in folders], taxonomy), readings, taxonomy)
+    frame = settled.frame
     frame["given_split"], split_notes = give_splits(folders, frame["given_split"], files.container_split)
     _check_words(frame, tables, taxonomy)
-    notes = [*files.notes, *found.left_alone, *word_notes, *_describe_repeated(frame), *known.notes]
+    notes = [*files.notes, *found.left_alone, *word_notes, *_describe_repeated(frame), *known.notes, *settled.notes]
     tells = files.has_own_columns or any(table.rows["diagnosis"].notna().any() for table in tables)
     untold = frame[frame["word"].isna() & (~known.has_row | (not tells))]
-    check_diagnoses(frame, untold, tables, notes)
+    if not settled.num_filled:  # readers may have read a few of many
+        check_diagnoses(frame, untold, tables, notes)
     return _Source(
         root=root,
         frame=frame,
@@ -251,6 +266,7 @@ def _folder_group(
 def _describe_repeated(frame: pd.DataFrame) -> list[str]:
     """Say which ids of a container's rows stand several times under different words."""
     rows = frame[[bool(split_address(path)[0]) for path in frame["path"]]]
+    rows = rows.assign(image_id=["/".join(one) for one in rows["parts"]])
     words = rows.dropna(subset=["word"]).groupby("image_id")["word"].unique()
     told = [f"{name} ({', '.join(map(str, found))})" for name, found in words.items() if len(found) > 1]
     return [f"ids that stand for several rows of different diagnoses: {', '.join(told[:5])}"] if told else []

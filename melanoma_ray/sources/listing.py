@@ -6,20 +6,27 @@ The rule: no file is silent. What isn't read is counted under its reason, and ea
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from melanoma_ray import storage
 from melanoma_ray.errors import DataError
 from melanoma_ray.imaging.decoding import READABLE_ENDINGS
+from melanoma_ray.imaging.dicom import is_dicom
 from melanoma_ray.sources.containers import CONTAINER_ENDINGS
 from melanoma_ray.sources.masks import find_masks
 
 IMAGE_ENDINGS = READABLE_ENDINGS
 """File name endings of images: all that the decoder can read."""
+_MAYBE_DICOM = re.compile(r"(\.\d+)?")
+"""Endings of files that are DICOM if their bytes say so: none, or the last number of a UID."""
+_DICOM_DIRECTORY = "DICOMDIR"
+_HEAD_BYTES = 132
 TABLE_ENDINGS = frozenset({".csv", ".tsv", ".tab", ".jsonl"})
 _TABLES_BY_NAME = ("ham10000_metadata", "ph2_dataset.txt")
 """Tables that are published under names without one of these endings."""
@@ -33,9 +40,10 @@ _SYSTEM_NAMES = frozenset(
 SYSTEM = "hidden files and files of the operating system"
 MASKS = "masks of images (segmentations, superpixels, attribute maps)"
 UNREADABLE_FOLDERS = "folders that can't be read: check their permissions"
-LOOPS = "links back to a folder above, or to one that is read five times already"
-_MOST_READINGS = 5
+LOOPS = "links back to a folder above, or to one that is read already, as often as it may be"
+MOST_READINGS = 5
 """Of one folder, under its own name and those of links, which may say more, such as ``Test``."""
+DICOM_DIRECTORIES = "DICOM directories, which list the files beside them"
 BAD_NAMES = "files whose name isn't UTF-8: rename them"
 
 
@@ -51,11 +59,12 @@ class Listing:
     """Number of files that aren't read, by reason."""
 
 
-def list_source(root: str) -> Listing:
+def list_source(root: str, most_readings: int = MOST_READINGS) -> Listing:
     """Return what lies below a folder, or the one file that the source is.
 
     Args:
         root: Absolute; local or such as s3://bucket/folder.
+        most_readings: How often one folder is read, under its own name and those of links, which come last.
 
     Raises:
         DataError: There is nothing of this name.
@@ -67,7 +76,7 @@ def list_source(root: str) -> Listing:
     if storage.is_file(root):
         infos = [info for info in storage.list_infos(root.rsplit("/", 1)[0], recursive=False) if info.path == root]
     elif storage.is_local(root):
-        infos = list(_walk(root, listing.passed_over))
+        infos = list(_walk(root, listing.passed_over, most_readings))
     else:
         infos = storage.list_infos(root)
     prefix = len(root.rstrip("/")) + 1
@@ -81,16 +90,16 @@ def list_source(root: str) -> Listing:
     return listing
 
 
-def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
+def _walk(root: str, passed_over: Counter[str], most_readings: int) -> Iterator[storage.FileInfo]:
     """Yield the files below a local folder, links followed; what a name or a loop hides is counted."""
     readings: Counter[_Identity] = Counter()
-    waiting: list[tuple[str, frozenset[_Identity]]] = [(root, frozenset())]
+    waiting: deque[tuple[str, frozenset[_Identity]]] = deque([(root, frozenset())])
     while waiting:
-        folder, above = waiting.pop()
+        folder, above = waiting.popleft()
         try:
             status = os.stat(folder)  # noqa: PTH116 - names that aren't UTF-8 stay as they are
             identity = status.st_dev, status.st_ino
-            if identity in above or readings[identity] >= _MOST_READINGS:
+            if identity in above or readings[identity] >= most_readings:
                 passed_over[LOOPS] += 1
                 continue
             readings[identity] += 1
@@ -103,7 +112,8 @@ def _walk(root: str, passed_over: Counter[str]) -> Iterator[storage.FileInfo]:
             if not _is_utf8(entry.name):
                 passed_over[BAD_NAMES] += 1
             elif stat.S_ISDIR(mode):
-                waiting.append((entry.path, above | {identity}))
+                further = (entry.path, above | {identity})
+                waiting.append(further) if entry.is_symlink() else waiting.appendleft(further)
             elif stat.S_ISREG(mode):
                 status = entry.stat()
                 yield storage.FileInfo(path=entry.path, num_bytes=status.st_size, modified_ns=status.st_mtime_ns)
@@ -138,8 +148,25 @@ def _classify(info: storage.FileInfo, inside: PurePosixPath, listing: Listing) -
         listing.containers.append(info)
     elif is_table(inside.name):
         listing.tables.append(info)
+    elif inside.name.upper() == _DICOM_DIRECTORY:
+        listing.passed_over[DICOM_DIRECTORIES] += 1
+    elif _MAYBE_DICOM.fullmatch(ending) and _has_dicom(info):
+        listing.images.append(info)
     else:
         listing.passed_over[_describe_other(ending)] += 1
+
+
+def _has_dicom(info: storage.FileInfo) -> bool:
+    """Tell a DICOM file by its first bytes."""
+    try:
+        return _begins_as_dicom(info)
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=100_000)  # a watched folder is listed every second; an error isn't remembered
+def _begins_as_dicom(info: storage.FileInfo) -> bool:
+    return is_dicom(storage.read_head(info.path, _HEAD_BYTES))
 
 
 def is_table(name: str) -> bool:
@@ -150,8 +177,6 @@ def is_table(name: str) -> bool:
 def _describe_other(ending: str) -> str:
     if ending in {".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".xz", ".bz2"}:
         return f"archives ({ending}): unpack them first"
-    if ending in {".dcm", ".dicom"}:
-        return f"DICOM files ({ending}), which aren't read yet"
     if ending in {".xlsx", ".xls", ".ods"}:
         return f"spreadsheets ({ending}): save them as CSV"
     return f"files ending in {ending}, which are no images" if ending else "files without an ending"

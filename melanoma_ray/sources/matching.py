@@ -18,16 +18,14 @@ from melanoma_ray.sources.listing import IMAGE_ENDINGS
 Parts = tuple[str, ...]
 """Folders and name of an image, the name without its ending."""
 NO_ROW = -1
-_Fit = tuple[int, bool, bool, bool]
-"""How well a row's id fits an image: parts that agree from the end on, whether the endings do, whether the id needs no
-zeros before it, and whether it is spelled the same."""
-_NO_FIT: _Fit = (0, False, False, False)
+_Fit = tuple[int, int, bool, bool, bool]
+"""How well a row's id fits an image: parts that agree from the end on, minus the image's folders between them, whether
+the endings agree, whether the id needs no zeros before it, and whether it is spelled the same."""
+_NO_FIT: _Fit = (0, 0, False, False, False)
 _COPY = re.compile(
     r"^(?:copy|kopie) (?:of|von) |(?: ?- ?(?:copy|kopie)| copy)(?: ?\d+| ?\(\d+\))?$|\s*\(\d+\)$", re.IGNORECASE
 )
 """What systems make of the name of a copy: ``x (1)``, ``Copy of x``, ``x - Copy (2)``, ``x copy``."""
-_OTHER_ENDINGS = frozenset({".dcm", ".dicom"})
-"""Of what an image was converted from, and that a table may still have."""
 _ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-f]{8,}$", re.IGNORECASE)
 """What Roboflow appends to the name of an image that it exports."""
 _ARCHIVE_ID = re.compile(r"^(isic_\d{7})(_downsampled)?$", re.IGNORECASE)
@@ -72,7 +70,7 @@ def split_id(image_id: str) -> Parts:
     if not parts:
         return ("",)
     name = PurePosixPath(parts[-1])
-    return (*parts[:-1], name.stem if name.suffix.lower() in IMAGE_ENDINGS | _OTHER_ENDINGS else parts[-1])
+    return (*parts[:-1], name.stem if name.suffix.lower() in IMAGE_ENDINGS else parts[-1])
 
 
 def _bare(image_id: str) -> str:
@@ -144,7 +142,8 @@ def match_rows(
 
 
 def _fit(image: Parts, name: str, ending: str, row: Parts, row_ending: str) -> _Fit:
-    return _agreement(image, row), ending != "" and ending == row_ending, name == image[-1], row[-1] == name
+    depth, num_skipped = _agreement(image, row)
+    return depth, -num_skipped, ending != "" and ending == row_ending, name == image[-1], row[-1] == name
 
 
 def _settle(
@@ -157,10 +156,10 @@ def _settle(
     """Give a row for which several images ask to those that it fits best, in place; return what nothing tells apart."""
     ambiguous = []
     for claimants in asking.values():
-        best = max(fits[place][:3] for place in claimants)
-        places = [place for place in claimants if fits[place][:3] == best]
+        best = max(fits[place][:4] for place in claimants)
+        places = [place for place in claimants if fits[place][:4] == best]
         name = images[places[0]][-1]
-        others = [place for place in claimants if fits[place][:3] < best]
+        others = [place for place in claimants if fits[place][:4] < best]
         if others and archive_id(name) is None and not is_same(claimants):
             found[others] = NO_ROW  # the row's folders are those of another file of this name
         if len(places) > 1 and archive_id(name) is None and not is_same(places):
@@ -179,11 +178,23 @@ def _without_zeros(name: str) -> str:
     return str(int(name)) if name.isascii() and name.isdigit() else name
 
 
-def _agreement(image: Parts, row: Parts) -> int:
-    """Return how many parts agree from the end on, the name counted as one whatever ending or number it bears."""
-    depth = 1
-    for ours, theirs in zip(reversed(image[:-1]), reversed(row[:-1]), strict=False):
-        if name_key(ours) != name_key(theirs):
+def _agreement(image: Parts, row: Parts) -> tuple[int, int]:
+    """Return how many parts agree from the end on, and how many folders of the image lie between them.
+
+    The name counts as one, whatever ending or number it bears. A row's folders may leave out some of the image's:
+    ``train/0`` is about ``train/images/0``.
+
+    >>> _agreement(("train", "images", "0"), ("train", "0")), _agreement(("test", "0"), ("train", "0"))
+    ((2, 1), (1, 0))
+    """
+    depth, num_skipped, waiting = 1, 0, 0
+    folders = [name_key(one) for one in row[:-1]]
+    for folder in map(name_key, reversed(image[:-1])):
+        if not folders:
             break
-        depth += 1
-    return depth
+        if folder == folders[-1]:
+            folders.pop()
+            depth, num_skipped, waiting = depth + 1, num_skipped + waiting, 0
+        else:
+            waiting += 1
+    return depth, num_skipped

@@ -25,7 +25,14 @@ from melanoma_ray.sources.cells import (
     parse_sex,
     parse_split,
 )
-from melanoma_ray.sources.diagnosis_columns import each, is_flag, rows_of_several, rows_that_contradict, tell_diagnosis
+from melanoma_ray.sources.diagnosis_columns import (
+    each,
+    find_one_hot,
+    is_flag,
+    rows_of_several,
+    rows_that_contradict,
+    tell_diagnosis,
+)
 from melanoma_ray.sources.dialects import read_text_table
 from melanoma_ray.wording import count
 
@@ -58,7 +65,7 @@ COLUMNS = {
     "sex": ("sex", "gender", "patient_sex", "geschlecht"),
     "site": (
         *("site", "localization", "localisation", "anatom_site_general", "anatom_site_general_challenge"),
-        *("anatomical_site", "anatom_site", "body_site", "location", "region"),
+        *("anatomical_site", "anatom_site", "body_site", "location", "region", "lokalisation", "körperstelle"),
     ),
     "attribution": ("attribution",),
     "image_type": ("image_type",),
@@ -76,7 +83,13 @@ NAMEABLE = {
     "split": "given_split",
 }
 """What ``--columns`` calls our columns."""
-_FLAGS = ("target", "malignant", "melanoma", *COLUMNS["diagnosis"])
+_FLAGS = ("target", "malignant", "melanoma", "is_malignant", "is_melanoma", *COLUMNS["diagnosis"])
+_BESIDE_IN_TABLES = frozenset(
+    {"labels", "label", "metadata", "meta", "groundtruth", "ground", "truth", "gt", "list", "ids", "table"}
+)
+"""Words beside one for a split in a table's name, such as ``test_labels.csv``."""
+_LIKE_SPLITS = ("fold", "folds", "is_test", "is_train", "is_val", "test", "cv_fold")
+"""Columns that may tell a split in numbers, which isn't read."""
 _DOUBTFUL_SPLITS = frozenset({"subset", "set"})
 """Columns that may be of something else: they count as splits only where a word of theirs is one."""
 _SITE_LEVELS = [f"anatom_site_{level}" for level in range(5, 0, -1)]
@@ -116,13 +129,15 @@ def parse_columns(given: Sequence[str]) -> dict[str, str]:
     >>> parse_columns(["image=derm", "lesion=case_num"])
     {'image_id': 'derm', 'lesion_id': 'case_num'}
     """
-    named = {}
+    named: dict[str, str] = {}
     for word in given:
         ours, _, theirs = word.partition("=")
         if ours not in NAMEABLE or not theirs:
             msg = f"columns {word!r}: expected one of {', '.join(NAMEABLE)}, then = and the table's name of the column"
             raise ConfigError(msg)
-        named[NAMEABLE[ours]] = theirs
+        if named.setdefault(NAMEABLE[ours], theirs) != theirs:
+            msg = f"columns {word!r}: {ours} is {named[NAMEABLE[ours]]!r} already; give one column of each kind"
+            raise ConfigError(msg)
     return named
 
 
@@ -190,6 +205,7 @@ def normalize_table(
     """
     originals = {_normalize_name(column): str(column).strip() for column in reversed(raw.columns)}
     raw = raw.rename(columns={column: _normalize_name(column) for column in raw.columns})
+    names = list(map(str, raw.columns))
     raw = raw.loc[:, ~raw.columns.duplicated()]
     by_hand = {ours: _normalize_name(theirs) for ours, theirs in (named or {}).items()}
     by_hand = {ours: theirs for ours, theirs in by_hand.items() if theirs in raw.columns}
@@ -217,21 +233,40 @@ def normalize_table(
         rows=rows.astype(object).where(rows.notna(), None),
         other_ids=() if "image_id" in by_hand else tuple(each(raw[one], clean) for one in others),
         flags=tuple(one for one in _FLAGS if one in raw.columns and is_flag(raw[one])),
-        notes=(*notes, *unknown),
+        notes=(*notes, *unknown, *_describe_unread(names, name, has_split=found["given_split"] is not None)),
     )
+
+
+def _describe_unread(names: Sequence[str], name: str, *, has_split: bool) -> list[str]:
+    """Say which columns aren't read though their names may mean something."""
+    table, notes = name.rsplit("/", 1)[-1], []
+    numbered = {one.rpartition(".")[0] for one in names if re.search(r"\.\d+$", one)}  # as pandas calls a second one
+    repeated = sorted({one for one in names if names.count(one) > 1} | numbered & set(names))
+    if repeated:
+        notes.append(f"{table}: of several columns called {', '.join(repeated)} the first is read")
+    like_split = next((one for one in _LIKE_SPLITS if one in names), None)
+    if like_split is not None and not has_split:
+        notes.append(
+            f"{table}: the column {like_split} may tell a split, and isn't read: give a column split with train, val "
+            "or test"
+        )
+    return notes
 
 
 def _read_diagnosis(
     raw: pd.DataFrame, plain: pd.Series, name: str, taxonomy: Taxonomy, *, is_strict: bool
 ) -> tuple[pd.Series, list[str]]:
     """Return the table's word for each row, and which rows are of several diagnoses or contradict themselves."""
-    is_several = pd.Series(data=False, index=raw.index) if is_strict else rows_of_several(raw, taxonomy)
+    one_hot, why_not = find_one_hot(raw, plain, taxonomy)
+    is_several = pd.Series(data=False, index=raw.index) if is_strict else rows_of_several(raw, one_hot)
     try:
-        words = tell_diagnosis(raw[~is_several], plain[~is_several], taxonomy).reindex(raw.index)
+        words = tell_diagnosis(raw[~is_several], plain[~is_several], one_hot, taxonomy).reindex(raw.index)
     except DataError as error:
         msg = f"metadata table {name}: {error}"
         raise DataError(msg) from error
     table, notes = name.rsplit("/", 1)[-1], []
+    if why_not is not None:
+        notes.append(f"{table}: {why_not}")
     if is_several.any():
         notes.append(
             f"{table}: {count(int(is_several.sum()), 'row has', 'rows have')} several diagnoses, which tell none"
@@ -281,9 +316,12 @@ def without_unknown(table: Table, taxonomy: Taxonomy) -> Table:
         hint = _nearest(str(words[is_unknown].iloc[0]), taxonomy)
     name = table.name.rsplit("/", 1)[-1]
     told = ", ".join(f"{word!r} ({count:,})" for word, count in words[is_unknown].value_counts().head(5).items())
-    rows = count(int(is_unknown.sum()), "row has", "rows have")
-    way_out = "a taxonomy table can add it"
-    note = f"{name}: {rows} a word for the lesion that is unknown, so they tell no diagnosis: {told}{hint}; {way_out}"
+    number = int(is_unknown.sum())
+    rows, so = count(number, "row has", "rows have"), "it tells" if number == 1 else "they tell"
+    note = (
+        f"{name}: {rows} a word for the lesion that is unknown, so {so} no diagnosis: {told}{hint}; a taxonomy table "
+        "can add it"
+    )
     rows_left = table.rows.assign(diagnosis=words.where(~is_unknown, None))
     return replace(table, rows=rows_left, notes=(*table.notes, note))
 
@@ -295,7 +333,7 @@ def _nearest(word: str, taxonomy: Taxonomy) -> str:
 
 def with_splits_of_names(tables: Sequence[Table]) -> list[Table]:
     """Return the tables, with the splits that their names give where several do: ``train.csv`` and ``test.csv``."""
-    named = {table.name: parse_split(PurePosixPath(table.name).stem) for table in tables}
+    named = {table.name: parse_split(PurePosixPath(table.name).stem, _BESIDE_IN_TABLES) for table in tables}
     if len({split for split in named.values() if split is not None}) < 2:
         return list(tables)
     return [

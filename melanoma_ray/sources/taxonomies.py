@@ -25,6 +25,9 @@ def open_taxonomy(name: str) -> Taxonomy:
         return _with_flags(two_way(load_taxonomy(), _TWO_WAY[name]))
     try:
         return replace(load_taxonomy(storage.read_bytes(name)), origin=storage.absolute(name))
+    except DataError as error:
+        msg = f"{name}: {error}"
+        raise DataError(msg) from error
     except OSError as error:
         msg = f"taxonomy {name}: can't be read ({error.strerror or error}); give a CSV, or {' or '.join(_TWO_WAY)}"
         raise DataError(msg) from error

@@ -9,9 +9,10 @@ import pandas as pd
 
 from melanoma_ray.errors import DataError
 from melanoma_ray.sources.cells import parse_split
-from melanoma_ray.sources.tables import Table
+from melanoma_ray.sources.tables import COLUMNS, Table
 from melanoma_ray.wording import count
 
+_NAMES_OF_DIAGNOSES = frozenset(COLUMNS["diagnosis"])
 _MOST_UNTOLD = 0.5
 """Share of the images without a diagnosis above which it is rather the layout that wasn't understood."""
 
@@ -21,7 +22,7 @@ def check_diagnoses(frame: pd.DataFrame, untold: pd.DataFrame, tables: Sequence[
     if len(untold) <= _MOST_UNTOLD * len(frame):
         return
     example = untold["path"].iloc[0].rsplit("/", 1)[-1]
-    what = f"{len(untold):,} of {len(frame):,} images in {frame['source'].iloc[0]}, such as {example},"
+    what = f"{len(untold):,} of {count(len(frame), 'image')} in {frame['source'].iloc[0]}, such as {example},"
     folders = sorted({one[-2] for one in untold["parts"] if len(one) > 1 and parse_split(one[-2]) is None})
     where = f" (but in {', '.join(folders[:5])})" if folders else ""
     lie = f"lie in no folder named after a diagnosis{where}"
@@ -49,6 +50,10 @@ def _advise(tables: Sequence[Table]) -> str:
             f"the column {name} of {table} has only yes and no (1, 0): if yes means malignant, give --columns "
             f"diagnosis={name} --taxonomy benign-malignant; if it means melanoma, --taxonomy melanoma-other"
         )
+    if any(not table.rows.size for table in silent):
+        return "are there no rows below the names of their columns?"
+    if any(_NAMES_OF_DIAGNOSES & set(table.columns) for table in silent):
+        return "no word in their columns of diagnoses is understood; add the words with --taxonomy"
     columns = "; ".join(f"{table.name.rsplit('/', 1)[-1]} has {', '.join(table.columns)}" for table in silent)
     return f"no column of theirs is known as the diagnosis ({columns}): name it with --columns diagnosis=COLUMN"
 

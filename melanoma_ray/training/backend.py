@@ -20,7 +20,7 @@ from ray.train import CheckpointUploadMode
 
 from melanoma_ray.cluster.resources import assigned_device, usable_cpus
 from melanoma_ray.loading.stream import Batch
-from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.runs.history import RANKING_METRICS
 
 STREAM = "plan"
 """Name of the stream among a trainer's datasets."""
@@ -88,7 +88,8 @@ class RayTrainBackend:
         """Report to Ray Train, which uploads the directory while training continues."""
         checkpoint = ray.train.Checkpoint.from_directory(progress) if progress else None
         ray.train.report(
-            metrics or {BEST_METRIC: math.nan},  # Ray keeps the newest checkpoint and the best one, and needs a figure
+            metrics
+            or dict.fromkeys(RANKING_METRICS, math.nan),  # Ray keeps the newest and the best, and needs a figure
             checkpoint=checkpoint,
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )

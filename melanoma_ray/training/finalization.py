@@ -14,9 +14,9 @@ from torch import Tensor
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import assigned_device
 from melanoma_ray.config import Experiment
-from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.diagnoses import referred_diagnoses
+from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
 from melanoma_ray.errors import TrainingError
+from melanoma_ray.inference.measures import tabulate_measures
 from melanoma_ray.inference.scorer import Outputs, Scorer, build_scorer
 from melanoma_ray.inference.scoring import embed_sample, score_folds, score_split
 from melanoma_ray.model.calibration import fit_calibration
@@ -146,10 +146,7 @@ def _write(
     images, outputs, bank = scored
     target = dataset.target(images)
     known = target >= 0
-    _, names = referred_diagnoses(
-        [one for one in info.taxonomy if one.name in info.diagnoses], experiment.decision.refer_for
-    )
-    referred = [info.diagnoses.index(name) for name in names]
+    referred = list(referred_classes(info, experiment.decision))
     asked = outputs[known]
     calibration = fit_calibration(
         asked.logits, target[known], referred=referred, config=experiment.decision, distance=asked.distance
@@ -164,6 +161,7 @@ def _write(
         image=info.config.image,
         known_images=tabulate_known(dataset.index, over_folds=over == "folds"),
         bank=bank,
+        validation=tabulate_measures(asked, calibration, referred),
     )
     members = [_read_weights(uri) for uri in progress]
     write_checkpoint(checkpoint, members, experiment=experiment, calibration=calibration, origin=origin, over=over)

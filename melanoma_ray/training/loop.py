@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.loading.device_prefetch import DeviceBatch, prefetch_to_device
 from melanoma_ray.loading.sampling_plan import SamplingPlan, check_batch_size
 from melanoma_ray.runs.history import EpochRecord, Tally, best_epoch
+from melanoma_ray.runs.progress import local_progress
 from melanoma_ray.runs.tracking import TrackingConfig, log_curves
 from melanoma_ray.training.backend import Backend, sum_over_workers
 from melanoma_ray.training.progress import LiveView
@@ -40,11 +42,16 @@ class TrainingJob:
     plan: SamplingPlan
     num_train_images: tuple[int, ...]
     """Number of images of the train split by diagnosis, in the order of the network's outputs."""
+    referred: tuple[int, ...] = ()
+    """Class numbers of the diagnoses that are to be referred, whose AUROC is measured on the validation images."""
     checkpoint_every_s: float | None = None
     """Seconds between saves of progress within an epoch; none: progress is saved only at the end of an epoch and when
     a node is about to be removed."""
     tracking: TrackingConfig | None = None
     """Where curves are written; none: nowhere, as in a trial of a sweep, whose curves Ray Tune has."""
+    starts_from: str | None = None
+    """Progress directory of another run, whose weights, optimizer and place in the plan this one begins with, as a
+    trial does that goes on from another trial; none: it begins anew."""
     is_live: bool = False
     """Show a progress bar, for a person at a terminal; otherwise a line twice a minute."""
 
@@ -63,11 +70,12 @@ class Worker:
         self.started_at = time.perf_counter()
         num_diagnoses = len(job.num_train_images)
         self.state = build_state(job.experiment, num_diagnoses, backend.device)
-        self.tally = Tally(num_diagnoses)
-        if (directory := backend.latest()) is not None:
-            self.state.load(directory)
-            if backend.rank == 0:
-                self.tally.load(self.state.tally)
+        self.tally = Tally(num_diagnoses, job.referred)
+        with starting_point(job, backend) as directory:
+            if directory is not None:
+                self.state.load(directory)
+                if backend.rank == 0:
+                    self.tally.load(self.state.tally)
         self.stepper = Stepper(self.state, job.experiment, job.num_train_images, backend)
         self.live = LiveView(job.plan, is_bar=job.is_live, is_shown=backend.rank == 0)
         self.saved_at = time.monotonic()
@@ -123,7 +131,7 @@ class Worker:
             _share_buffers(evaluated, self.backend)
         logits = self.stepper.forward(evaluated, batch.pixels, batch.metadata)[known]
         loss = nn.functional.cross_entropy(logits, target[known], reduction="sum")
-        self.tally.add_validation(float(loss), logits.argmax(dim=1).cpu().numpy(), target[known].cpu().numpy())
+        self.tally.add_validation(float(loss), logits.float().cpu().numpy(), target[known].cpu().numpy())
 
     def _epoch_is_over(self) -> bool:
         """Return whether the batch before was the last one of a validation pass."""
@@ -139,7 +147,7 @@ class Worker:
             total, num_workers=self.backend.num_workers, epoch=len(state.history) + 1, step=state.step
         )
         state.history.append(record)
-        self.tally = Tally(self.tally.num_diagnoses)
+        self.tally = Tally(self.tally.num_diagnoses, self.job.referred)
         patience = self.job.experiment.patience_epochs
         has_stopped = patience is not None and len(state.history) - best_epoch(state.history) >= patience
         if has_stopped:
@@ -169,6 +177,17 @@ class Worker:
             self.state.save(progress)
         self.backend.report(metrics, progress)
         self.saved_at = time.monotonic()
+
+
+@contextmanager
+def starting_point(job: TrainingJob, backend: Backend) -> Iterator[Path | None]:
+    """Give the progress directory that a worker restores, as a local path; none: it begins anew."""
+    own = backend.latest()
+    if own is not None or job.starts_from is None:
+        yield own
+        return
+    with local_progress(job.starts_from) as directory:
+        yield directory
 
 
 def describe(record: EpochRecord, num_epochs: int) -> str:

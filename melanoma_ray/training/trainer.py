@@ -21,13 +21,14 @@ from melanoma_ray.cluster.process import WORKER_ENVIRONMENT, prepare_process
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.cluster.workarounds import known_cluster, patient_start
 from melanoma_ray.config import Experiment
-from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
 from melanoma_ray.errors import StorageError
 from melanoma_ray.loading.sampling_plan import check_batch_size
 from melanoma_ray.loading.stream import ImageSource, build_plan, build_stream, open_images
 from melanoma_ray.runs.directory import RunDirectory, check_name
 from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.runs.lock import hold
+from melanoma_ray.runs.progress import read_progress
 from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, end_tracking
 from melanoma_ray.training.backend import STREAM, RayTrainBackend
 from melanoma_ray.training.finalization import finalize_run
@@ -37,7 +38,12 @@ logger = logging.getLogger(__name__)
 
 
 def build_run_config(
-    storage_uri: str, name: str, *, max_failures: int, callbacks: Sequence[UserCallback] = ()
+    storage_uri: str,
+    name: str,
+    *,
+    max_failures: int,
+    callbacks: Sequence[UserCallback] = (),
+    best_by: str = BEST_METRIC,
 ) -> RunConfig:
     """Return Ray Train's settings of a run; it keeps the newest progress and the best one.
 
@@ -46,6 +52,7 @@ def build_run_config(
         name: Name of the run.
         max_failures: Number of failures from which the run recovers by itself.
         callbacks: Callbacks of Ray Train.
+        best_by: Field of ``EpochRecord`` whose largest value is the best.
 
     Raises:
         ConfigError: The name isn't one.
@@ -56,7 +63,7 @@ def build_run_config(
         name=name,
         failure_config=FailureConfig(max_failures=max_failures),
         checkpoint_config=CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=BEST_METRIC, checkpoint_score_order="max"
+            num_to_keep=1, checkpoint_score_attribute=best_by, checkpoint_score_order="max"
         ),
         callbacks=list(callbacks),
         worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
@@ -84,6 +91,7 @@ def build_job(experiment: Experiment, dataset: PreparedDataset) -> TrainingJob:
         experiment=experiment,
         plan=build_plan(dataset, experiment),
         num_train_images=tuple(int(counts.get(name, 0)) for name in dataset.info.diagnoses),
+        referred=referred_classes(dataset.info, experiment.decision),
     )
 
 
@@ -166,7 +174,7 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         train_loop_config={"job": job},
         scaling_config=scaling,
         run_config=run_config,
-        datasets={STREAM: RunDirectory(uri=run_uri).next_batch},  # Ray calls it at each start of the worker group
+        datasets={STREAM: partial(_next_batch, run_uri, job.starts_from)},  # called at each start of the worker group
         dataset_config=PlannedData(job, open_images(dataset)),
     )
     try:
@@ -179,6 +187,12 @@ def fit(job: TrainingJob, dataset: PreparedDataset, *, scaling: ScalingConfig, r
         if isinstance(cause, OSError) and not cause.filename and not isinstance(cause, StorageError):
             cause = StorageError(storage.explain(cause, run_uri))  # Ray's own copying doesn't say of what
         raise cause from error
+
+
+def _next_batch(run_uri: str, starts_from: str | None) -> int:
+    """Return the batch index at which a run goes on, or begins."""
+    newest = RunDirectory(uri=run_uri).newest_progress() or starts_from
+    return read_progress(newest).batch_index if newest else 0
 
 
 class PlannedData(DataConfig):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from melanoma_ray.alerts.actor import keep_on_cluster
 from melanoma_ray.alerts.dispatcher import SendingResult, send_pending
 from melanoma_ray.alerts.outbox import Outbox
-from melanoma_ray.alerts.rules import Answer, Origin, make_alerts
+from melanoma_ray.alerts.rules import Alert, Answer, Origin, make_alerts
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.errors import DataError
 from melanoma_ray.inference.predictions import column_name
@@ -45,22 +47,60 @@ def raise_alerts(
     Raises:
         AlertError: The alerts can't be kept.
     """
+    origin = describe_origin(predictor, worklist, "batch")
+    alerts = find_alerts(settings, predictions, images, predictor.manifest.diagnoses, origin, read_encoded)
+    if settings.node_resource is not None:
+        return keep_on_cluster(settings, alerts, timeout_s=_SEND_S)
+    with Outbox(settings.outbox) as outbox:
+        outbox.record(alerts)
+    return send_pending(settings, timeout_s=_SEND_S)
+
+
+def describe_origin(predictor: Predictor, worklist: str, source: Literal["batch", "watch"]) -> Origin:
+    """Return who has answered, and what has asked: only a batch ranks its patients."""
     manifest = predictor.manifest
-    origin = Origin(
-        source="batch",
+    return Origin(
+        source=source,
         checkpoint_id=predictor.checkpoint_id,
         decision_threshold=manifest.calibration.decision_threshold,
         referred_for=manifest.referred_for,
         is_synthetic=manifest.is_synthetic,
         worklist=worklist,
     )
-    answers = list(_read_answers(predictions, images, manifest.diagnoses))
-    alerts = make_alerts(settings, answers, origin, now=time.time(), fingerprint=_fingerprint)
-    if settings.node_resource is not None:
-        return keep_on_cluster(settings, alerts, timeout_s=_SEND_S)
-    with Outbox(settings.outbox) as outbox:
-        outbox.record(alerts)
-    return send_pending(settings, timeout_s=_SEND_S)
+
+
+def find_alerts(
+    settings: AlertSettings,
+    predictions: pa.Table,
+    images: pd.DataFrame,
+    diagnoses: Sequence[str],
+    origin: Origin,
+    read: Callable[[str], bytes],
+) -> list[Alert]:
+    """Return the alerts about some images.
+
+    Args:
+        settings: Rules.
+        predictions: Columns of predictions.parquet.
+        images: path, age, sex, site, lesion_id and patient_id of the same images.
+        diagnoses: Diagnoses of the model.
+        origin: From ``describe_origin``.
+        read: Returns the bytes of an image by its path; by them an alert is known when it is made again.
+    """
+    if not any(rule.top_patients for rule in settings.rules):  # a rank needs all patients
+        predictions = _drop_routine(predictions)
+        images = images[images["path"].isin(predictions.column("path").to_pylist())]
+    answers = list(_read_answers(predictions, images, diagnoses))
+    return make_alerts(settings, answers, origin, now=time.time(), fingerprint=partial(_fingerprint, read=read))
+
+
+def _drop_routine(predictions: pa.Table) -> pa.Table:
+    """Return the rows without those that no rule is for, which are most: routine, and with a probability in [0, 1]."""
+    probability = predictions.column("melanoma_probability")
+    is_usable = pc.and_(pc.greater_equal(probability, 0.0), pc.less_equal(probability, 1.0))  # NaN is neither
+    is_routine = pc.and_(pc.equal(predictions.column("decision"), "routine"), is_usable)
+    is_dropped = pc.and_(pc.fill_null(is_routine, fill_value=False), pc.is_null(predictions.column("error")))
+    return predictions.filter(pc.invert(is_dropped))
 
 
 def _read_answers(predictions: pa.Table, images: pd.DataFrame, diagnoses: Sequence[str]) -> Iterator[Answer]:
@@ -91,11 +131,16 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _fingerprint(answer: Answer) -> str:
-    """Return text that is the same for the same bytes under the same path."""
-    path = str(answer.path)
+def _fingerprint(answer: Answer, read: Callable[[str], bytes]) -> str:
+    """Return text that is the same for the same bytes of the same patient.
+
+    An archive may move an image, so its path is part of it only where bytes and patient don't tell it from others:
+    where it can't be read, and where what is assessed is no lesion, since all black pictures are alike.
+    """
+    path, patient = str(answer.path), answer.patient_id
     try:
-        content = hashlib.sha256(read_encoded(path)).hexdigest()
+        content = hashlib.sha256(read(path)).hexdigest()
     except (DataError, OSError) as error:
-        content = f"unreadable: {error}"
-    return f"{path} {content}"
+        return f"{path} unreadable: {error}"
+    is_known = answer.decision == "refer" or (answer.decision is not None and patient is not None)
+    return f"{patient if is_known else path} {content}"

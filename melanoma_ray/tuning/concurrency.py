@@ -40,7 +40,8 @@ class RoomLimiter(ConcurrencyLimiter):
 def takes_of_trial(scaling: ScalingConfig | None) -> dict[str, float]:
     """Return the CPUs and GPUs of a trial: those of its workers and of the process that waits for them, or its own."""
     if scaling is None or scaling.max_workers == 0:
-        return {"CPU": 1.0} | ({"GPU": 1.0} if scaling and scaling.use_gpu else {})
+        gpus = (scaling.resources_per_worker or {}).get("GPU", 1.0) if scaling and scaling.use_gpu else 0.0
+        return {"CPU": 1.0} | ({"GPU": float(gpus)} if gpus else {})
     takes = dict(scaling.total_resources)
     return takes | {"CPU": takes.get("CPU", 1.0) + DRIVER_CPUS}
 

@@ -1,81 +1,290 @@
-"""The search space around an experiment, as one table of dimensions.
+"""A search space as a value: dimensions by dotted names, from a named space, a JSON file or the command line.
 
-The words of a setting are read from its ``Literal``, and numbers are checked against its ``Range``, so the space can't
-have values that the setting would refuse. Each dimension includes the experiment's own value, so that the first trial
-can be the experiment itself.
+Named spaces lie around an experiment and include its own values. Whatever the space, the first trial is the
+experiment itself, as the result that a sweep must beat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
-from ray import tune
-from ray.tune.search.sample import Domain
-
+from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import range_of
-from melanoma_ray.settings import field_annotation, get_setting
+from melanoma_ray.settings import field_annotation, get_setting, with_setting
+from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, parse_value
+
+SHORT_NAMES = {
+    "optimizer.learning_rate": "lr",
+    "loss.class_weighting": "weighting",
+    "model.network": "network",
+    "model.image_side": "side",
+}
+"""Short names of the settings that are in the names of trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dimension:
-    """One setting and the values that are searched."""
+class SearchSpace:
+    """The settings that a sweep varies, and between which values."""
 
-    name: str
-    """Dotted name of the setting."""
-    uniform: tuple[float, float] | None = None
-    """Smallest and largest value of a uniform distribution."""
-    log_factors: tuple[float, float] | None = None
-    """Factors of the experiment's own value that give the ends of a log-uniform distribution."""
-    choices: tuple[float, ...] = ()
-    """Numbers to choose from; a ``Literal`` setting needs none, since all of its words are searched."""
-    short: str = ""
-    """Short name of the setting in the names of trials; empty: it isn't in them."""
+    dimensions: tuple[Dimension, ...]
 
-    def domain(self, experiment: Experiment) -> Domain:
-        """Return Ray Tune's domain of this dimension around an experiment.
+    def __post_init__(self) -> None:
+        """Check that the dimensions go together.
 
         Raises:
-            ConfigError: A value of the dimension is out of the setting's range.
+            ConfigError: There is none, two are of the same setting, or one depends on a later one.
         """
-        own, annotation = get_setting(experiment, self.name), field_annotation(self.name)
-        if get_origin(annotation) is Literal:
-            return tune.choice(list(get_args(annotation)))
-        if self.choices:
-            return tune.choice(sorted({*self._allowed(self.choices), own}))
-        if self.log_factors is not None:
-            low, high = self._allowed([own * factor for factor in self.log_factors])
-            return tune.loguniform(low, high)
-        low, high = self._allowed(self.uniform or ())
-        return tune.uniform(min(low, own), max(high, own))
-
-    def _allowed(self, values: tuple[float, ...] | list[float]) -> list[float]:
-        allowed = range_of(field_annotation(self.name))
-        for value in values:
-            if allowed is not None and value not in allowed:
-                msg = f"search space: {self.name}={value!r}: expected {allowed}"
+        names = [dimension.name for dimension in self.dimensions]
+        if not names:
+            msg = f"search space: it is empty; name one of {', '.join(SPACES)}, or a setting with its range"
+            raise ConfigError(msg)
+        for place, dimension in enumerate(self.dimensions):
+            if dimension.name in names[:place]:
+                msg = f"search space: {dimension.name} is in it twice; leave one of the two out"
                 raise ConfigError(msg)
-        return list(values)
+            if dimension.when is not None and dimension.when.name in names[place:]:
+                msg = f"search space: {dimension.name} depends on {dimension.when.name}, which must come before it"
+                raise ConfigError(msg)
+
+    def own_values(self, experiment: Experiment) -> dict[str, Any]:
+        """Return the experiment's own values, by the dotted names of the dimensions."""
+        return {dimension.name: get_setting(experiment, dimension.name) for dimension in self.dimensions}
+
+    def values_of(self, name: str, experiment: Experiment) -> list[Any]:
+        """Return the values that trials can have of a setting, of a range its two ends; the experiment's own is first.
+
+        Args:
+            name: Dotted name of the setting.
+            experiment: Experiment that the sweep starts from.
+        """
+        found = [get_setting(experiment, name)]
+        for one in self.dimensions:
+            if one.name == name:
+                found += one.choices if one.kind == "choice" else [one.low, one.high]
+        return found
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the dimensions as JSON can hold them."""
+        return [dimension.to_dict() for dimension in self.dimensions]
 
 
-SPACE = (
-    Dimension(name="optimizer.learning_rate", log_factors=(0.1, 3.0), short="lr"),
-    Dimension(name="optimizer.weight_decay", choices=(0.0, 0.01, 0.05)),
-    Dimension(name="loss.class_weighting", short="weighting"),
-    Dimension(name="loss.label_smoothing", uniform=(0.0, 0.15)),
-    Dimension(name="model.dropout", uniform=(0.0, 0.4)),
-)
-"""The learning rate matters most, so it is searched over a factor of thirty; next matter the weights of rare diagnoses
-and regularisation."""
+def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
+    """Return an experiment with a trial's settings.
+
+    Args:
+        experiment: Experiment that the sweep started from.
+        settings: Settings of the trial, by their dotted names.
+
+    Raises:
+        ConfigError: The settings contradict each other.
+    """
+    for name, value in settings.items():
+        experiment = with_setting(experiment, name, value)
+    return experiment
 
 
-def build_space(experiment: Experiment) -> dict[str, Domain]:
-    """Return the domains around an experiment, by the dotted names of the settings."""
-    return {dimension.name: dimension.domain(experiment) for dimension in SPACE}
+def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
+    """Return the space that a command line describes.
+
+    Args:
+        texts: Each the name of a space, a JSON file, or one dimension as for ``parse_dimension``; none: ``default``.
+        experiment: Experiment around which the named spaces lie.
+
+    Raises:
+        ConfigError: A name is unknown, or a setting doesn't take the values.
+        DataError: A file can't be read.
+
+    >>> [one.name for one in build_space(["optimizer.learning-rate=log:1e-4:1e-2"], Experiment()).dimensions]
+    ['optimizer.learning_rate']
+    """
+    dimensions: list[Dimension] = []
+    for text in texts or ("default",):
+        if text in SPACES:
+            dimensions += SPACES[text](experiment)
+        elif text.endswith(".json"):
+            dimensions += read_space(text)
+        elif "=" in text:
+            dimensions.append(parse_dimension(text))
+        else:
+            msg = (
+                f"search space: {text!r}: expected one of {', '.join(SPACES)}, a file.json, or a setting with its "
+                "range, such as optimizer.learning-rate=log:1e-4:1e-2"
+            )
+            raise ConfigError(msg)
+    return SearchSpace(dimensions=tuple(dimensions))
 
 
-def own_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the experiment's own values in the space, which are tried first, as the result that a sweep must beat."""
-    return {dimension.name: get_setting(experiment, dimension.name) for dimension in SPACE}
+def parse_dimension(text: str) -> Dimension:
+    """Return a dimension from a text of the command line.
+
+    Args:
+        text: ``NAME=uniform:LOW:HIGH``, ``NAME=log:LOW:HIGH``, ``NAME=int:LOW:HIGH`` or ``NAME=choice:A,B,…``; with
+            ``@OTHER=A|B`` at its end it is searched where another setting has one of these values.
+
+    Raises:
+        ConfigError: It isn't such a text, or the setting doesn't take the values.
+
+    >>> parse_dimension("loss.focal-gamma=uniform:0:3@loss.class-weighting=none|sqrt").when.values
+    ('none', 'sqrt')
+    """
+    body, _, condition = text.partition("@")
+    name, _, rest = body.partition("=")
+    kind, _, values = rest.partition(":")
+    name = name.strip().replace("-", "_")
+    check_name(name)
+    when = _parse_condition(condition, text) if condition else None
+    parts = values.split("," if kind == "choice" else ":")
+    if kind not in KINDS or not all(parts) or (kind != "choice" and len(parts) != 2):
+        msg = f"search space: {text!r}: expected {name}=uniform:LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH or choice:A,B"
+        raise ConfigError(msg)
+    if kind == "choice":
+        return Dimension(name=name, kind="choice", choices=tuple(parse_value(name, part) for part in parts), when=when)
+    low, high = (_number(part, text) for part in parts)
+    return Dimension(name=name, kind=kind, low=low, high=high, when=when)
+
+
+def _parse_condition(condition: str, text: str) -> Condition:
+    other, is_there, values = condition.partition("=")
+    other = other.strip().replace("-", "_")
+    if not is_there:
+        msg = f"search space: {text!r}: expected @OTHER=VALUE after the range"
+        raise ConfigError(msg)
+    return Condition(name=other, values=tuple(parse_value(other, value) for value in values.split("|")))
+
+
+def _number(part: str, text: str) -> float:
+    try:
+        return float(part)
+    except ValueError:
+        msg = f"search space: {text!r}: {part!r} is no number"
+        raise ConfigError(msg) from None
+
+
+def read_space(uri: str) -> list[Dimension]:
+    """Return the dimensions in a JSON file.
+
+    Args:
+        uri: File with an object of one entry a setting, such as ``{"optimizer.learning_rate": {"log": [1e-4, 1e-2]}}``;
+            an entry may also have ``"when": {"loss.class_weighting": ["none", "sqrt"]}``.
+
+    Raises:
+        ConfigError: It isn't such an object, or a setting doesn't take the values.
+        DataError: The file can't be read.
+    """
+    return [_read_dimension(name, entry, uri) for name, entry in storage.read_json(uri).items()]
+
+
+def _read_dimension(name: str, entry: object, uri: str) -> Dimension:
+    name = name.replace("-", "_")
+    check_name(name)
+    kinds = [kind for kind in KINDS if isinstance(entry, dict) and kind in entry]
+    values = entry[kinds[0]] if isinstance(entry, dict) and len(kinds) == 1 else None
+    if not isinstance(values, list) or not isinstance(entry, dict) or set(entry) - {"when", *kinds}:
+        msg = f"{uri}: {name}={entry!r}: expected one of {', '.join(KINDS)} with a list, and perhaps when"
+        raise ConfigError(msg)
+    when = None
+    if "when" in entry:
+        ((other, wanted),) = entry["when"].items()
+        when = Condition(name=other.replace("-", "_"), values=tuple(wanted))
+    if kinds[0] == "choice":
+        return Dimension(name=name, kind="choice", choices=tuple(values), when=when)
+    if len(values) != 2:
+        msg = f"{uri}: {name}={values!r}: expected the smallest and the largest value"
+        raise ConfigError(msg)
+    return Dimension(name=name, kind=kinds[0], low=values[0], high=values[1], when=when)
+
+
+def _default(experiment: Experiment) -> list[Dimension]:
+    """Learning rate, class weights and regularisation: the rate matters most, so it spans a factor of thirty."""
+    return [
+        _scaled("optimizer.learning_rate", experiment),
+        _choice("optimizer.weight_decay", experiment, 0.0, 0.01, 0.05),
+        _choice("loss.class_weighting", experiment),
+        _uniform("loss.label_smoothing", experiment, 0.0, 0.15),
+        _uniform("model.dropout", experiment, 0.0, 0.4),
+    ]
+
+
+def _optimizer(experiment: Experiment) -> list[Dimension]:
+    """How the weights are found: rate, its course, decay, average."""
+    return [
+        _scaled("optimizer.learning_rate", experiment),
+        _choice("optimizer.schedule", experiment),
+        _uniform("optimizer.warmup_fraction", experiment, 0.0, 0.2),
+        _choice("optimizer.weight_decay", experiment, 0.0, 0.01, 0.05),
+        _uniform("optimizer.layer_decay", experiment, 0.6, 1.0),
+        _choice("optimizer.ema_decay", experiment, None, 0.99, 0.999),
+        _uniform("optimizer.max_gradient_norm", experiment, 0.5, 10.0),
+    ]
+
+
+def _augmentation(experiment: Experiment) -> list[Dimension]:
+    """How training images are changed."""
+    return [
+        _uniform("augmentation.max_rotation_degrees", experiment, 0.0, 180.0),
+        _uniform("augmentation.min_crop_fraction", experiment, 0.3, 1.0),
+        _uniform("augmentation.max_zoom_fraction", experiment, 0.0, 0.3),
+        _uniform("augmentation.max_brightness_fraction", experiment, 0.0, 0.3),
+        _uniform("augmentation.max_contrast_fraction", experiment, 0.0, 0.3),
+        _uniform("augmentation.max_colour_fraction", experiment, 0.0, 0.2),
+        _uniform("augmentation.hair_probability", experiment, 0.0, 0.5),
+        _uniform("augmentation.max_cutout_fraction", experiment, 0.0, 0.5),
+        _choice("augmentation.mixup_alpha", experiment, 0.0, 0.2, 0.4),
+        _choice("augmentation.cutmix_alpha", experiment, 0.0, 0.5, 1.0),
+    ]
+
+
+def _loss(experiment: Experiment) -> list[Dimension]:
+    """What counts as wrong, and how much: weights of rare diagnoses, smoothing, focus."""
+    return [
+        _choice("loss.class_weighting", experiment),
+        _uniform("loss.label_smoothing", experiment, 0.0, 0.15),
+        _uniform("loss.focal_gamma", experiment, 0.0, 3.0),
+        _uniform("loss.logit_adjustment", experiment, 0.0, 1.0),
+        _choice("sampling", experiment),
+    ]
+
+
+def _architecture(experiment: Experiment) -> list[Dimension]:
+    """The network's input and head; networks themselves are named on the command line."""
+    own = experiment.model.image_side
+    found = [
+        _choice("model.image_side", experiment, *(side for side in (own * 3 // 4 // 4 * 4, own * 5 // 4 // 4 * 4))),
+        _uniform("model.dropout", experiment, 0.0, 0.5),
+    ]
+    if experiment.model.pretrained:
+        found.append(_choice("model.num_frozen_stages", experiment, 0, 1, 2, 3))
+    return found
+
+
+SPACES: dict[str, Callable[[Experiment], list[Dimension]]] = {
+    "default": _default,
+    "optimizer": _optimizer,
+    "augmentation": _augmentation,
+    "loss": _loss,
+    "architecture": _architecture,
+}
+"""The named spaces: functions of the experiment around which they lie."""
+
+
+def _scaled(name: str, experiment: Experiment) -> Dimension:
+    """Return a logarithmic range from a tenth of the experiment's own value to three times it."""
+    own = get_setting(experiment, name)
+    return Dimension(name=name, kind="log", low=own * 0.1, high=own * 3.0)
+
+
+def _uniform(name: str, experiment: Experiment, low: float, high: float) -> Dimension:
+    own = get_setting(experiment, name)
+    return Dimension(name=name, kind="uniform", low=min(low, own), high=max(high, own))
+
+
+def _choice(name: str, experiment: Experiment, *values: object) -> Dimension:
+    """Return the values and the experiment's own one; without values, all words of a ``Literal`` setting."""
+    chosen = list(values or get_args(field_annotation(name)))
+    own, allowed = get_setting(experiment, name), range_of(field_annotation(name))
+    chosen = [value for value in chosen if allowed is None or value is None or value in allowed]
+    return Dimension(name=name, kind="choice", choices=tuple(chosen if own in chosen else [*chosen, own]))

@@ -1,250 +1,285 @@
-"""A sweep: Optuna proposes settings, ASHA stops trials that fall behind, and every trial is a whole training run.
+"""A sweep: a study proposes settings and stops trials that fall behind, and every trial is a whole training run.
 
-best.json      the best settings as an experiment, and the address of their checkpoint
-best/          that checkpoint
-trials.json    all trials
-sweep.html     the same as a table
+sweep.json       what the sweep was begun with: another command with the same name is refused
+study.log        every trial so far (``study.py``), from which the same command goes on
+trials/          a directory for each trial, with its progress and curves
+best.json …      the results (``results.py``)
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import Any, TypeGuard
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import optuna
+import numpy as np
 from ray import tune
 from ray.train import ScalingConfig
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 from melanoma_ray import storage
-from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.waiting import Request, wait_for
-from melanoma_ray.cluster.workarounds import checkpoint_uri
 from melanoma_ray.config import Experiment
-from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
 from melanoma_ray.errors import ConfigError, TrainingError
 from melanoma_ray.loading.stream import open_images
 from melanoma_ray.model.checkpoint import BEST
-from melanoma_ray.reports.sweep import SweepTrial, render_sweep
-from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.runs.lock import hold
-from melanoma_ray.settings import to_dict
+from melanoma_ray.runs.tracking import absolute_mlflow_uri
+from melanoma_ray.settings import experiment_from_dict, to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.training.trainer import worker_request
 from melanoma_ray.tuning.concurrency import DRIVER_CPUS, RoomLimiter, num_that_fit, takes_of_trial
-from melanoma_ray.tuning.reporting import TrialLines, directory_of, name_in_directory, trial_namer
-from melanoma_ray.tuning.space import build_space, own_values
-from melanoma_ray.tuning.trial import apply_settings, run_alone, run_with_workers, threads_per_trial
+from melanoma_ray.tuning.confirmation import ConfirmationPlan, confirm
+from melanoma_ray.tuning.coordination import NAME, Coordinator
+from melanoma_ray.tuning.executor import EndOfTrial, StudyScheduler, StudySearcher, directory_of, name_of
+from melanoma_ray.tuning.options import WORDS, SearchOptions
+from melanoma_ray.tuning.page import write_page
+from melanoma_ray.tuning.reporting import TrialLines
+from melanoma_ray.tuning.results import SweepResult, rank_trials, write_best, write_table
+from melanoma_ray.tuning.space import SearchSpace, apply_settings
+from melanoma_ray.tuning.study import SETTINGS, Study
+from melanoma_ray.tuning.trial import TrialContext, build_trainable, threads_per_trial
 
-_RUNS = "runs"
-"""Directory of the trials' runs, where they have workers of their own."""
-_GRACE_EPOCHS = 1
-_REDUCTION_FACTOR = 2
+logger = logging.getLogger(__name__)
+
+_SWEEP = "sweep.json"
+_OF_RAY = "tune"
+"""Ray Tune's own directory, which has nothing that the study hasn't; it goes when the sweep is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SweepResult:
-    """The results of a sweep."""
+class SweepPlan:
+    """What a sweep is: the experiment around which it searches, where, how, and how long."""
 
-    uri: str
-    """Directory of the sweep."""
-    trials: list[SweepTrial]
-    """All trials, best first."""
+    experiment: Experiment
+    """Experiment to start from; the first trial is this experiment itself."""
+    space: SearchSpace
+    num_trials: int
+    """Number of trials, or of members of a population, 1 or more; more than before adds trials."""
+    options: SearchOptions = field(default_factory=SearchOptions)
+    scaling: ScalingConfig | None = None
+    """Ray's number of workers, CPUs and GPUs of each trial; none or 0 workers: each trial trains in its own process,
+    on a GPU or a part of one if the scaling has GPUs."""
+    mlflow_uri: str | None = None
+    """MLflow tracking server or file; none: MLflow isn't used."""
+    confirmation: ConfirmationPlan | None = None
+    """How the winner is compared with the default, both trained anew; none: it isn't."""
 
-    @property
-    def best_json(self) -> str:
-        """File that ``jobs.train`` accepts as EXPERIMENT and other jobs as ``--checkpoint``."""
-        return storage.join(self.uri, "best.json")
+    def __post_init__(self) -> None:
+        """Check the number of trials.
+
+        Raises:
+            ConfigError: There are none to do.
+        """
+        if self.num_trials < 1:
+            msg = f"num_trials={self.num_trials}: expected 1 or more"
+            raise ConfigError(msg)
+
+    def origin(self, dataset: PreparedDataset) -> dict[str, Any]:
+        """Return what decides the trials, as sweep.json has it; the number of trials may grow."""
+        return {
+            "started_from": to_dict(self.experiment),
+            "data_fingerprint": dataset.info.fingerprint,
+            "space": self.space.to_list(),
+            "search": self.options.search,
+            "stopping": self.options.stopping,
+            "objective": self.options.objective,
+            "generation_epochs": self.options.generation_epochs,
+            "members": self.num_trials if self.options.is_population else None,
+        }
 
 
-def sweep(
-    experiment: Experiment, dataset: PreparedDataset, uri: str, *, num_trials: int, scaling: ScalingConfig | None
-) -> SweepResult:
-    """Search around an experiment and write the checkpoint of the best trial; a finished sweep is returned as it is.
+def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
+    """Search, and write the checkpoint of the best trial; a sweep that was interrupted goes on where it was.
+
+    Trials that have ended aren't run again, those that were running go on from their newest progress, and a larger
+    number of trials adds some to a finished sweep.
 
     Args:
-        experiment: Experiment to start from; the first trial is this experiment itself.
+        plan: What to do.
         dataset: Prepared dataset, from ``open_dataset``.
         uri: Directory of the sweep.
-        num_trials: Number of trials, 1 or more.
-        scaling: Ray's number of workers, CPUs and GPUs of each trial; none or 0 workers: each trial trains in its own
-            process, on a GPU if the scaling has GPUs.
 
     Raises:
-        ConfigError: There are no trials to do, or the directory has another sweep.
+        ConfigError: The directory has another sweep, or the settings contradict each other.
         RunHeldError: Another process is running the sweep.
         TrainingError: No trial finished an epoch.
     """
-    if num_trials < 1:
-        msg = f"num_trials={num_trials}: expected 1 or more"
-        raise ConfigError(msg)
+    check_objective(plan.options, plan.experiment, dataset)
+    if plan.confirmation is not None:
+        plan.confirmation.check(dataset)
     with hold(uri):
-        return _search(experiment, dataset, uri, num_trials, scaling)
+        _claim(plan, dataset, uri)
+        study = Study(uri, plan.options, seed=plan.experiment.seed, num_epochs=plan.experiment.num_epochs)
+        context = _build_context(plan, uri)
+        coordinator = Coordinator(
+            study, plan.space, plan.experiment, num_trials=plan.num_trials, directory_of=context.directory
+        )
+        num_known = sum(trial.state.is_finished() for trial in study.trials)
+        if coordinator.num_left:
+            if num_known:
+                logger.info("sweep %s: goes on after %d of its trials", uri, num_known)
+            _search(plan, dataset, coordinator, context)
+        return _conclude(plan, dataset, coordinator, context)
 
 
-def _search(
-    experiment: Experiment, dataset: PreparedDataset, uri: str, num_trials: int, scaling: ScalingConfig | None
-) -> SweepResult:
-    origin = {"started_from": to_dict(experiment), "data_fingerprint": dataset.info.fingerprint}
-    if storage.exists(storage.join(uri, "best.json")):
-        return _reopen(uri, origin)
-    tuner = _build_tuner(experiment, dataset, uri, num_trials, scaling)
-    try:
-        grid = wait_for(tuner.fit, _request(scaling))
-    except EOFError:  # where a disk is full, Ray reads the half of an error that it could write
-        storage.check_writable(uri)
-        raise
-    trials = sorted((_describe(result, uri, experiment.num_epochs) for result in grid), key=_badness)
-    if not trials[0].progress:
-        msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status})"
-        raise TrainingError(msg)
-    best = apply_settings(experiment, trials[0].settings)
-    use_gpu = bool(scaling and scaling.use_gpu)
-    finalize_checkpoint([trials[0].progress], storage.join(uri, BEST), best, dataset, use_gpu=use_gpu)
-    _write(uri, trials, best, dataset, origin)
-    return SweepResult(uri=uri, trials=trials)
+def check_objective(options: SearchOptions, experiment: Experiment, dataset: PreparedDataset) -> None:
+    """Refuse an objective that the validation split can't measure.
+
+    Args:
+        options: How the sweep searches.
+        experiment: Experiment that it starts from.
+        dataset: Prepared dataset.
+
+    Raises:
+        ConfigError: The split has none of the images to refer, or no others.
+    """
+    if options.metric == BEST_METRIC:
+        return
+    target = dataset.target(dataset.split("val"))
+    is_referred = np.isin(target[target >= 0], referred_classes(dataset.info, experiment.decision))
+    if is_referred.all() or not is_referred.any():
+        msg = (
+            f"objective={options.objective}: the validation split of {dataset.uri} has {int(is_referred.sum())} images "
+            f"to refer among {is_referred.size}, and both kinds are needed; choose balanced-accuracy"
+        )
+        raise ConfigError(msg)
 
 
-def _build_tuner(
-    experiment: Experiment, dataset: PreparedDataset, uri: str, num_trials: int, scaling: ScalingConfig | None
-) -> tune.Tuner:
-    takes = takes_of_trial(scaling)
-    num_concurrent = min(num_trials, num_that_fit(takes))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    searcher = OptunaSearch(
-        sampler=optuna.samplers.TPESampler(seed=experiment.seed), points_to_evaluate=[own_values(experiment)]
+def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
+    """Write what a new sweep is begun with, or check that it is what the sweep that is here was begun with.
+
+    What didn't exist when the sweep was begun counts as its default.
+    """
+    name, origin = storage.join(uri, _SWEEP), plan.origin(dataset)
+    if not storage.exists(name):
+        if storage.exists(storage.join(uri, "best.json")):
+            msg = f"sweep {uri}: was made by an earlier version, which kept no study; give another --name"
+            raise ConfigError(msg)
+        storage.write_json(name, origin)
+        return
+    old = {"generation_epochs": 1, "members": None, **storage.read_json(name)}
+    old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
+    differing = [one for one in origin if old.get(one) != _as_json(origin[one])]
+    if differing:
+        words = {"started_from": "other settings", "data_fingerprint": "other data"}
+        what = ", ".join(words.get(one, f"{one}={old.get(one)!r}") for one in differing)
+        msg = f"sweep {uri}: was begun from {what}; give the same to go on, or another --name"
+        raise ConfigError(msg)
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
+    """Return a value as it is read again: with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {name: _as_json(one) for name, one in value.items()}
+    return [_as_json(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _build_context(plan: SweepPlan, uri: str) -> TrialContext:
+    num_concurrent = min(plan.num_trials, num_that_fit(takes_of_trial(plan.scaling)))
+    return TrialContext(
+        experiment=plan.experiment,
+        uri=uri,
+        metric=plan.options.metric,
+        num_threads=threads_per_trial(num_concurrent),
+        scaling=plan.scaling,
+        mlflow_uri=absolute_mlflow_uri(plan.mlflow_uri),
+        has_latency=plan.options.has_latency,
     )
-    scheduler = ASHAScheduler(
-        time_attr="epoch",
-        max_t=experiment.num_epochs,
-        grace_period=min(_GRACE_EPOCHS, experiment.num_epochs),
-        reduction_factor=_REDUCTION_FACTOR,
-    )
-    parent, name = uri.rsplit("/", 1)
-    return tune.Tuner(
-        _build_trainable(experiment, dataset, storage.join(uri, _RUNS), num_concurrent, scaling),
-        param_space=build_space(experiment),
+
+
+def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator, context: TrialContext) -> None:
+    """Run the trials that are left."""
+    study, lines = coordinator.study, TrialLines(plan.options, coordinator.num_trials_in_all)
+    takes = {"CPU": DRIVER_CPUS} if context.has_workers else takes_of_trial(plan.scaling)
+    images = None if context.has_workers else open_images(dataset)
+
+    def tell(number: int) -> None:
+        trial = study.trial(number)
+        lines.tell(trial, study.trials)
+        if context.mlflow_uri is not None:
+            context.end_tracking(trial.user_attrs[NAME], trial.user_attrs[SETTINGS])
+
+    tuner = tune.Tuner(
+        build_trainable(context, dataset, images, takes),
         tune_config=tune.TuneConfig(
-            metric=BEST_METRIC,
-            mode="max",
-            num_samples=num_trials,
-            search_alg=RoomLimiter(searcher, takes),
-            scheduler=scheduler,
-            trial_name_creator=trial_namer(),
+            num_samples=coordinator.num_left,
+            search_alg=RoomLimiter(StudySearcher(coordinator), takes_of_trial(plan.scaling)),
+            scheduler=StudyScheduler(coordinator),
+            trial_name_creator=name_of,
             trial_dirname_creator=directory_of,
         ),
         run_config=tune.RunConfig(
-            storage_path=parent,
-            name=name,
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=BEST_METRIC),
-            callbacks=[TrialLines(num_trials, experiment.num_epochs)],
+            storage_path=context.uri,
+            name=_OF_RAY,
+            failure_config=tune.FailureConfig(max_failures=plan.options.max_failures),
+            callbacks=[EndOfTrial(tell)],
             verbose=0,
         ),
     )
+    try:
+        wait_for(tuner.fit, _request(plan.scaling, context))
+    except EOFError:  # where a disk is full, Ray reads the half of an error that it could write
+        storage.check_writable(context.uri)
+        raise
+    storage.delete_directory(storage.join(context.uri, _OF_RAY))
 
 
-def _has_workers(scaling: ScalingConfig | None) -> TypeGuard[ScalingConfig]:
-    return scaling is not None and scaling.max_workers > 0
-
-
-def _request(scaling: ScalingConfig | None) -> Request:
+def _request(scaling: ScalingConfig | None, context: TrialContext) -> Request:
     """Return what a trial asks of the cluster, at the least."""
-    if _has_workers(scaling):
+    if context.has_workers and scaling is not None:
         return replace(worker_request(scaling), what="a trial")
     return Request(
         what="a trial", resources=takes_of_trial(scaling), advice="without --use-gpu a trial asks for a CPU alone"
     )
 
 
-def _build_trainable(
-    experiment: Experiment, dataset: PreparedDataset, runs: str, num_concurrent: int, scaling: ScalingConfig | None
-) -> Any:  # noqa: ANN401 - Ray's own type of a trainable with resources is private
-    if not _has_workers(scaling):
-        trial = partial(
-            run_alone,
-            experiment=experiment,
-            dataset=dataset,
-            images=open_images(dataset),
-            num_threads=threads_per_trial(num_concurrent),
-        )
-        return tune.with_resources(trial, takes_of_trial(scaling))
-    trial = partial(run_with_workers, experiment=experiment, dataset=dataset, scaling=scaling, runs=runs)
-    return tune.with_resources(trial, {"CPU": DRIVER_CPUS})
+def _conclude(
+    plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator, context: TrialContext
+) -> SweepResult:
+    """Write the results, unless they are those of the trials that there are."""
+    uri, trials = context.uri, rank_trials(coordinator)
+    result = SweepResult(uri=uri, trials=trials, objective=WORDS[plan.options.objective])
+    best = next((trial for trial in trials if trial.value is not None), None)
+    if best is None:
+        msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status if trials else 'none was begun'})"
+        raise TrainingError(msg)
+    experiment = apply_settings(plan.experiment, best.settings)
+    if not _is_written(result):
+        _write(plan, dataset, coordinator, context, result)
+    if plan.confirmation is None:
+        return result
+    experiments, words = (experiment, plan.experiment), WORDS[plan.options.objective]
+    sentences = confirm(plan.confirmation, experiments, dataset, uri, metric=plan.options.metric, words=words)
+    write_page(uri, trials, coordinator, dataset, sentences)
+    return replace(result, confirmation=tuple(sentences))
 
 
-def _describe(result: tune.Result, uri: str, num_epochs: int) -> SweepTrial:
-    """Return a trial's row of the report."""
-    told = result.metrics_dataframe
-    frame = None if told is None or BEST_METRIC not in told else told[told[BEST_METRIC].notna()]  # NaN: within an epoch
-    if frame is None or frame.empty:
-        reason = _reason(result.error) if result.error else "no epoch was finished"
-        return _trial(result, value=None, num_done=0, status=f"failed: {reason}", progress=None)
-    num_done = int(frame["epoch"].max())
-    if "checkpoint_path" in frame:  # a trial with workers: Ray Train, not Ray Tune, has the checkpoints
-        run = str(frame["checkpoint_path"].iloc[-1]).rstrip("/").split("/")[-2]
-        progress = RunDirectory(uri=storage.join(uri, _RUNS, run)).best_progress()
-    else:
-        checkpoint = result.get_best_checkpoint(BEST_METRIC, "max")
-        trial = storage.join(uri, str(result.path).rstrip("/").rsplit("/", 1)[-1])
-        progress = checkpoint_uri(trial, checkpoint) if checkpoint else None
-    status = "failed" if result.error else "finished" if num_done >= num_epochs else "stopped early"
-    return _trial(result, value=float(frame[BEST_METRIC].max()), num_done=num_done, status=status, progress=progress)
-
-
-def _reason(error: Exception) -> str:
-    cause = find_cause(error)
-    return (describe(cause) if cause else str(error)).splitlines()[0]
-
-
-def _trial(result: tune.Result, *, value: float | None, num_done: int, status: str, progress: str | None) -> SweepTrial:
-    return SweepTrial(
-        trial_id=name_in_directory(str(result.path or "")),
-        settings=dict(result.config or {}),
-        value=value,
-        num_epochs=num_done,
-        status=status,
-        progress=progress,
-    )
-
-
-def _badness(trial: SweepTrial) -> float:
-    return -(trial.value if trial.value is not None else -1.0)
-
-
-def _reopen(uri: str, origin: dict[str, Any]) -> SweepResult:
-    """Return a finished sweep's result, if it was started from the same experiment on the same data."""
-    best = storage.read_json(storage.join(uri, "best.json"))
-    if {name: best.get(name) for name in origin} != origin:
-        msg = f"sweep {uri}: already exists, begun from other settings or other data; give another --name"
-        raise ConfigError(msg)
-    trials = storage.read_json(storage.join(uri, "trials.json"))["trials"]
-    return SweepResult(uri=uri, trials=[SweepTrial(**trial) for trial in trials])
+def _is_written(result: SweepResult) -> bool:
+    """Return whether the results in the directory are those of as many trials."""
+    if not storage.exists(result.best_json):
+        return False
+    return bool(storage.read_json(result.best_json).get("num_trials") == len(result.trials))
 
 
 def _write(
-    uri: str, trials: list[SweepTrial], best: Experiment, dataset: PreparedDataset, origin: dict[str, Any]
+    plan: SweepPlan,
+    dataset: PreparedDataset,
+    coordinator: Coordinator,
+    context: TrialContext,
+    result: SweepResult,
 ) -> None:
-    """Write the trials, the page, and last best.json, with which the sweep counts as complete."""
-    page = render_sweep(
-        trials,
-        title="Sweep",
-        is_synthetic=dataset.info.is_synthetic,
-        metric=BEST_METRIC,
-        mode="max",
-        facts={"Data": dataset.uri, "Network": best.model.network, "Epochs at most": str(best.num_epochs)},
-    )
-    rows = [asdict(trial) for trial in trials]
-    storage.write_json(storage.join(uri, "trials.json"), {"metric": BEST_METRIC, "trials": rows})
-    storage.write_bytes(storage.join(uri, "sweep.html"), page.encode())
-    storage.write_json(
-        storage.join(uri, "best.json"),
-        {
-            "experiment": to_dict(best),
-            BEST_METRIC: trials[0].value,
-            "checkpoint": storage.join(uri, BEST),
-            **origin,
-        },
-    )
+    """Write the checkpoint of the best trial, the table, the page, and last best.json."""
+    uri, best = result.uri, result.trials[0]
+    progress = context.directory(best.trial_id).best()
+    if progress is None:
+        msg = f"sweep {uri}: the weights of trial {best.trial_id} are gone; give another --name"
+        raise TrainingError(msg)
+    experiment, checkpoint = apply_settings(plan.experiment, best.settings), storage.join(uri, BEST)
+    use_gpu = bool(plan.scaling and plan.scaling.use_gpu)
+    finalize_checkpoint([progress], checkpoint, experiment, dataset, use_gpu=use_gpu)
+    write_table(uri, result.trials)
+    write_page(uri, result.trials, coordinator, dataset)
+    facts = {plan.options.metric: best.value, "num_trials": len(result.trials), **plan.origin(dataset)}
+    write_best(uri, experiment, best, checkpoint, facts)

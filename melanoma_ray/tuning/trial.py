@@ -1,13 +1,18 @@
 """One trial: a whole training run, by the same loop as training itself.
 
 Without workers it runs in the trial's own process, which starts in two seconds. With workers it runs in a worker group
-of Ray Train, which starts in half a minute and can use several GPUs.
+of Ray Train, which starts in half a minute and can use several GPUs. Both go on from the progress in the trial's
+directory, whatever ended the trial's process before.
 """
 
 from __future__ import annotations
 
 import shutil
+import statistics
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +20,88 @@ import torch
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.integration.ray_train import TuneReportCallback
+from torch import nn
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.process import prepare_process
 from melanoma_ray.cluster.resources import assigned_device, usable_cpus
-from melanoma_ray.config import Experiment
+from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
+from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.runs.directory import RunDirectory
-from melanoma_ray.settings import with_setting
+from melanoma_ray.runs.progress import local_progress, read_progress
+from melanoma_ray.runs.tracking import TrackingConfig, end_tracking
 from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
+from melanoma_ray.tuning.directory import LATENCY, TrialDirectory
+from melanoma_ray.tuning.space import apply_settings
+
+_UNTIMED_PASSES = 3
+_TIMED_PASSES = 23
+"""Passes of an image in all, of which the first few warm up and aren't counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialContext:
+    """What all trials of a sweep share, besides the data."""
+
+    experiment: Experiment
+    """Experiment that the sweep started from."""
+    uri: str
+    """Directory of the sweep."""
+    metric: str
+    """Field of ``EpochRecord`` whose largest value is the best."""
+    num_threads: int
+    """Number of threads of the network's kernels, in trials without workers."""
+    scaling: ScalingConfig | None
+    """Ray's number of workers, CPUs and GPUs; none or 0 workers: each trial trains in its own process."""
+    mlflow_uri: str | None = None
+    """MLflow tracking server or file; none: MLflow isn't used."""
+    has_latency: bool = False
+    """Whether the time of an image is measured."""
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether trials have workers of their own."""
+        return self.scaling is not None and self.scaling.max_workers > 0
+
+    def directory(self, name: str) -> TrialDirectory:
+        """Return the directory of a trial by its name."""
+        return TrialDirectory.of(self.uri, name, has_workers=self.has_workers, metric=self.metric)
+
+    def end_tracking(self, name: str, settings: Mapping[str, object]) -> None:
+        """Log what is missing of a trial that has ended, and mark it as finished where it is tracked.
+
+        Args:
+            name: Name of the trial.
+            settings: Its settings, by their dotted names.
+        """
+        directory = self.directory(name)
+        newest = directory.newest()
+        if newest is not None:
+            progress = read_progress(newest)
+            tracking = TrackingConfig(run_uri=directory.uri, mlflow_uri=self.mlflow_uri)
+            end_tracking(tracking, apply_settings(self.experiment, settings), progress.steps, progress.history)
 
 
 class TrialBackend:
     """The backend of a trial that trains in its own process."""
 
-    def __init__(self, job: TrainingJob, images: ImageSource) -> None:
+    def __init__(self, job: TrainingJob, images: ImageSource, directory: TrialDirectory) -> None:
         """Be the only worker, on a GPU if the trial has one.
 
         Args:
             job: The training to do.
             images: Images of the train and validation splits.
+            directory: Directory of the trial.
         """
         self.rank, self.num_workers = 0, 1
         self.device = torch.device(assigned_device())
-        self._job, self._images = job, images
+        self._job, self._images, self._directory = job, images, directory
+        self.copies = ExitStack()
+        """Local copies of progress, to be closed when it has been restored."""
 
     def batches(self, batch_size: int, start_batch: int) -> Iterator[Batch]:
         """Yield the batches of the plan from one on."""
@@ -51,14 +111,15 @@ class TrialBackend:
 
     def latest(self) -> Path | None:
         """Return the trial's newest progress; none: the trial is at its start."""
-        checkpoint = tune.get_checkpoint()
-        return Path(checkpoint.to_directory()) if checkpoint else None
+        newest = self._directory.newest()
+        return None if newest is None else self.copies.enter_context(local_progress(newest))
 
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
-        """Report to Ray Tune, which may stop the trial here."""
-        checkpoint = tune.Checkpoint.from_directory(progress) if progress else None
+        """Keep the progress, and report to Ray Tune, which may stop the trial here."""
         try:
-            tune.report(metrics, checkpoint=checkpoint)
+            if progress is not None:
+                self._directory.save(progress)
+            tune.report(metrics)
         finally:
             shutil.rmtree(progress or "", ignore_errors=True)
 
@@ -67,57 +128,98 @@ class TrialBackend:
         return False
 
 
-def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
-    """Return an experiment with a trial's settings.
-
-    Args:
-        experiment: Experiment that the sweep started from.
-        settings: Settings of the trial, by their dotted names.
-    """
-    for name, value in settings.items():
-        experiment = with_setting(experiment, name, value)
-    return experiment
-
-
-def run_alone(
-    settings: dict[str, Any],
-    *,
-    experiment: Experiment,
-    dataset: PreparedDataset,
-    images: ImageSource,
-    num_threads: int,
-) -> None:
+def run_alone(told: dict[str, Any], *, context: TrialContext, dataset: PreparedDataset, images: ImageSource) -> None:
     """Train a trial in this process.
 
     Args:
-        settings: Settings of the trial, by their dotted names.
-        experiment: Experiment that the sweep started from.
+        told: The trial's ``Proposal`` as a dictionary.
+        context: What all trials share.
         dataset: Prepared dataset.
         images: Images of the train and validation splits.
-        num_threads: Number of threads of the network's kernels.
     """
-    prepare_process(num_threads)
-    job = build_job(apply_settings(experiment, settings), dataset)
-    Worker(job, TrialBackend(job, images)).train()
+    prepare_process(context.num_threads)
+    directory = context.directory(told["name"])
+    job = _build_job(told, context, dataset, directory)
+    _keep_latency(job, context, directory)
+    backend = TrialBackend(job, images, directory)
+    with backend.copies:
+        worker = Worker(job, backend)
+    worker.train()
 
 
-def run_with_workers(
-    settings: dict[str, Any], *, experiment: Experiment, dataset: PreparedDataset, scaling: ScalingConfig, runs: str
-) -> None:
+def run_with_workers(told: dict[str, Any], *, context: TrialContext, dataset: PreparedDataset) -> None:
     """Train a trial with a worker group of its own.
 
     Args:
-        settings: Settings of the trial, by their dotted names.
-        experiment: Experiment that the sweep started from.
+        told: The trial's ``Proposal`` as a dictionary.
+        context: What all trials share.
         dataset: Prepared dataset.
-        scaling: Ray's number of workers, CPUs and GPUs.
-        runs: Directory for the trials' runs.
     """
-    name = tune.get_context().get_trial_id()
-    run_config = build_run_config(runs, name, max_failures=1, callbacks=[TuneReportCallback()])
-    trial = apply_settings(experiment, settings)
-    RunDirectory(uri=storage.join(runs, name)).claim(trial, dataset)
-    fit(build_job(trial, dataset), dataset, scaling=scaling, run_config=run_config)
+    assert context.scaling is not None
+    directory = context.directory(told["name"])
+    parent, name = directory.uri.rsplit("/", 1)
+    run_config = build_run_config(
+        parent, name, max_failures=1, callbacks=[TuneReportCallback()], best_by=context.metric
+    )
+    job = _build_job(told, context, dataset, directory)
+    RunDirectory(uri=directory.uri).claim(job.experiment, dataset)
+    _keep_latency(job, context, directory)
+    fit(job, dataset, scaling=context.scaling, run_config=run_config)
+
+
+def _build_job(
+    told: dict[str, Any], context: TrialContext, dataset: PreparedDataset, directory: TrialDirectory
+) -> TrainingJob:
+    job = build_job(apply_settings(context.experiment, told["settings"]), dataset)
+    tracking = TrackingConfig(run_uri=directory.uri, mlflow_uri=context.mlflow_uri)
+    return replace(job, starts_from=told["starts_from"], tracking=tracking)
+
+
+def _keep_latency(job: TrainingJob, context: TrialContext, directory: TrialDirectory) -> None:
+    """Measure the time of an image on this process's CPU, if it is searched for and not known yet, and keep it."""
+    name = storage.join(directory.uri, LATENCY)
+    if context.has_latency and not storage.exists(name):
+        model = replace(job.experiment.model, pretrained=False, num_frozen_stages=0)  # the weights don't matter
+        classifier = build_classifier(model, len(job.num_train_images))
+        storage.write_json(name, {"milliseconds": measure_latency(classifier, model)})
+
+
+@torch.inference_mode()
+def measure_latency(classifier: nn.Module, model: ModelConfig) -> float:
+    """Return the median time of an image in inference, milliseconds, over all views that are averaged.
+
+    Args:
+        classifier: Network, with any weights.
+        model: Settings of the network.
+    """
+    side = model.image_side
+    classifier.eval()
+    image = torch.zeros((1, side, side, 3), dtype=torch.uint8)
+    times = []
+    for _ in range(_TIMED_PASSES):
+        began = time.perf_counter()
+        for _ in range(model.num_views):
+            classifier(image)
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times[_UNTIMED_PASSES:])
+
+
+def build_trainable(
+    context: TrialContext, dataset: PreparedDataset, images: ImageSource | None, takes: dict[str, float]
+) -> Any:  # noqa: ANN401 - Ray's own type of a trainable with resources is private
+    """Return the function of a trial as Ray Tune runs it; the index and the images are in the object store.
+
+    Args:
+        context: What all trials share.
+        dataset: Prepared dataset.
+        images: Images of the train and validation splits, for trials without workers.
+        takes: CPUs and GPUs of the trial's own process.
+    """
+    if context.has_workers:
+        trial = tune.with_parameters(run_with_workers, context=context, dataset=dataset)
+    else:
+        trial = tune.with_parameters(run_alone, context=context, dataset=dataset, images=images)
+    return tune.with_resources(trial, takes)
 
 
 def threads_per_trial(num_concurrent: int) -> int:

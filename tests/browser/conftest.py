@@ -6,9 +6,12 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from melanoma_ray.access.keys import SCOPES, create_key
 from melanoma_ray.serving.exposure import Address
@@ -43,6 +46,17 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return draw_noise(tmp_path / "ISIC_0000001.png")
+
+
+def draw_noise(path: Path, seed: int = 0, *, width: int = 160, height: int = 120) -> Path:
+    """Write an image of random pixels, and return its path."""
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Asks for the browser first: without one there is no need for a service.
@@ -63,9 +77,18 @@ def guarded(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPath
         yield url, keys
 
 
+@pytest.fixture(scope="module")
+def metadata_url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service whose model uses age, sex and site, has a high threshold, and finds every diagnosis as likely."""
+    folder = str(tmp_path_factory.mktemp("metadata"))
+    checkpoint = build_checkpoint(folder, uses_metadata=True, decision_threshold=0.6, temperature=50)
+    with _running(folder, None, checkpoint) as url:
+        yield url
+
+
 @contextmanager
-def _running(folder: str, keys: str | None) -> Iterator[str]:
-    checkpoint = build_checkpoint(folder)
+def _running(folder: str, keys: str | None, checkpoint: str | None = None) -> Iterator[str]:
+    checkpoint = checkpoint or build_checkpoint(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

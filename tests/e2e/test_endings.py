@@ -110,7 +110,7 @@ def test_a_sweep_ends_within_seconds(prepared: str, tmp_path: Path) -> None:
     where = ["--data", prepared, "--storage", str(tmp_path), "--name", "sweep"]
     command = ["jobs.tune", "baseline", *SMALL, *where, "--num-trials", "2", "--num-epochs", "200"]
     with running(tmp_path / "log", *command) as job:
-        job.wait_until(lambda: list((tmp_path / "sweep").glob("*/checkpoint_*")))
+        job.wait_until(lambda: list((tmp_path / "sweep" / "trials").glob("*/epoch-*")))
         job.signal_group(signal.SIGINT)
         assert_ended_in_one_line(job, 130)
     assert not (tmp_path / "sweep" / "run.lock").exists()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 from PIL import Image, ImageCms
 from pillow_heif import register_heif_opener
+from pydicom import uid
 
+from tests.unit.imaging.dicom_files import wrap_jpeg, write_dicom
+
+_LOSSLESS_JPEG = Path(pydicom.__file__).parent / "data" / "test_files" / "SC_rgb_jpeg_gdcm.dcm"
 register_heif_opener()
 
 
@@ -45,7 +51,20 @@ def build_seeds() -> list[bytes]:
     deep = pixels.astype(np.uint16) * 16
     unusual = [cv2.imencode(ending, deep)[1] for ending in (".png", ".jp2", ".tiff")]
     unusual.append(cv2.imencode(".tiff", pixels / np.float32(255))[1])
-    return [_encode(*image) for image in images] + [one.tobytes() for one in unusual]
+    whole = [_encode(*image) for image in images] + [one.tobytes() for one in unusual]
+    return [*whole, *_build_dicom(pixels, whole[0])]
+
+
+def _build_dicom(pixels: np.ndarray, encoded: bytes) -> list[bytes]:
+    """Return DICOM files of every decoder: plain samples, JPEG, run lengths, JPEG 2000, JPEG-LS, lossless JPEG."""
+    syntaxes = (uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
+    grey = pixels[:, :, 0].astype(np.uint16) * 16
+    return [
+        wrap_jpeg(encoded),
+        *(write_dicom(pixels, syntax=syntax) for syntax in syntaxes),
+        write_dicom(grey, BitsStored=12, HighBit=11, WindowCenter=2000, WindowWidth=4000),
+        _LOSSLESS_JPEG.read_bytes(),
+    ]
 
 
 def _encode(image: Image.Image, kind: str, options: dict[str, object]) -> bytes:

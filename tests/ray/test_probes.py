@@ -18,7 +18,6 @@ from sklearn.metrics import roc_auc_score
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import DIAGNOSES, load_taxonomy
 from melanoma_ray.documents.report import Options, evaluate
-from melanoma_ray.evaluation.readers import Reading, read_readings
 from melanoma_ray.imaging.alteration import mask_lesion, turn_grey
 from melanoma_ray.inference.explanation import attribute
 from melanoma_ray.inference.faithfulness import measure_faithfulness
@@ -26,6 +25,7 @@ from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.likeness import build_bank, fit_appearance
 from melanoma_ray.patients import encode_metadata
+from melanoma_ray.sources.readings import Reading, read_readings
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
 

@@ -57,3 +57,7 @@ def test_a_part_of_whole_groups_is_fitted_on_and_the_rest_is_evaluated(local: Pr
     assert report["comparison"]["other"]["checkpoint_id"] == manifest.parent
     assert np.isclose(report["comparison"]["auroc"]["second"], report["figures"]["melanoma_auroc"]["value"])
     assert f"{manifest.parent} recalibrated" in (tmp_path / "report" / "report.html").read_text()
+    card = (tmp_path / "report" / "model_card.md").read_text()
+    (updated,) = (line for line in card.splitlines() if line.startswith("| 24 |"))
+    assert updated.count("difference") == updated.count("(") == 2
+    assert "Images of one source; no reader study" in card

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
-from ray.train import ScalingConfig
 
 from melanoma_ray import storage
-from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.documents.report import evaluate
-from melanoma_ray.errors import ConfigError, DataError
+from melanoma_ray.errors import DataError
 from melanoma_ray.inference.agreement import TOLERANCE
 from melanoma_ray.inference.predictions import column_name
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage
-from melanoma_ray.tuning.sweep import sweep
 from tests.checkpoints import build_checkpoint
 from tests.conftest import SIDE
 
@@ -94,6 +90,7 @@ def test_batch_prediction_is_the_predictor_s_answer_within_the_tolerance(
         "warnings",
         "error",
         "runtime",
+        "copy_of",
     ]
     assert len(table) == 150
     predictor = Predictor.load(checkpoint, "cpu")
@@ -126,26 +123,3 @@ def test_batch_prediction_hears_what_a_table_tells(collection: str, tmp_path: Pa
     assert row["melanoma_probability"] == pytest.approx(with_patient, abs=1e-5)
     assert untold["melanoma_probability"].iloc[place] == pytest.approx(without, abs=1e-5)
     assert abs(with_patient - without) > 1e-4
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_takes(
-    small_experiment: Experiment, prepared: str, tmp_path: Path, num_workers: int
-) -> None:
-    """With workers: two CPUs and a trial that the scheduler stops once deadlocked (ray#54305)."""
-    scaling = ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}) if num_workers else None
-    experiment, dataset = replace(small_experiment, num_epochs=2), open_dataset(prepared)
-    result = sweep(experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)
-    assert len(result.trials) == 3
-    assert {trial.status for trial in result.trials} <= {"finished", "stopped early"}
-    values = [trial.value for trial in result.trials if trial.value is not None]
-    assert len(values) == 3
-    assert values == sorted(values, reverse=True)
-    best = json.loads(Path(result.best_json).read_text())
-    assert best["experiment"]["num_epochs"] == 2
-    assert best["val_balanced_accuracy"] == values[0]
-    assert Predictor.load(result.best_json, "cpu").manifest.is_synthetic
-    assert "loss.class_weighting" in (tmp_path / "sweep" / "sweep.html").read_text()
-    assert sweep(experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling) == result
-    with pytest.raises(ConfigError, match="begun from other settings"):
-        sweep(small_experiment, dataset, str(tmp_path / "sweep"), num_trials=3, scaling=scaling)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import http.client
 import io
+import os
 import select
+import signal
 import socket
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +26,18 @@ import pytest
 import ray
 from PIL import Image
 from ray import serve
+from ray.util.state import list_actors
 
-from melanoma_ray.client import Client
+from melanoma_ray.api import Prediction
+from melanoma_ray.client import AsyncClient, Client
 from melanoma_ray.errors import CheckpointError, ServiceError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
+from melanoma_ray.retries import NO_RETRIES
 from melanoma_ray.serving.exposure import Address
-from melanoma_ray.serving.lifecycle import start_service, stop_service
-from tests.checkpoints import build_checkpoint
+from melanoma_ray.serving.lifecycle import roll_back, start_service, stop_service
+from tests.checkpoints import break_weights, build_checkpoint
+from tests.unit.imaging.dicom_files import NAME, wrap_jpeg, write_header_only
 
 SIDE = 64
 PROBLEM_JSON = "application/problem+json"
@@ -146,6 +155,24 @@ def test_age_sex_and_site_have_a_say_where_they_are_given(client: Client, raw: h
     assert "site" in refused.json()["detail"]
 
 
+def test_a_dicom_body_has_the_answer_of_its_jpeg_and_a_warning_where_text_is_burnt_in(client: Client) -> None:
+    encoded = encode_image("JPEG")
+    expected = client.predict(encoded)
+    for flag, further in (("NO", []), ("YES", ["burnt-in text"])):
+        answer = client.predict(wrap_jpeg(encoded, BurnedInAnnotation=flag))
+        np.testing.assert_allclose(
+            list(answer.probabilities.values()), list(expected.probabilities.values()), atol=1e-6
+        )
+        assert answer.warnings == [*expected.warnings, *further]
+
+
+def test_a_dicom_body_without_an_image_is_a_problem_that_names_nobody(raw: httpx.Client) -> None:
+    refused = raw.post("/v1/predict", content=write_header_only())
+    assert refused.status_code == raw.post("/v1/predict", content=b"text").status_code
+    assert refused.json()["type"].endswith(":not-an-image")
+    assert NAME.split("^")[0] not in refused.text
+
+
 def test_many_at_once_each_get_their_own_answer(client: Client) -> None:
     images = [encode_image("JPEG", 80 + 5 * i, 80) for i in range(12)]
     alone = [client.predict(image).melanoma_probability for image in images]
@@ -155,12 +182,80 @@ def test_many_at_once_each_get_their_own_answer(client: Client) -> None:
     np.testing.assert_allclose(np.array(together, float), np.array(alone, float), atol=1e-5)
 
 
+def test_a_replica_that_is_killed_costs_our_clients_no_answer(url: str, client: Client) -> None:
+    expected = client.predict(IMAGE)
+    own = ray.get_runtime_context().gcs_address  # another Ray on this machine has replicas, too
+    alive = list_actors(own, filters=[("state", "=", "ALIVE")])
+    (pid,) = [actor.pid for actor in alive if "Replica" in actor.class_name]
+
+    async def ask() -> list[Prediction]:
+        async with AsyncClient(url) as asking:
+            first = await asyncio.gather(*(asking.predict(IMAGE) for _ in range(8)))
+            running = [asyncio.create_task(asking.predict(IMAGE)) for _ in range(8)]
+            await asyncio.sleep(0)  # they are sent
+            os.kill(pid, signal.SIGKILL)
+            return first + list(await asyncio.gather(*running))
+
+    answers = asyncio.run(ask())
+    assert len(answers) == 16
+    assert {answer.decision for answer in answers} == {expected.decision}
+    assert client.predict(IMAGE).probabilities.keys() == expected.probabilities.keys()
+
+
 def test_a_form_gets_the_same_answer_and_its_files_name(raw: httpx.Client) -> None:
     from_body = raw.post("/v1/predict", content=IMAGE).json()
     from_form = raw.post("/v1/predict", files={"image": ("C:\\scans\\ISIC_1.a.png", IMAGE)}).json()
     assert from_body["image_id"] is None
     assert from_form.pop("image_id") == "ISIC_1.a"
+    assert from_form.pop("request_id") != from_body.pop("request_id")
     assert from_form == {name: value for name, value in from_body.items() if name != "image_id"}
+
+
+def test_an_answer_names_its_request_its_operating_point_and_how_unlike_the_image_is(
+    raw: httpx.Client, checkpoint: str
+) -> None:
+    predictor = Predictor.load(checkpoint)
+    response = raw.post("/v1/predict", content=IMAGE, headers={"X-Request-Id": "ward-3.17"})
+    answer = response.json()
+    assert answer["request_id"] == response.headers["x-request-id"] == "ward-3.17"
+    assert answer["target_sensitivity"] == predictor.manifest.experiment.decision.target_sensitivity
+    (expected,) = predictor.predict(predictor.decode(IMAGE)[None]).assess(predictor.manifest.diagnoses)
+    assert answer["out_of_distribution_score"] == pytest.approx(expected.out_of_distribution_score, abs=1e-5)
+
+
+def test_a_batch_has_the_answers_of_its_images_one_by_one(raw: httpx.Client, client: Client) -> None:
+    images = [encode_image("JPEG", 80 + 5 * i, 80) for i in range(6)]
+    files = [("image", (f"{number}.jpg", image)) for number, image in enumerate([*images, b"hello"])]
+    response = raw.post("/v1/predict/batch", files=files)
+    assert response.status_code == 200
+    *good, bad = response.json()["items"]
+    alone = [client.predict(image).melanoma_probability for image in images]
+    together = [item["prediction"]["melanoma_probability"] for item in good]
+    np.testing.assert_allclose(np.array(together, float), np.array(alone, float), atol=1e-5)
+    assert [item["image_id"] for item in good] == [str(number) for number in range(6)]
+    assert bad["prediction"] is None
+    assert bad["problem"]["type"] == "urn:melanoma-ray:problem:not-an-image"
+
+
+def test_an_explanation_as_json_has_pictures_that_make_the_same_picture(raw: httpx.Client, client: Client) -> None:
+    answer = raw.post("/v1/explain", content=IMAGE, headers={"Accept": "application/json"}).json()
+    pictures = {name: open_base64(answer[name]) for name in ("crop", "overlay", "heat_map")}
+    assert {name: picture.mode for name, picture in pictures.items()} == {
+        "crop": "RGB",
+        "overlay": "RGBA",
+        "heat_map": "L",
+    }
+    assert {picture.size for picture in pictures.values()} == {(SIDE, SIDE)}
+    assert np.ptp(np.asarray(pictures["heat_map"], int)) > 100
+    laid_over = Image.alpha_composite(pictures["crop"].convert("RGBA"), pictures["overlay"]).convert("RGB")
+    with Image.open(io.BytesIO(client.explain(IMAGE))) as whole:
+        difference = np.abs(np.asarray(whole, int) - np.asarray(laid_over, int))
+    assert difference.max() <= 2
+    assert answer["prediction"]["melanoma_probability"] == pytest.approx(client.predict(IMAGE).melanoma_probability)
+
+
+def open_base64(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
 BAD_REQUESTS: dict[str, tuple[dict[str, Any], str, int]] = {
@@ -249,6 +344,8 @@ def test_health_and_readiness_answer(raw: httpx.Client, client: Client) -> None:
 
 def test_the_description_names_both_kinds_of_body_and_the_problems(raw: httpx.Client) -> None:
     described = raw.get("/openapi.json").json()
+    assert set(described["paths"]["/v1/predict/batch"]["post"]["requestBody"]["content"]) == {"multipart/form-data"}
+    assert "overlay" in described["components"]["schemas"]["Explanation"]["properties"]
     for path in ("/v1/predict", "/v1/explain"):
         operation = described["paths"][path]["post"]
         kinds = set(operation["requestBody"]["content"])
@@ -268,7 +365,7 @@ def test_every_answer_confines_the_page_to_this_service(raw: httpx.Client, path:
 
 
 def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
-    """Stalled uploads take every place, 16 in the replica and 64 in the queue; the next one is refused."""
+    """Stalled uploads take every place, 16 in the replica and 16 in the queue; the next one is refused."""
     address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
     stalled: list[socket.socket] = []
     answered: list[socket.socket] = []
@@ -276,8 +373,8 @@ def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
         while not answered and len(stalled) < 200:
             stalled.append(socket.create_connection(address))
             stalled[-1].sendall(b"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nabc")
-            answered, _, _ = select.select(stalled, [], [], 0.0 if len(stalled) < 80 else 0.5)
-        assert len(stalled) >= 80
+            answered, _, _ = select.select(stalled, [], [], 0.0 if len(stalled) < 32 else 0.5)
+        assert len(stalled) > 32
         refused = [connection.recv(4096) for connection in answered]
         assert refused
         assert all(answer.startswith(b"HTTP/1.1 429") for answer in refused)
@@ -294,24 +391,58 @@ def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
         start_service(checkpoint, address=Address(port=free_port()))
 
 
-def test_a_new_checkpoint_takes_over_without_a_gap(url: str, client: Client, tmp_path: Path) -> None:
-    before = client.model().checkpoint_id
-    other = build_checkpoint(str(tmp_path / "other"), side=SIDE + 32)
-    is_done = threading.Event()
-    failures: list[str] = []
+@contextmanager
+def constant_load(url: str) -> Iterator[list[str]]:
+    """Requests one after the other from three clients; yields what failed."""
+    is_done, failures = threading.Event(), list[str]()
 
     def keep_asking() -> None:
-        with Client(url) as asking:
+        with Client(url, retries=NO_RETRIES) as asking:
             while not is_done.is_set():
                 try:
                     asking.predict(IMAGE)
                 except ServiceError as error:
                     failures.append(str(error))
 
-    thread = threading.Thread(target=keep_asking)
-    thread.start()
-    start_service(other, address=Address(port=int(url.rsplit(":", 1)[1])))
-    is_done.set()
-    thread.join()
-    assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id != before
+    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failures
+    finally:
+        is_done.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_new_checkpoint_takes_over_without_a_gap_and_so_does_the_one_before(
+    url: str, client: Client, tmp_path: Path
+) -> None:
+    before, address = client.model().checkpoint_id, Address(port=int(url.rsplit(":", 1)[1]))
+    with pytest.raises(ServiceError, match="nothing to go back to"):
+        roll_back(address)
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE + 32)
+    with constant_load(url) as failures:
+        start_service(other, address=address)
+        assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id != before
+        roll_back(address)
+        assert client.model().checkpoint_id == before
+        roll_back(address)
+        assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id
     assert failures == []
+
+
+def test_a_checkpoint_that_can_t_be_served_is_refused_while_the_old_one_goes_on(
+    url: str, client: Client, tmp_path: Path
+) -> None:
+    before, address = client.model().checkpoint_id, Address(port=int(url.rsplit(":", 1)[1]))
+    damaged, broken = (build_checkpoint(str(tmp_path / name), side=SIDE) for name in ("damaged", "broken"))
+    weights = tmp_path / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    break_weights(broken)
+    with constant_load(url) as failures:
+        for checkpoint, told in ((damaged, "corrupted"), (broken, "no finite answer for 8 of 8 drawn lesions")):
+            with pytest.raises(CheckpointError, match=told):
+                start_service(checkpoint, address=address)
+    assert failures == []
+    assert client.model().checkpoint_id == before

@@ -24,8 +24,10 @@ from tensorboardX.proto.event_pb2 import Event
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.inference.measures import MEASURES
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.loading.stream import DecodedImages, StoredImages, build_plan, build_stream, input_side, open_images
+from melanoma_ray.model.checkpoint import read_manifest, read_validation
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.tracking import EVENTS
 from melanoma_ray.settings import with_setting
@@ -131,6 +133,13 @@ def test_a_run_leaves_a_checkpoint_curves_and_a_history(
     history = undisturbed.history()
     assert [record.epoch for record in history] == list(range(1, small_experiment.num_epochs + 1))
     assert history[-1].train_loss < history[0].train_loss
+
+
+def test_a_checkpoint_keeps_what_its_validation_images_looked_like(undisturbed: RunDirectory, prepared: str) -> None:
+    kept = read_validation(undisturbed.best, read_manifest(undisturbed.best))
+    assert set(kept) == set(MEASURES)
+    assert {len(values) for values in kept.values()} == {len(open_dataset(prepared).split("val"))}
+    assert ((kept["score"] >= 0) & (kept["score"] <= 1)).all()
 
 
 @pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])

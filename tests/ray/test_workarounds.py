@@ -21,7 +21,9 @@ from ray._private import services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.serve._private.constants import RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
+from ray.serve._private.http_util import parse_request_timeout_header, parse_session_id_header
 from ray.train.v2._internal.constants import (
     DEFAULT_WORKER_GROUP_START_TIMEOUT_S,
     WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
@@ -54,7 +56,7 @@ BLOCKS = [pa.table({"number": [number]}) for number in range(100)]
 
 
 def needed(what: str, *, is_needed: bool) -> None:
-    assert is_needed, f"Ray does better than it did in 2.60: workarounds.{what} can go"
+    assert is_needed, f"Ray does better than it did in 2.60: {what} can go"
 
 
 class Turns(ExecutionCallback):
@@ -281,4 +283,14 @@ def test_a_level_of_the_driver_s_doesn_t_quiet_its_workers(caplog: pytest.LogCap
 
 def test_haproxy_s_metrics_and_statistics_would_listen_on_every_interface() -> None:
     binds = ("bind :{{ config.metrics_port }}", "bind *:{{ config.stats_port }}")
-    needed("serve_quickly", is_needed=all(bind in HAPROXY_CONFIG_TEMPLATE for bind in binds))
+    needed("front.serve_quickly", is_needed=all(bind in HAPROXY_CONFIG_TEMPLATE for bind in binds))
+
+
+def test_haproxy_would_keep_a_connection_on_which_nothing_comes_for_an_hour() -> None:
+    needed("front.serve_quickly", is_needed=RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S == 3600)
+
+
+@pytest.mark.parametrize("read", [parse_request_timeout_header, lambda headers, _: parse_session_id_header(headers)])
+def test_serve_fails_on_headers_that_aren_t_utf_8(read: Callable[[dict[bytes, bytes], float], object]) -> None:
+    with pytest.raises(UnicodeDecodeError):
+        read({b"x-request-timeout-seconds": b"\xff", b"x-session-id": b"\xff"}, 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from melanoma_ray.api import Prediction
-from melanoma_ray.client import Client
+from melanoma_ray.client import AsyncClient, Client
 from melanoma_ray.errors import ServiceError
+from melanoma_ray.retries import NO_RETRIES, Retries
 
 PREDICTION = {
     "image_id": None,
@@ -34,6 +36,7 @@ PROBLEM = {
 }
 
 Answer = tuple[int, dict[str, str], bytes]
+FAST = Retries(first_wait_s=0.01)
 
 
 class QuietServer(ThreadingHTTPServer):
@@ -47,12 +50,14 @@ class Server:
     def __init__(self) -> None:
         self.answer: Callable[[], Answer] = lambda: as_json(200, {})
         self.asked: list[tuple[str, str, bytes]] = []
+        self.keys: set[str] = set()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 server.asked.append((self.command, self.path, body))
+                server.keys.add(self.headers.get("Authorization", ""))
                 status, headers, content = server.answer()
                 self.send_response(status)
                 for name, value in headers.items():
@@ -90,8 +95,24 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with Client(server.url) as found:
+    """It doesn't ask again: what it says of one answer is what most tests are about."""
+    with Client(server.url, retries=NO_RETRIES) as found:
         yield found
+
+
+@pytest.fixture(params=["sync", "async"])
+def predict(request: pytest.FixtureRequest) -> Callable[[str, Retries], Prediction]:
+    """Asks a service at an address, by either client."""
+
+    def wait(url: str, retries: Retries) -> Prediction:
+        with Client(url, key="mray_1", retries=retries) as client:
+            return client.predict(b"image", age=54, site="torso")
+
+    async def await_it(url: str, retries: Retries) -> Prediction:
+        async with AsyncClient(url, key="mray_1", retries=retries) as client:
+            return await client.predict(b"image", age=54, site="torso")
+
+    return wait if request.param == "sync" else lambda url, retries: asyncio.run(await_it(url, retries))
 
 
 def free_port() -> int:
@@ -143,7 +164,7 @@ def test_overload_says_when_to_try_again(server: Server, client: Client) -> None
 
 
 def test_no_service_says_what_to_start() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client:
+    with Client(f"http://127.0.0.1:{free_port()}", retries=FAST) as client:
         assert "python -m jobs.deploy" in error_of(lambda: client.predict(b"image"))
 
 
@@ -190,7 +211,7 @@ def test_a_connection_that_breaks_is_one_clear_line() -> None:
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+        with Client(f"http://127.0.0.1:{listener.getsockname()[1]}", retries=NO_RETRIES) as client:
             assert "the connection broke" in error_of(client.model)
         thread.join()
 
@@ -221,3 +242,117 @@ def test_images_never_go_through_a_proxy_that_the_environment_names(
     server.will(200, PREDICTION)
     with Client(server.url) as client:
         assert client.predict(b"image").decision == "refer"
+
+
+Predict = Callable[[str, Retries], Prediction]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_was_busy_is_asked_again_until_it_answers(server: Server, predict: Predict, status: int) -> None:
+    answers = iter([as_json(status, b"", "text/plain")] * 3)
+    server.answer = lambda: next(answers, as_json(200, PREDICTION))
+    assert predict(server.url, FAST).decision == "refer"
+    assert server.asked == [("POST", "/v1/predict?age=54&site=torso", b"image")] * 4
+    assert server.keys == {"Bearer mray_1"}
+
+
+def test_retry_after_is_never_undercut(server: Server, predict: Predict) -> None:
+    answers = iter([as_json(429, b"", "text/plain", **{"Retry-After": "1"})])
+    server.answer = lambda: next(answers, as_json(200, PREDICTION))
+    start = time.monotonic()
+    predict(server.url, FAST)
+    assert time.monotonic() - start >= 1
+
+
+def test_a_service_that_asks_for_a_longer_wait_than_allowed_is_given_up_at_once(
+    server: Server, predict: Predict
+) -> None:
+    server.will(503, b"", "text/plain", **{"Retry-After": "31"})
+    start = time.monotonic()
+    assert "try again in 31 s" in error_of(lambda: predict(server.url, FAST))
+    assert len(server.asked) == 1
+    assert time.monotonic() - start < 5
+
+
+def test_what_stays_busy_is_given_up_after_the_last_try(server: Server, predict: Predict) -> None:
+    server.will(429, b"", "text/plain")
+    assert "overloaded" in error_of(lambda: predict(server.url, Retries(max_tries=3, first_wait_s=0.01)))
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 415, 500])
+def test_what_would_be_refused_again_is_asked_once(server: Server, predict: Predict, status: int) -> None:
+    server.will(status, PROBLEM | {"status": status}, "application/problem+json")
+    assert "This is not an image" in error_of(lambda: predict(server.url, FAST))
+    assert len(server.asked) == 1
+
+
+def test_a_connection_that_is_lost_twice_costs_no_answer(predict: Predict) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        body = json.dumps(PREDICTION).encode()
+
+        def hang_up_twice_then_answer() -> None:
+            for lost in (True, True, False):
+                connection, _ = listener.accept()
+                with connection:
+                    received = b""
+                    while not received.endswith(b"image"):
+                        received += connection.recv(65536)
+                    if not lost:
+                        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+                        connection.sendall(head.encode() + body)
+
+        thread = threading.Thread(target=hang_up_twice_then_answer)
+        thread.start()
+        assert predict(f"http://127.0.0.1:{listener.getsockname()[1]}", FAST).decision == "refer"
+        thread.join()
+
+
+def test_a_service_that_comes_back_while_it_is_asked_costs_no_answer(predict: Predict) -> None:
+    found = Server()
+    found.will(200, PREDICTION)
+    port = found.http.server_port
+    found.http.server_close()
+
+    def come_back() -> None:
+        time.sleep(0.3)
+        found.http = QuietServer(("127.0.0.1", port), found.http.RequestHandlerClass)
+        found.http.serve_forever(poll_interval=0.01)
+
+    thread = threading.Thread(target=come_back)
+    thread.start()
+    assert predict(found.url, Retries(max_tries=8, first_wait_s=0.05)).decision == "refer"
+    found.http.shutdown()
+    found.http.server_close()
+    thread.join()
+
+
+def test_both_clients_answer_alike(server: Server) -> None:
+    async def ask() -> tuple[bytes, str]:
+        async with AsyncClient(server.url) as client:
+            server.will(200, b"\x89PNG", "image/png")
+            explained = await client.explain(b"image", "nevus")
+            server.will(415, PROBLEM, "application/problem+json")
+            with pytest.raises(ServiceError) as caught:
+                await client.predict(b"text")
+            return explained, str(caught.value)
+
+    assert asyncio.run(ask()) == (b"\x89PNG", "This is not an image: the bytes are of no known image format")
+    assert server.asked[0] == ("POST", "/v1/explain?diagnosis=nevus", b"image")
+
+
+def test_many_requests_may_be_under_way_at_a_time(server: Server) -> None:
+    together = threading.Barrier(8, timeout=30)
+
+    def answer() -> Answer:
+        together.wait()
+        return as_json(200, PREDICTION)
+
+    async def ask() -> list[Prediction]:
+        async with AsyncClient(server.url) as client:
+            return await asyncio.gather(*(client.predict(b"image") for _ in range(8)))
+
+    server.answer = answer
+    assert len(asyncio.run(ask())) == 8

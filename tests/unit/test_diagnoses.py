@@ -17,7 +17,12 @@ def test_short_names_are_known(name: str, diagnosis: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("word,meaning\n", "expected name and diagnosis"), ("name,diagnosis\nx,wart\n", "'x' is said to be 'wart'")],
+    [
+        ("word,meaning\n", "expected name and diagnosis"),
+        ("name,diagnosis\nx,wart\n", "'x' is said to be 'wart'"),
+        ("name,diagnosis\ngut,nevus\nGut,melanoma\n", "'gut' is said to be 'nevus' and 'melanoma'"),
+        ("name,diagnosis,is_malignant\na,X,yes\nb,x,yes\n", "'X' and 'x' are spellings of one diagnosis"),
+    ],
 )
 def test_a_taxonomy_that_makes_no_sense_is_refused(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -21,6 +21,7 @@ CATCH_EVERYTHING = {
     ("melanoma_ray/imaging/decoding.py", "_decode_any"): "Pillow's plug-ins raise what they like on damaged files",
     ("melanoma_ray/imaging/decoding.py", "_decode_with_pillow"): "a damaged header makes Pillow raise anything",
     ("melanoma_ray/serving/boundary.py", "RequestBoundary.__call__"): "no caller may see the service's inside",
+    ("melanoma_ray/serving/second.py", "Shadow._compare"): "no shadow may end its thread, nor be missed in silence",
     ("jobs/console.py", "_run"): "a job's last boundary: what nobody could foresee is raised again",
     ("melanoma_ray/cluster/waiting.py", "_Outcome.take"): "whatever ends the call is raised on the thread that asked",
     ("melanoma_ray/alerts/dispatcher.py", "SinkWorker._send"): "no alert may end the sending of the others",

@@ -16,7 +16,7 @@ from tests.checkpoints import build_checkpoint
 
 
 def test_the_public_surface_is_this() -> None:
-    assert melanoma_ray.__all__ == ["Assessment", "Client", "Predictor", "__version__", "open_dataset"]
+    assert melanoma_ray.__all__ == ["Assessment", "AsyncClient", "Client", "Predictor", "__version__", "open_dataset"]
     assert set(melanoma_ray.__all__) <= set(dir(melanoma_ray))
     assert all(getattr(melanoma_ray, name) for name in melanoma_ray.__all__)
     with pytest.raises(AttributeError, match="no attribute 'predict'"):

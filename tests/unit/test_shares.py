@@ -12,6 +12,7 @@ import pytest
 from jobs.formatting import describe_answer
 from melanoma_ray.api import Prediction, describe_share
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
+from tests.unit.reports.report_samples import build_worklist
 
 SHARE_JS = Path(__file__).parents[2] / "melanoma_ray" / "serving" / "static" / "share.js"
 SHARES = [0.0, 2e-7, 0.0004, 0.001, 0.0625, 0.0005 + 0.1, 0.6321, 0.9985, 0.999, 0.9999, 1 - 1e-9, 1.0]
@@ -69,5 +70,5 @@ def test_console_and_worklist_never_call_a_doubt_nothing() -> None:
         thumbnail=None,
         error=None,
     )
-    page = render_worklist([row], title="Worklist", is_synthetic=False, decision_threshold=0.1)
+    page = render_worklist(build_worklist([row]), [row])
     assert "&lt; 0.1 %" in page

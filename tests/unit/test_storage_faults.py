@@ -46,7 +46,7 @@ def test_a_folder_where_a_file_is_meant(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(StorageError, match="Permission denied; give a directory that you may use"):
+    with pytest.raises(StorageError, match="Permission denied; change its permissions"):
         storage.check_writable(str(tmp_path / "closed" / "out"))
 
 

@@ -10,7 +10,7 @@ from melanoma_ray.api import describe_share
 from melanoma_ray.documents.evidence import Evidence
 from melanoma_ray.documents.guidelines.items import Guideline, Item
 from melanoma_ray.evaluation.participants import count_participants
-from melanoma_ray.evaluation.wording import Words, describe_unseen, fitted_on, short
+from melanoma_ray.evaluation.wording import Words, describe_scope, describe_unseen, fitted_on, short
 from melanoma_ray.metrics.intervals import SPARSE_BELOW
 
 
@@ -118,10 +118,11 @@ def _updated(evidence: Evidence) -> str:
     if found is None or found.other["checkpoint_id"] != parent or found.referral is None:
         return "The parent wasn't compared on these images."
     referral = found.referral
-    return (
-        f"Sensitivity {referral.melanomas.first:.3f} before and {referral.melanomas.second:.3f} after; specificity "
-        f"{referral.others.first:.3f} and {referral.others.second:.3f}."
-    )
+    told = [
+        f"{name} {one.first:.3f} before and {one.second:.3f} after, difference {short(one.difference)}"
+        for name, one in (("sensitivity", referral.melanomas), ("specificity", referral.others))
+    ]
+    return f"{'; '.join(told).capitalize()}."
 
 
 def _imbalance(evidence: Evidence) -> str:
@@ -138,7 +139,7 @@ def _fairness(evidence: Evidence) -> str:
     return (
         f"Figures by {titles}, with tests of gaps (report.html)."
         if titles
-        else "Nothing is known that would divide them."
+        else "Nothing that is known of the images divides them."
     )
 
 
@@ -152,9 +153,11 @@ def _output(evidence: Evidence) -> str:
 
 
 def _difference(evidence: Evidence) -> str:
-    same = evidence.subject.dataset.info.fingerprint == evidence.subject.manifest.data_fingerprint
+    subject = evidence.subject
+    same = subject.dataset.info.fingerprint == subject.manifest.data_fingerprint
+    scope = describe_scope(subject.split, is_whole=subject.is_whole_collection)
     return (
-        f"The {evidence.subject.split} split of the prepared dataset of the training."
+        f"The {scope} the prepared dataset of the training."
         if same
         else "Another prepared dataset than that of the training; setting and selection may differ."
     )
@@ -170,14 +173,17 @@ def _flow(evidence: Evidence) -> str:
     return "; ".join(lines) + "."
 
 
-def _specification(_: Evidence) -> str:
-    return "The checkpoint: model.safetensors and manifest.json give the same predictions to the bit on a CPU."
+def _specification(evidence: Evidence) -> str:
+    by = evidence.scored.predictions.runtime
+    return "The checkpoint: model.safetensors and manifest.json hold the whole model." + (
+        f" These answers were computed by {by}." if by else ""
+    )
 
 
 def _performance(evidence: Evidence) -> str:
     figures = evidence.figures
     told = [f"{name.replace('_', ' ')} {short(estimate)}" for name, estimate in figures.estimates.items()]
-    return "; ".join(told) + ". All others are in report.json."
+    return "; ".join(told or ["none of the main figures is defined"]) + ". All others are in report.json."
 
 
 def _limitations(evidence: Evidence) -> str:
@@ -188,7 +194,9 @@ def _limitations(evidence: Evidence) -> str:
         said.append(f"Too few groups to say more than the interval: {', '.join(sparse)}.")
     if evidence.figures.num_unknown:
         said.append(f"{evidence.figures.num_unknown:,} images have diagnoses that the model doesn't have.")
-    said.append("Images of one collection; no reader study, no prospective use.")
+    number = evidence.subject.images["source"].nunique()
+    readers = "no reader study, no" if evidence.readers is None else "readings as they were given, no"
+    said.append(f"Images of {'one source' if number == 1 else f'{number:,} sources'}; {readers} prospective use.")
     return " ".join(said)
 
 

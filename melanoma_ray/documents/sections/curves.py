@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from melanoma_ray.api import describe_share
 from melanoma_ray.documents.sections.rows import HEADS, Row, estimate_row, figure_row, words_of
 from melanoma_ray.evaluation.figures import Figures
 from melanoma_ray.evaluation.wording import Words
+from melanoma_ray.metrics.tables import NetBenefit
 from melanoma_ray.reports.evaluation import Cell, Plot, Section, Table
 from melanoma_ray.reports.plots import (
     plot_net_benefit,
@@ -90,10 +93,9 @@ def net_benefit(figures: Figures, words: Words) -> Section | None:
     points = figures.details.decision_curve
     if not points:
         return None
-    better = [one.threshold for one in points if one.model.low > max(one.refer_all, 0.0)]
+    better = _list_runs(points)
     said = (
-        f"Even the lower end of the interval is above both where a referral is thought worth its cost from "
-        f"{describe_share(min(better))} to {describe_share(max(better))}."
+        f"Even the lower end of the interval is above both where a referral is thought worth its cost {better}."
         if better
         else "Nowhere is the lower end of the interval above both, so a benefit isn't shown by these images."
     )
@@ -103,7 +105,26 @@ def net_benefit(figures: Figures, words: Words) -> Section | None:
         title="Is it better than referring all or nobody?",
         paragraphs=[
             f"Net benefit: {words.many} found, less the needless referrals, weighed by the odds of the probability "
-            "from which a reader would refer (Vickers & Elkin 2006)."
+            "from which a reader would refer (Vickers & Elkin 2006). "
+            f"Its interval takes the share of {words.many} among these images as known: where they are rarer, "
+            "the benefit is smaller."
         ],
         plots=[Plot(figure=plot_net_benefit(points), alt=sentence, caption=sentence)],
     )
+
+
+def _list_runs(points: Sequence[NetBenefit]) -> str:
+    """Return the runs of neighbouring thresholds at which the model is better than both rules; empty: there is none."""
+    ends: list[tuple[float, float]] = []
+    was_better = False
+    for one in points:
+        is_better = one.model.low > max(one.refer_all, 0.0)
+        if is_better:
+            first = ends.pop()[0] if was_better else one.threshold
+            ends.append((first, one.threshold))
+        was_better = is_better
+    told = [
+        f"from {describe_share(first)} to {describe_share(last)}" if last > first else f"at {describe_share(first)}"
+        for first, last in ends
+    ]
+    return " and ".join(told)

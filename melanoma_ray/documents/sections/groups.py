@@ -55,7 +55,7 @@ def subgroups(found: Sequence[Subgroup], words: Words) -> Section:
     nothing = (
         ("No gap between a level and the others is larger than chance explains." if is_tested else "No gap was tested.")
         if found
-        else "Nothing is known of the images that would divide them: no sex, age, site or source."
+        else "Nothing that is known of the images (sex, age, site, source) divides them into two or more groups."
     )
     return Section(
         anchor="subgroups",

@@ -89,10 +89,22 @@ def main_figures(figures: Figures, words: Words, unseen: Figures | None) -> Sect
         paragraphs=["Intervals take images of one group as dependent, so they hold for new lesions."],
         tables=tables,
         points=[
+            *_tell_unknown(figures),
             *_name_rare(figures),
             *(f"Not defined for these images: {name}: {reason}" for name, reason in figures.undefined.items()),
         ],
     )
+
+
+def _tell_unknown(figures: Figures) -> list[str]:
+    """Say what the balanced accuracy leaves out, where the model doesn't have all diagnoses."""
+    if not figures.num_unknown or "balanced_accuracy" not in figures.estimates:
+        return []
+    return [
+        f"{count(figures.num_unknown, 'image has', 'images have')} a diagnosis that the model doesn't have: wrong in "
+        "the accuracy, and left out of the balanced accuracy, which is of "
+        f"{count(len(figures.recall) - len(figures.apart), 'diagnosis', 'diagnoses')} here."
+    ]
 
 
 def _name_rare(figures: Figures) -> list[str]:
@@ -112,11 +124,11 @@ def _name_rare(figures: Figures) -> list[str]:
 
 def participants(subject: Subject) -> Section:
     """Return the flow of images from the files that were found to the figures."""
-    steps = count_participants(subject)
+    info, steps = subject.dataset.info, count_participants(subject)
     rows: list[Row] = []
     for name, title in (
         ("found", "Images found"),
-        ("files_without_row", "Left out: nothing tells the diagnosis"),
+        ("files_without_row", "Left out: no known word tells the diagnosis"),
         ("other_diagnoses", "Left out: other diagnoses"),
         ("unreadable", "Left out: unreadable"),
         ("dropped", "Left out: copies and contradictions"),
@@ -133,6 +145,13 @@ def participants(subject: Subject) -> Section:
     return Section(
         anchor="participants",
         title="From the files to the figures",
+        points=[
+            *info.notes,
+            *(
+                [f"Rows of the tables without an image: {info.num_rows_without_file:,}"]
+                * bool(info.num_rows_without_file)
+            ),
+        ],
         tables=[Table(caption="Number of images at each step", heads=("Step", "Images"), rows=rows)],
     )
 

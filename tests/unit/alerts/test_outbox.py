@@ -9,15 +9,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from melanoma_ray.alerts.disk import check_file_system, file_system_of
 from melanoma_ray.alerts.outbox import Message, Outbox
+from melanoma_ray.alerts.rules import Answer, make_alerts
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
 from melanoma_ray.errors import AlertError
-from tests.unit.alerts.samples import NOW, build_alerts, build_settings
+from tests.unit.alerts.samples import NOW, ORIGIN, build_alerts, build_answer, build_settings
 
 LOG, CHIEF = (FileSink(name=name, kind="file", path="/none") for name in ("log", "chief"))
 RULE = Rule(name="melanoma", sinks=("log",), acknowledge_within_minutes=10, escalate_to=("chief",))
@@ -59,9 +61,42 @@ def test_recorded_twice_an_alert_is_one(outbox: Outbox, settings: AlertSettings)
     assert outbox.count_deliveries() == {("log", "waiting"): 4}
 
 
+def test_an_image_that_was_told_of_isn_t_told_again_however_images_are_grouped(
+    outbox: Outbox, settings: AlertSettings
+) -> None:
+    """A process that was killed, or another command, meets the images of a patient in other groups."""
+    first, second, third = (build_answer(path=f"/images/{n}.jpg", image_id=str(n), patient_id="P") for n in range(3))
+
+    def record(*answers: Answer) -> list[tuple[str, ...]]:
+        before = {one.alert_id for one in outbox.statuses()}
+        outbox.record(make_alerts(settings, answers, ORIGIN, now=NOW, fingerprint=lambda one: str(one.path)))
+        return [one.images for one in outbox.statuses() if one.alert_id not in before]
+
+    assert record(first) == [("/images/0.jpg",)]
+    assert record(first, second) == [("/images/1.jpg",)]
+    assert record(second, first) == []
+    assert record(third, second, first) == [("/images/2.jpg",)]
+    (newest, *_) = (one for one in outbox.statuses() if one.images == ("/images/2.jpg",))
+    assert newest.body["num_images"] == 1
+    unreadable = replace(first, decision=None, melanoma_probability=None, error="truncated")
+    assert record(unreadable) == [("/images/0.jpg",)]  # another reason is news
+
+
+def test_an_outbox_of_an_earlier_format_goes_on(tmp_path: Path, settings: AlertSettings) -> None:
+    with Outbox(settings.outbox) as outbox:
+        outbox.record(build_alerts(settings, 1))
+    with sqlite3.connect(settings.outbox) as db:
+        db.executescript("DROP TABLE told; PRAGMA user_version=1;")
+    with Outbox(settings.outbox) as outbox:
+        assert outbox.record(build_alerts(settings, 2)) == 1
+        assert len(outbox.statuses()) == 2
+
+
 def test_of_alerts_that_can_t_all_be_written_none_is(outbox: Outbox, settings: AlertSettings) -> None:
     alerts = build_alerts(settings, 2)
-    alerts[1].body["decision_threshold"] = float("nan")
+    part = alerts[1].parts[0]
+    broken = replace(part, said={**part.said, "decision_threshold": float("nan")})
+    alerts[1] = replace(alerts[1], parts=(broken,))
     with pytest.raises(ValueError, match="not JSON compliant"):
         outbox.record(alerts)
     assert outbox.statuses() == []
@@ -218,7 +253,7 @@ def test_the_disk_has_what_was_recorded_when_record_returns(outbox: Outbox) -> N
     [
         (lambda file: file.write_bytes(b"no database at all" * 100), "file is not a database"),
         (lambda file: file.mkdir(), "Is a directory"),
-        (lambda file: sqlite3.connect(file).execute("PRAGMA user_version=99"), "has format 99, newer than 1"),
+        (lambda file: sqlite3.connect(file).execute("PRAGMA user_version=99"), "has format 99, newer than 2"),
     ],
 )
 def test_a_file_that_is_no_outbox_is_one_clear_line(tmp_path: Path, prepare: object, message: str) -> None:

@@ -1,14 +1,10 @@
-"""Quiet hours and pauses."""
+"""Quiet hours."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from melanoma_ray.alerts.schedule import is_quiet, pause_s
+from melanoma_ray.alerts.schedule import is_quiet
 
 NOON = 1_782_907_200.0
 """2026-07-01 12:00 UTC."""
@@ -29,9 +25,3 @@ def test_quiet_hours_may_be_in_the_middle_of_a_day() -> None:
         True,
         False,
     ]
-
-
-@given(st.integers(1, 10_000), st.randoms(use_true_random=False))
-def test_a_pause_doubles_up_to_the_longest_and_half_of_it_is_by_chance(attempt: int, chance: random.Random) -> None:
-    longest = min(900.0, 5.0 * 2 ** min(attempt - 1, 60))
-    assert longest / 2 <= pause_s(attempt, 5.0, 900.0, chance) <= longest

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,9 @@ def test_a_message_that_is_refused_delays_no_other(receiver: Receiver, tmp_path:
     assert sorted(one.state for one in deliveries) == ["dead", "delivered", "delivered"]
 
 
-def test_a_server_that_asks_to_wait_is_left_alone_for_that_time(receiver: Receiver, tmp_path: Path) -> None:
-    receiver.otherwise, receiver.headers = 429, {"retry-after": "3600"}
+@pytest.mark.parametrize("asked", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "a date"])
+def test_a_server_that_asks_to_wait_is_left_alone_for_that_time(receiver: Receiver, tmp_path: Path, asked: str) -> None:
+    receiver.otherwise, receiver.headers = 429, {"retry-after": asked}
     (delivery,) = send(build_settings(tmp_path, build_webhook(tmp_path, receiver.url)), timeout_s=1)
     assert (delivery.state, delivery.num_attempts) == ("waiting", 1)
 

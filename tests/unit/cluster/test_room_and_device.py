@@ -57,7 +57,7 @@ def test_a_gpu_that_isn_t_there_is_refused_on_one_machine_and_waited_for_on_a_cl
         with pytest.raises(
             ConfigError, match=r"--use-gpu.*: asks for 1 GPU, and this machine has 0 GPUs; ask for less"
         ):
-            build_trial_scaling(num_workers, use_gpu=True, cpus_per_worker=None)
+            build_trial_scaling(num_workers, gpus_per_worker=1.0, cpus_per_worker=None)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert build_scaling(1, use_gpu=True, cpus_per_worker=None).use_gpu
 

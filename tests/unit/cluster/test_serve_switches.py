@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from melanoma_ray.cluster import workarounds
-from melanoma_ray.cluster.workarounds import serve_quickly
+from melanoma_ray.cluster import front
+from melanoma_ray.cluster.front import serve_quickly
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +32,7 @@ def test_a_switch_that_the_user_has_set_is_kept() -> None:
 
 
 def test_without_ray_s_haproxy_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workarounds, "find_spec", lambda _: None)
+    monkeypatch.setattr(front, "find_spec", lambda _: None)
     serve_quickly()
     assert not [name for name in os.environ if name.startswith("RAY_SERVE")]
 
@@ -43,3 +47,57 @@ def test_the_script_confines_just_the_two_ports_and_starts_haproxy(tmp_path: Pat
     finished = subprocess.run([script, "-db", "-f", str(config), "-c"], check=False, capture_output=True, text=True)
     assert "haproxy" in finished.stderr.lower()
     assert config.read_text() == f"    bind 127.0.0.1:{metrics}\n    bind *:8000\n  bind 127.0.0.1:{statistics}\n"
+
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.argv[1], "-db", "-f", sys.argv[2]])
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """HAProxy's file, with a socket to see when it has begun."""
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(f"defaults\n    timeout client 5s\nfrontend one\n    mode http\n    bind {tmp_path}/socket\n")
+    return file
+
+
+def kill_parent_when_there_is(sign: Path, script: str, config: Path) -> list[psutil.Process]:
+    """Start the script below a process that is killed as soon as a file is there; return what outlives it."""
+    with subprocess.Popen([sys.executable, "-c", PARENT, script, str(config)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        started = psutil.Process(int(parent.stdout.readline()))
+        deadline = time.monotonic() + 20
+        while not sign.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        parent.kill()
+        _, alive = psutil.wait_procs([started], timeout=20)
+    for one in alive:
+        one.kill()
+    return alive
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="the kernel is told by setpriv (util-linux)")
+def test_haproxy_ends_with_the_process_that_started_it(config: Path) -> None:
+    """Ray's raylet, which ends what its workers leave behind, may itself be gone."""
+    serve_quickly()
+    script = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    assert not kill_parent_when_there_is(config.with_name("socket"), script, config)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="the kernel is told by setpriv (util-linux)")
+def test_haproxy_doesn_t_begin_once_the_process_that_started_it_has_ended(config: Path) -> None:
+    """A service may be ended while HAProxy is being started, or replaced for another configuration."""
+    serve_quickly()
+    script, slow, begun = (
+        Path(os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]),
+        config.with_name("slow"),
+        config.with_name("begun"),
+    )
+    slow.write_text(script.read_text().replace("\nsed", f"\ntouch {begun}\nsleep 1\nsed", 1))
+    slow.chmod(0o700)
+    assert not kill_parent_when_there_is(begun, str(slow), config)

@@ -62,8 +62,18 @@ def test_what_is_indented_belongs_to_the_line_before_it() -> None:
 
 
 def test_a_helper_of_ray_on_which_nothing_depends_may_end_in_a_traceback() -> None:
-    assert Judge().is_chatter("Traceback (most recent call last):", actor="PlacementGroupCleaner")
+    for helper in ("PlacementGroupCleaner", "_StatsActor"):
+        assert Judge().is_chatter("Traceback (most recent call last):", actor=helper)
     assert not Judge().is_chatter("Traceback (most recent call last):", actor="RayTrainWorker")
+
+
+def test_the_traceback_of_what_ray_tries_again_goes_with_it_and_no_other_one() -> None:
+    traceback = ["Traceback (most recent call last):", '  File "a.py", line 1', "    ray.get(", "GetTimeoutError: late"]
+    failed = "Failed to send resource request for train-1. If this only happens transiently during network partition"
+    judge = Judge()
+    shown = [line for line in [failed, *traceback, "epoch 1/3", *traceback] if not judge.is_chatter(line)]
+    assert shown == ["epoch 1/3", *traceback]
+    assert not Judge().is_chatter("Failed to send resource request to the server")
 
 
 def test_lines_pass_in_their_order_and_none_is_lost() -> None:
@@ -104,7 +114,7 @@ def test_the_last_line_names_the_log_of_what_was_hidden() -> None:
     assert done.stdout == "a result\n"
     *shown, last = done.stderr.splitlines()
     assert sorted(shown) == ["abort: told by C", "an error of a library", "epoch 1/8"]
-    number, path = last.split(" lines of Ray's own messages: ")
+    number, path = last.split(" lines of libraries' own messages: ")
     assert number == "2"
     assert sorted(Path(path).read_text().splitlines()) == ["WARNING httpx: chatter of a library", CHATTER[2]]
     Path(path).unlink()

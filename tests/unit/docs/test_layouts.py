@@ -48,7 +48,9 @@ def test_the_example_of_a_layout_is_read(title: str, number: int, block: str, tm
     found = re.search(r"--columns ((?:\w+=\w+ ?)+)`", SECTIONS[title]) if title == "Anything else" else None
     columns = found[1].split() if found else ()
     taxonomy = open_taxonomy("melanoma-other") if title == "SIIM-ISIC 2020" else None  # its image has no finer word
-    collection = read_collection(str(tmp_path), taxonomy=taxonomy, columns=columns)
+    named = re.search(r"`--metadata (\S+\.json)`", SECTIONS[title])
+    metadata = str(tmp_path / named[1]) if named else ()
+    collection = read_collection(str(tmp_path), metadata, taxonomy, columns)
     assert collection.table.num_rows == num_images
     assert num_images > 0
 

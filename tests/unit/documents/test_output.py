@@ -9,7 +9,9 @@ import pytest
 
 from melanoma_ray.documents.output import check_output
 from melanoma_ray.errors import DataError
+from melanoma_ray.reports.evaluation import EvaluationPage, Section, render_evaluation
 
+SUMMARY = Section(anchor="summary", title="In short")
 REPORT = {"model": {"checkpoint_id": "abc"}, "figures": {"num_images": 1200}, "data": "/data/old"}
 
 
@@ -37,3 +39,35 @@ def test_a_file_of_the_same_name_without_a_report_beside_it_is_kept(tmp_path: Pa
     (tmp_path / name).write_text("mine")
     with pytest.raises(DataError, match=f"has a {name} and no report.json beside it"):
         check_output(str(tmp_path))
+
+
+OURS = {
+    "report.html": b'<head><meta name="generator" content="melanoma_ray">',
+    "model_card.md": b"# Model card\n\n",
+    "predictions.parquet": b"PAR1 content_sha256",
+}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_evaluation_that_was_ended_between_its_files_is_done_again(tmp_path: Path, number: int) -> None:
+    for name in list(OURS)[:number]:
+        (tmp_path / name).write_bytes(OURS[name])
+    assert check_output(str(tmp_path)) == "replaced: what an evaluation left that was ended before it was done"
+
+
+def test_a_file_of_somebody_else_s_beside_what_was_left_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_bytes(OURS["report.html"])
+    (tmp_path / "model_card.md").write_text("# My own card\n")
+    with pytest.raises(DataError, match=r"has a model_card\.md and no report\.json"):
+        check_output(str(tmp_path))
+    (tmp_path / "model_card.md").unlink()
+    (tmp_path / "predictions.parquet").write_bytes(OURS["predictions.parquet"])
+    with pytest.raises(DataError, match=r"no report\.json beside it"):
+        check_output(str(tmp_path))
+
+
+def test_the_page_has_the_sign_of_ours() -> None:
+    page = EvaluationPage(
+        title="", is_synthetic=False, referred_for="Melanoma", summary=SUMMARY, sections=[], galleries=[]
+    )
+    assert OURS["report.html"].removeprefix(b"<head>") in render_evaluation(page).encode()

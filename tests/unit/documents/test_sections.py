@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+import pandas as pd
 
 from melanoma_ray.documents.sections import curves, decisions, groups, overview
 from melanoma_ray.evaluation.figures import measure
+from melanoma_ray.evaluation.subject import Subject
 from melanoma_ray.evaluation.wording import Words, of_a_hundred, short, value_cells
 from melanoma_ray.metrics.intervals import Estimate
+from melanoma_ray.metrics.tables import NetBenefit
 from melanoma_ray.reports.evaluation import Cell, Section
 from tests.unit.evaluation.samples import draw_scored
 
@@ -102,3 +108,44 @@ def test_a_balanced_accuracy_over_a_rare_diagnosis_is_starred_and_the_diagnosis_
     section = overview.main_figures(figures, WORDS, None)
     assert section.points[0].endswith(f"fewer than 20 lesions (or patients): nevus ({number}).")
     assert not overview.main_figures(measure(scored), WORDS, None).points
+
+
+def test_what_the_balanced_accuracy_leaves_out_is_said() -> None:
+    scored = draw_scored(200)
+    scored = replace(scored, truth=np.where(scored.truth == "nevus", "mole", scored.truth))
+    number = int((scored.truth == "mole").sum())
+    (first, *_) = overview.main_figures(measure(scored), WORDS, None).points
+    assert first.startswith(f"{number} images have a diagnosis that the model doesn't have: wrong in the accuracy, and")
+    assert first.endswith("which is of 2 diagnoses here.")
+
+
+def benefit(threshold: float, low: float) -> NetBenefit:
+    model = Estimate(value=low + 0.1, low=low, high=low + 0.2, numerator=None, denominator=9)
+    return NetBenefit(threshold=threshold, model=model, refer_all=0.1)
+
+
+def test_each_run_of_thresholds_with_a_benefit_is_named_and_no_gap_between_them() -> None:
+    figures = measure(draw_scored(50))
+    points = tuple(benefit(*one) for one in ((0.01, 0.2), (0.02, 0.2), (0.05, 0.0), (0.1, 0.3), (0.2, 0.1)))
+    section = curves.net_benefit(replace(figures, details=replace(figures.details, decision_curve=points)), WORDS)
+    assert section is not None
+    assert section.plots[0].caption.endswith("worth its cost from 1.0 % to 2.0 % and at 10.0 %.")
+
+
+def test_the_flow_of_images_has_what_preparation_noticed_and_rows_without_an_image() -> None:
+    info = SimpleNamespace(
+        num_images={"nevus": {"test": 5}},
+        num_files_without_row=4,
+        num_left_out={},
+        num_quarantined={},
+        num_dropped={},
+        num_rows_without_file=2,
+        notes=("m.csv: 4 rows have a word for the lesion that is unknown",),
+    )
+    images = pd.DataFrame({"group_id": list("aabbc")})
+    subject = SimpleNamespace(dataset=SimpleNamespace(info=info), images=images, left_out={})
+    section = overview.participants(cast("Subject", subject))
+    assert section.points == [*info.notes, "Rows of the tables without an image: 2"]
+    counted = {row[0].text: row[1] for row in section.tables[0].rows if isinstance(row[0], Cell)}
+    assert (counted["Images found"], counted["Left out: no known word tells the diagnosis"]) == ("9", "4")
+    assert (counted["Evaluated"], counted["In groups"]) == ("5", "3")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from melanoma_ray.diagnoses import load_taxonomy
+from melanoma_ray.diagnoses import ReferredFor, load_taxonomy
 from melanoma_ray.documents.sections.readers import readers
 from melanoma_ray.errors import DataError
-from melanoma_ray.evaluation.readers import UNNAMED, Reading, measure_readers, read_readings
+from melanoma_ray.evaluation.readers import measure_readers
 from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.wording import Words
+from melanoma_ray.sources.readings import UNNAMED, Reading, read_readings
 from tests.unit.evaluation.samples import draw_scored
 
 
@@ -120,3 +122,42 @@ def test_two_readers_are_compared_on_what_both_have_diagnosed(tmp_path: Path) ->
     assert section is not None
     assert section.tables[1].rows[0][:2] == ("A and B", "40")
     assert readers(None, Words.of("melanoma")) is None
+
+
+@pytest.mark.parametrize(
+    ("about", "held"),
+    [
+        ("melanoma", {"mel": True, "bcc": False, "benign": False, "kaposi sarcoma": False, "other": False}),
+        ("malignancy", {"mel": True, "bcc": True, "benign": False, "kaposi sarcoma": True, "malignant": True}),
+    ],
+)
+def test_a_word_of_no_class_counts_for_what_it_tells(tmp_path: Path, about: ReferredFor, held: dict[str, bool]) -> None:
+    scored = replace(draw_scored(7), about=about)
+    words = ["mel", "bcc", "benign", "kaposi sarcoma", "malignant", "indeterminate", "other"]
+    lines = [f"IMG_{number},{word}" for number, word in enumerate(words)]
+    found = measure_readers(read(tmp_path, "\n".join(["image,diagnosis", *lines])), list_images(scored), scored)
+    (reader,) = found.readers
+    assert (reader.num_images, reader.num_diagnosed) == (7, len(held))
+    assert reader.sensitivity is not None
+    assert reader.specificity is not None
+    assert reader.sensitivity.denominator == sum(held.values())
+    assert reader.specificity.denominator == len(held) - sum(held.values())
+
+
+def test_an_image_is_found_by_another_machine_s_path_with_either_slash(tmp_path: Path) -> None:
+    scored = draw_scored(2)
+    text = "image,verdict\nC:\\photos\\IMG_0.jpg,agree\n/mnt/IMG_1.jpg,unsure\n"
+    assert measure_readers(read(tmp_path, text), list_images(scored), scored).num_unmatched == 0
+
+
+def test_rows_may_end_as_on_any_machine(tmp_path: Path) -> None:
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "reviewed.csv").write_bytes(end.join(["image;verdict", "a.jpg;agree", ""]).encode())
+        (one,) = read_readings(str(tmp_path / "reviewed.csv"), load_taxonomy())
+        assert (one.image, one.verdict) == ("a.jpg", "agree")
+
+
+@pytest.mark.parametrize("content", ["image,diagnosis,note\na,mel," + "x" * 200_000])
+def test_what_isn_t_a_table_is_refused(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError, match=r"can't be read as CSV \(.*\); give a CSV file"):
+        read(tmp_path, content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,11 @@ def test_where_nothing_has_an_answer_the_counts_remain() -> None:
     assert silent.estimates["accuracy"].value == 0
     assert "melanoma_auroc" in silent.undefined
     assert silent.roc is None
+
+
+def test_melanoma_or_other_says_nothing_of_other_cancers() -> None:
+    found = measure(replace(IMAGES, tells_other_cancers=False))
+    assert found.referral.malignancy_auroc is None
+    assert found.referral.malignancy_sensitivity is None
+    assert found.undefined["malignancy_auroc"] == "the diagnoses don't tell other cancers from benign lesions"
+    assert counts(found, "sensitivity") == (1, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from melanoma_ray.evaluation.scored import Scored
-from melanoma_ray.evaluation.subgroups import Subgroup, measure_subgroups
+from melanoma_ray.evaluation.subgroups import MOST_LEVELS, Subgroup, measure_subgroups
 from melanoma_ray.inference.predictor import Predictions
 
 
@@ -97,3 +97,28 @@ def test_few_melanomas_are_too_few_to_say_and_none_is_no_error() -> None:
     assert all(level.is_sparse for one in few for level in one.levels)
     none = ask(images, np.zeros(100, bool), np.zeros(100, bool), np.arange(100))
     assert all(level.sensitivity is None and level.sensitivity_p is None for one in none for level in one.levels)
+
+
+def test_sources_of_equal_names_are_told_apart_by_their_folders() -> None:
+    random = np.random.default_rng(2)
+    images = people(300, random)
+    images["source"] = np.array(["/data/first/images", "/data/second/images/", "s3://there/x"])[np.arange(300) % 3]
+    found = {one.name: one for one in ask(images, random.random(300) < 0.3, random.random(300) < 0.5, np.arange(300))}
+    levels = {level.name: level.num_images for level in found["source"].levels}
+    assert levels == {"first/images": 100, "second/images": 100, "there/x": 100}
+
+
+def test_free_text_of_many_values_has_its_rarest_ones_in_one_level() -> None:
+    random = np.random.default_rng(3)
+    images = people(3000, random)
+    images["attribution"] = [f"photographer {number if number > 300 else number % 3}" for number in range(3000)]
+    images.loc[:9, "attribution"] = None
+    found = {
+        one.name: one for one in ask(images, random.random(3000) < 0.3, random.random(3000) < 0.5, np.arange(3000))
+    }
+    levels = {level.name: level.num_images for level in found["attribution"].levels}
+    assert len(levels) == MOST_LEVELS + 1
+    assert sum(levels.values()) == 3000
+    assert levels["unknown"] == 10
+    assert levels[f"{3 + 2699 - MOST_LEVELS + 1:,} others"] == 2699 - (MOST_LEVELS - 4)
+    assert len(found["sex"].levels) == 2

@@ -47,7 +47,6 @@ def test_other_files_in_an_image_s_place_are_named(encoded: bytes, words: str) -
 @pytest.mark.parametrize(
     ("encoded", "words"),
     [
-        (bytes(128) + b"DICM" + bytes(100), "DICOM"),
         (b"%PDF-1.7\n", "PDF"),
         (b"8BPS\0\1" + bytes(100), "Photoshop"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", "PostScript"),

@@ -43,3 +43,9 @@ def test_a_missing_word_is_named(action: keys.Action, who: str | None, told: str
 def test_a_key_for_nothing_or_no_time_is_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         keys.KeyArguments(action="create", who="a", keys="keys.json", **setting)  # type: ignore[arg-type]
+
+
+def test_a_key_s_own_limits_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keys.json"
+    run(capsys, path, "create", "night job", days=None, requests_per_minute=600.0, max_concurrent=4)
+    assert "night job: predict, explain; 600 requests a minute; 4 at a time; never expires" in run(capsys, path, "list")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -112,14 +114,71 @@ def test_answers_for_all_images_end_well(url: str, tmp_path: Path) -> None:
 def test_without_an_image_it_says_what_it_wants(url: str) -> None:
     done = query("--url", url)
     assert done.returncode == 1
-    assert done.stderr == "error: no image given: python -m jobs.query IMAGE... [--url ADDRESS]\n"
+    assert done.stderr == "error: no image given: python -m jobs.query IMAGE|FOLDER... [--url ADDRESS]\n"
 
 
-def test_a_folder_is_one_line(url: str, tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve images in two folders, one that is none, and a file that isn't named like one."""
+    (tmp_path / "more").mkdir()
+    for number in range(12):
+        (tmp_path / ("more" if number % 2 else "") / f"{number:02}.JPG").write_bytes(b"image")
+    (tmp_path / "bad.png").write_bytes(b"text")
+    (tmp_path / "notes.txt").write_text("notes")
+    return tmp_path
+
+
+def test_all_images_of_a_folder_and_of_those_below_are_asked_about_in_their_order(url: str, folder: Path) -> None:
+    done = query(str(folder), "--url", url)
+    assert done.returncode == 1
+    expected = sorted(path for path in folder.rglob("*.JPG"))
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == list(map(str, expected))
+    assert done.stderr.splitlines() == [
+        f"{folder}: 1 file is passed over, not named like an image",
+        f"{folder / 'bad.png'}: This is not an image: the bytes are of no known image format",
+        "error: no answer for 1 of 13 images",
+    ]
+
+
+def test_json_has_a_line_an_image_with_the_whole_answer_or_the_reason(url: str, folder: Path) -> None:
+    done = query(str(folder), "--url", url, "--format", "json")
+    records = {record["path"]: record for record in map(json.loads, done.stdout.splitlines())}
+    assert len(records) == 13
+    bad = records.pop(str(folder / "bad.png"))
+    assert bad == {
+        "path": str(folder / "bad.png"),
+        "error": "This is not an image: the bytes are of no known image format",
+    }
+    for record in records.values():
+        assert record["probabilities"] == ANSWER["probabilities"]
+        assert record["decision"] == "routine"
+    assert done.returncode == 1
+
+
+def test_a_table_has_the_columns_of_predictions_parquet_and_a_row_an_image(url: str, folder: Path) -> None:
+    done = query(str(folder), "--url", url, "--format", "table")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 13
+    assert {"path", "probability_nevus", "probability_melanoma", "melanoma_probability", "decision", "error"} <= set(
+        rows[0]
+    )
+    (bad,) = [row for row in rows if row["error"]]
+    assert (bad["path"], bad["decision"], bad["melanoma_probability"]) == (str(folder / "bad.png"), "", "")
+    assert {row["probability_nevus"] for row in rows if row is not bad} == {"0.9999"}
+
+
+def test_a_folder_without_images_is_one_line(url: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes")
     done = query(str(tmp_path), "--url", url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path}: a folder; give its images")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr == (f"error: {tmp_path}: 1 file, none of them named like an image (such as .jpg or .png)\n")
+
+
+def test_a_number_of_requests_out_of_range_is_refused(url: str, folder: Path) -> None:
+    done = query(str(folder), "--url", url, "--num-requests", "65")
+    assert done.returncode != 0
+    assert "num_requests=65: expected [1, 64]" in done.stderr
+    assert done.stdout == ""
 
 
 def test_without_a_service_there_is_one_line_however_many_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import pytest
 import ray
 
-from jobs import deploy, evaluate, predict, train, tune
-from jobs.command_line import parse
+from jobs import console, deploy, evaluate, predict, prepare, train, tune
+from jobs.command_line import parse, read_experiment
 from melanoma_ray.errors import ConfigError, MelanomaRayError
 
 RUN = ["--data", "/none", "--storage", "/none", "--name", "run"]
-PREDICT = ["--checkpoint", "/none", "--images", "/none", "--output", "/none"]
+PREDICT = ["--checkpoint", "/none", "--images", "/none", "--output", "/nowhere"]
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,10 @@ def test_training(monkeypatch: pytest.MonkeyPatch, words: list[str], message: st
         (["--num-trials", "-3"], "num_trials=-3: expected 1 or more"),
         (["--num-workers", "-1"], "num_workers=-1: expected 0 or more"),
         (["--use-gpu"], "--use-gpu: asks for 1 GPU, and this machine has 0 GPUs"),
+        (["--space", "optimizer.learning-rat=log:1e-4:1e-2"], "did you mean optimizer.learning_rate?"),
+        (["--space", "model.dropout=uniform:0:1"], "model.dropout=1.0: expected [0, 1)"),
+        (["--space", "model.network=choice:tf_efficientnet_lite0,no-such-net"], "no-such-net"),
+        (["--patience", "0"], "patience=0: expected 1 or more"),
         (["--num-workers", "2", "--use-gpu"], "--num-workers 2: asks for 2 GPUs, and this machine has 0 GPUs"),
         (["--name", "-x"], "name='-x': expected one word for a directory"),
         (["--num-workers", "7"], "7 workers can't share it evenly"),
@@ -135,3 +140,33 @@ def test_an_ensemble_is_over_folds_or_over_seeds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["job", "lite0", *RUN, "--folds", "--num-seeds", "2"])
     with pytest.raises(ConfigError, match="over folds or over seeds"):
         parse(train.TrainArguments)
+
+
+@pytest.mark.parametrize("content", ["5", "null", "[]", '"x"', '{"experiment": 5}', '{"experiment": null}'])
+def test_a_file_that_holds_no_experiment_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "e.json").write_text(content)
+    with pytest.raises(MelanomaRayError, match=r"expected a JSON object|expected fields and their values"):
+        read_experiment(str(tmp_path / "e.json"))
+
+
+def test_the_folder_of_the_images_is_refused_as_output_before_ray_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "nevus").mkdir()
+    (tmp_path / "nevus" / "a.jpg").write_bytes(b"x")
+    words = ["--images", str(tmp_path), "--output", str(tmp_path)]
+    message = refusal(monkeypatch, prepare.PrepareArguments, prepare.main, *words)
+    assert "holds other files such as" in message
+
+
+def test_a_sigterm_that_ray_took_while_it_started_ends_the_job_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["job", "lite0", *RUN])
+    monkeypatch.setattr(
+        console, "_fall_silent", lambda: None
+    )  # which is for the rest of a process, and this one goes on
+
+    def end(_: object) -> None:
+        sys.exit(signal.SIGTERM)  # as the handler does that Ray sets
+
+    ending = console._run(end, tune.TuneArguments, None)
+    assert ending == (143, "interrupted; the same command goes on")

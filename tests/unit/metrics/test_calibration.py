@@ -87,6 +87,12 @@ def test_there_is_no_line_through_perfect_or_constant_probabilities() -> None:
             estimate_calibration_line(np.array(probability), bools(1, 1, 0, 0))
 
 
+@pytest.mark.parametrize("probability", [[0.55, 0.6, 0.65], [0.6, 0.6, 0.65], [0.65, 0.6, 0.6]])
+def test_there_is_no_line_where_a_threshold_tells_the_kinds_in_either_direction(probability: list[float]) -> None:
+    with pytest.raises(MetricError, match="separate the kinds perfectly"):
+        estimate_calibration_line(np.array(probability), np.array([True, False, False]))
+
+
 def test_probabilities_of_exactly_0_and_1_are_counted_where_the_line_needs_their_logits() -> None:
     line = estimate_calibration_line(np.array([1.0, 0.2, 0.0, 0.6, 0.4]), bools(1, 1, 0, 0, 1))
     assert line.num_clipped == 2

@@ -35,7 +35,16 @@ def test_what_remains_of_a_given_split_and_where_the_rest_went_adds_up() -> None
     quarantine = pd.DataFrame({"given_split": ["test"], "fault": ["truncated"]})
     assert _describe_given(collection, index, quarantine) == [
         "of the given test split 1 of 6 images remain: 2 without one of the diagnoses, 1 masks, "
-        "1 unreadable (truncated), 1 conflicting diagnoses"
+        "1 unreadable (truncated), 1 conflicting diagnoses",
+        "1 image of the given train split was drawn for val",
+    ]
+
+
+def test_a_split_drawn_in_place_of_a_given_one_that_is_lost_is_told() -> None:
+    index = pd.DataFrame({"given_split": [None, None], "split": ["test", "train"], "dropped": [None, None]})
+    quarantine = pd.DataFrame({"given_split": ["test"], "fault": ["truncated"]})
+    assert _describe_given(build_collection(["test", None, None], {"test": 1}), index, quarantine) == [
+        "of the given test split 0 of 1 images remain: 1 unreadable (truncated); 1 image was drawn in their place"
     ]
 
 

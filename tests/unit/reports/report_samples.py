@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
@@ -34,15 +36,21 @@ from melanoma_ray.reports.plots import (
     plot_reliability,
     plot_roc,
 )
-from melanoma_ray.reports.sweep import SweepTrial, render_sweep
+from melanoma_ray.reports.sweep import SweepPage, SweepTrial, render_sweep
+from melanoma_ray.reports.sweep_plots import (
+    plot_importance,
+    plot_learning_curves,
+    plot_parallel_coordinates,
+    plot_pareto,
+)
 from melanoma_ray.reports.thumbnails import thumbnail_data_uri
-from melanoma_ray.reports.worklist import WorklistRow, render_worklist
+from melanoma_ray.reports.worklist import Worklist, WorklistRow, render_worklist
 from melanoma_ray.runs.history import EpochRecord
 
 HOSTILE = "<script>alert('x')</script>&\"name"
 COUNTS = {"melanoma": {"train": 7, "val": 2, "test": 3}, "nevus": {"train": 11, "test": 1}}
 THUMBNAIL = thumbnail_data_uri(np.zeros((8, 8, 3), dtype=np.uint8))
-VOID = {"br", "img", "link", "meta"}
+VOID = {"br", "img", "input", "link", "meta"}
 
 
 class Reader(HTMLParser):
@@ -70,7 +78,7 @@ class Reader(HTMLParser):
             self.unclosed.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.text.append(data)
 
     def words(self) -> str:
@@ -163,13 +171,23 @@ def worklist_row(image_id: str, probability: float | None, decision: Decision | 
 
 
 WORKLIST = [
-    worklist_row("calm", 0.1, "routine"),
-    worklist_row("calm-but-higher", 0.4, "routine"),
-    worklist_row("broken", None),
-    worklist_row("strange", 0.3, "unassessable"),
     worklist_row("urgent", 0.9, "refer"),
     worklist_row("less-urgent", 0.5, "refer"),
+    worklist_row("strange", 0.3, "unassessable"),
+    worklist_row("calm", 0.1, "routine"),
 ]
+
+
+def build_worklist(rows: Sequence[WorklistRow], **changes: object) -> Worklist:
+    values: dict[str, object] = {
+        "title": "Worklist",
+        "is_synthetic": False,
+        "decision_threshold": 0.45,
+        "diagnoses": ("melanoma", "nevus"),
+        "worklist_id": "0123",
+        "num_by_decision": Counter(row.decision for row in rows if row.decision),
+    }
+    return Worklist(**values | changes)  # type: ignore[arg-type]
 
 
 def trial(trial_id: str, value: float | None, **settings: object) -> SweepTrial:
@@ -203,14 +221,15 @@ def evaluation(title: str, *, is_synthetic: bool) -> str:
 
 @cache
 def worklist(title: str, *, is_synthetic: bool) -> str:
-    return render_worklist(WORKLIST, title=title, is_synthetic=is_synthetic, decision_threshold=0.45)
+    broken = [worklist_row("broken", None)]
+    changes = {"title": title, "is_synthetic": is_synthetic, "unreadable": broken, "num_unreadable": 1}
+    return render_worklist(build_worklist(WORKLIST, **changes), WORKLIST)
 
 
 @cache
 def sweep(title: str, *, is_synthetic: bool) -> str:
-    return render_sweep(
-        TRIALS, title=title, is_synthetic=is_synthetic, metric="accuracy", mode="max", facts={"Trials": "4"}
-    )
+    page = SweepPage(trials=TRIALS, title=title, is_synthetic=is_synthetic, metric="accuracy", facts={"Trials": "4"})
+    return render_sweep(page)
 
 
 @cache
@@ -232,4 +251,8 @@ def all_plots() -> list[Figure]:
         plot_roc(ROC.fpr, ROC.tpr, (0.25, 0.95)),
         plot_reliability(RELIABILITY),
         plot_net_benefit(BENEFIT),
+        plot_learning_curves([{1: 0.4, 2: 0.6}, {1: 0.3}], "figure"),
+        plot_parallel_coordinates([{"rate": 0.1, "kind": "a"}, {"rate": 0.2, "kind": "b"}], [0.6, 0.3], "figure"),
+        plot_importance({"rate": 0.7, "kind": 0.3}),
+        plot_pareto([1.0, 2.0, 3.0], [0.5, 0.4, 0.7], [True, False, True], "figure"),
     ]

@@ -1,12 +1,14 @@
-"""The table of a sweep's trials."""
+"""The page of a sweep: its trials, what was stopped, and what mattered."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
 
-import pytest
+import numpy as np
 
-from melanoma_ray.reports.sweep import render_sweep
+from melanoma_ray.reports.svg import FIRST
+from melanoma_ray.reports.sweep import SweepPage, SweepTrial, pareto_front, render_sweep
+from melanoma_ray.reports.sweep_plots import plot_importance, plot_parallel_coordinates
 from tests.unit.reports.report_samples import (
     TRIALS,
     Reader,
@@ -15,28 +17,81 @@ from tests.unit.reports.report_samples import (
 )
 
 
-@pytest.mark.parametrize(
-    ("mode", "order"),
-    [("max", ["high", "low", "none", "not-finite"]), ("min", ["low", "high", "none", "not-finite"])],
-)
-def test_the_sweep_puts_the_best_trial_first_and_those_without_a_figure_last(
-    mode: Literal["max", "min"], order: list[str]
-) -> None:
-    html = render_sweep(TRIALS, title="Sweep", is_synthetic=False, metric="figure", mode=mode, facts={})
+def render(*trials: SweepTrial, **fields: object) -> str:
+    return render_sweep(SweepPage(trials=trials, is_synthetic=False, metric="figure", facts={}, **fields))  # type: ignore[arg-type]
+
+
+def test_the_sweep_puts_the_best_trial_first_and_those_without_a_figure_last() -> None:
+    order = ["high", "low", "none", "not-finite"]
+    html = render(*TRIALS)
     assert rows_of(html, *order) == order
     assert html.count('<tr class="best">') == 1
     assert "not finite" in html
 
 
 def test_settings_of_all_trials_share_their_columns() -> None:
-    trials = [trial("a", 0.9, rate=0.00031234, frozen=True), trial("b", 0.8, rate=1e-5, decay=None)]
-    html = render_sweep(trials, title="Sweep", is_synthetic=False, metric="figure", mode="max", facts={})
-    words = Reader(html).words()
-    assert "Trial figure rate frozen decay Epochs Status" in words
-    assert "a best 0.9000 0.000312 yes 3 finished" in words
-    assert "b 0.8000 1e-05 none 3 finished" in words
+    words = Reader(
+        render(trial("a", 0.9, rate=0.00031234, frozen=True), trial("b", 0.8, rate=1e-5, decay=None))
+    ).words()
+    assert "Trial figure Interval rate frozen decay Epochs Seconds Status" in words
+    assert "a best 0.9000 – 0.000312 yes 3 0 finished" in words
+    assert "b 0.8000 – 1e-05 none 3 0 finished" in words
 
 
 def test_no_trial_is_called_the_best_when_none_has_a_figure() -> None:
-    html = render_sweep([trial("a", None)], title="Sweep", is_synthetic=False, metric="figure", mode="max", facts={})
-    assert '<tr class="best">' not in html
+    assert '<tr class="best">' not in render(trial("a", None))
+
+
+def test_what_was_stopped_is_told_with_its_reason() -> None:
+    stopped = SweepTrial(
+        trial_id="02", settings={}, value=0.3, num_epochs=1, status="stopped early", why="asha: 0.300 was worse"
+    )
+    words = Reader(render(trial("01", 0.9), stopped)).words()
+    assert "What was stopped, and why Trial Epochs Why 02 1 asha: 0.300 was worse" in words
+    assert "What was stopped" not in Reader(render(trial("01", 0.9))).words()
+
+
+def test_too_few_trials_don_t_tell_what_mattered() -> None:
+    assert "Too few trials were finished" in render(trial("a", 0.9))
+    html = render(trial("a", 0.9), importance={"optimizer.learning_rate": 0.75, "model.dropout": 0.25})
+    assert "Too few trials were finished" not in html
+    assert "optimizer.learning_rate 75%, model.dropout 25%" in html
+
+
+def test_nobody_on_the_front_is_beaten_in_both() -> None:
+    points = [(0.9, 10.0), (0.8, 5.0), (0.8, 6.0), (0.7, 5.0), (0.95, 20.0)]
+    trials = [
+        SweepTrial(trial_id=str(place), settings={}, value=value, num_epochs=1, status="finished", latency_ms=latency)
+        for place, (value, latency) in enumerate(points)
+    ]
+    assert pareto_front(trials) == [True, True, False, False, True]
+    assert "Quality and time" in render(*trials)
+
+
+def test_the_best_trial_is_the_line_in_the_first_colour() -> None:
+    settings: list[dict[str, object]] = [
+        {"rate": 1e-3, "weighting": "none"},
+        {"rate": 1e-2, "weighting": "sqrt"},
+        {"rate": 1e-4},
+    ]
+    figure = plot_parallel_coordinates(settings, [0.9, 0.8, None], "figure")
+    lines = [line for line in figure.axes[0].lines if np.size(line.get_xdata()) == 3]
+    assert [line.get_color() for line in lines][-1] == FIRST
+    assert len(lines) == 2
+    np.testing.assert_array_equal(lines[-1].get_ydata(), [0.0, 0.0, 1.0])
+
+
+def test_importance_is_written_beside_its_bars() -> None:
+    texts = [text.get_text() for text in plot_importance({"a": 0.75, "b": 0.25}).axes[0].texts]
+    assert sorted(texts) == ["25%", "75%"]
+
+
+def test_a_page_s_plots_share_no_ids() -> None:
+    html = render(
+        *(SweepTrial(trial_id=str(n), settings={"rate": n}, value=n / 9, num_epochs=2, status="finished",
+                     curve={1: 0.1, 2: n / 9}) for n in range(3)),
+        importance={"rate": 1.0},
+    )  # fmt: skip
+    ids = re.findall(r' id="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert html.count("<svg") == 3

@@ -49,6 +49,17 @@ def test_a_certificate_and_its_key_are_taken(tmp_path: Path) -> None:
     assert read_tls(None, None) is None
 
 
+def test_a_certificate_of_each_caller_s_own_is_as_good_as_a_key(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    tls = read_tls(certificate, key, certificate)
+    assert tls == Tls(certificate=certificate, key=key, client_authority=certificate)
+    check_exposure(Address(host="0.0.0.0", tls=tls), has_keys=False, is_open=False)
+    for files in ((None, None, certificate), (certificate, key, key), (certificate, key, str(tmp_path / "none"))):
+        with pytest.raises(ConfigError, match="tls_client_ca") as raised:
+            read_tls(*files)
+        assert "\n" not in str(raised.value)
+
+
 def test_files_that_don_t_make_a_certificate_are_one_line(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     _, other = make_certificate(tmp_path, "other")

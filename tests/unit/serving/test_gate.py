@@ -12,14 +12,18 @@ from fastapi.testclient import TestClient
 
 from melanoma_ray.access import keys
 from melanoma_ray.access.keys import KeyStore, Scope, create_key, revoke_key
+from melanoma_ray.access.limits import Limits
+from melanoma_ray.access.tokens import TokenSettings, TokenVerifier
 from melanoma_ray.client import Client
 from melanoma_ray.serving.assessor import current_assessor
 from melanoma_ray.serving.gate import COOKIE, KEY_HEADER
 from melanoma_ray.serving.routes import build_http
+from tests.unit.access.test_tokens import AUDIENCE, Issuer
+from tests.unit.serving.test_limiting import Office
 from tests.unit.serving.test_routes import EchoAssessor
 
 OPEN = ("/", "/docs", "/openapi.json", "/assets/page.js", "/healthz", "/readyz")
-GUARDED = {"/v1/model": "GET", "/v1/predict": "POST", "/v1/explain": "POST"}
+GUARDED = {"/v1/model": "GET", "/v1/predict": "POST", "/v1/predict/batch": "POST", "/v1/explain": "POST"}
 
 
 @pytest.fixture
@@ -178,3 +182,48 @@ def test_the_client_sends_its_key_to_its_own_address_only() -> None:
         assert isinstance(client._http, httpx.Client)
         assert client._http.headers["authorization"] == "Bearer mray_0_0"
         assert not client._http.follow_redirects
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    opened = Issuer()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("has_keys", ["keys too", "tokens alone"])
+def test_a_token_of_the_hospital_s_login_is_as_good_as_a_key(path: str, issuer: Issuer, has_keys: str) -> None:
+    key = new_key(path, "predict")
+    app, replica = (
+        build_http(),
+        EchoAssessor(["melanoma"], ["melanoma"], KeyStore(path) if has_keys == "keys too" else None),
+    )
+    replica.tokens = TokenVerifier(TokenSettings(issuer=issuer.url, audience=AUDIENCE))
+    app.dependency_overrides[current_assessor] = lambda: replica
+    with TestClient(app) as client:
+        answer = client.get("/v1/model", headers=bearer(issuer.sign()))
+        assert answer.status_code == 200
+        assert answer.headers[KEY_HEADER].startswith("oidc-")
+        assert client.post("/v1/explain", content=b"a", headers=bearer(issuer.sign())).status_code == 403
+        refused = client.get("/v1/model", headers=bearer(issuer.sign(aud="billing")))
+        assert refused.status_code == 401
+        assert "isn't one for this service" in refused.json()["detail"]
+        assert client.get("/v1/model").status_code == 401
+        assert client.get("/v1/model", headers=bearer(key)).status_code == (200 if has_keys == "keys too" else 401)
+
+
+def test_a_key_at_its_limit_gets_429_with_the_time_to_wait_and_others_go_on(path: str) -> None:
+    limits = Limits(requests_per_minute=6)  # one at once
+    limited, free = create_key(path, "a", ("predict",), None, limits)[0], new_key(path, "predict")
+    app, replica = build_http(), EchoAssessor(["melanoma"], ["melanoma"], KeyStore(path))
+    replica.limiter = Office().limiter("a")
+    app.dependency_overrides[current_assessor] = lambda: replica
+    with TestClient(app) as client:
+        assert client.get("/v1/model", headers=bearer(limited)).status_code == 200
+        refused = client.get("/v1/model", headers=bearer(limited))
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert 9 <= int(refused.headers["retry-after"]) <= 10
+        assert refused.json()["type"].endswith(":too-many-requests")
+        assert "at most 6 requests a minute" in refused.json()["detail"]
+        assert client.get("/v1/model", headers=bearer(free)).status_code == 200

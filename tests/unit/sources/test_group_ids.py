@@ -16,7 +16,9 @@ def unify(patients: list[str | None], sources: str, scopes: dict[str, str]) -> t
 def test_case_and_a_spreadsheet_s_point_zero_make_no_new_patient() -> None:
     ids, notes = unify(["P0", "p0", "2.0", "2", "P3", None], "aaaaaa", {"a": "a"})
     assert ids == ["P0", "P0", "2.0", "2.0", "P3", None]
-    assert notes == ["patient ids that differ only in case or in a trailing .0 are one patient: 2.0 and 2, P0 and p0"]
+    assert notes == [
+        "patient ids that differ only in case, leading zeros or a trailing .0 are one patient: 2.0 and 2, P0 and p0"
+    ]
 
 
 def test_equal_ids_of_sources_without_a_common_table_are_two_patients_and_it_is_said() -> None:

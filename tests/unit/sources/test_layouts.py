@@ -344,8 +344,8 @@ def test_rows_of_one_image_that_tell_different_lesions_or_ages_are_said(tmp_path
     (tmp_path / "meta.csv").write_text("image_id,dx,lesion_id,age\na,nv,L1,40\na,nv,L2,50\nb,nv,L3,60\nb,nv,L3,60\n")
     found = read_collection(str(tmp_path))
     assert notes_of(found, about="several rows") == [
-        "meta.csv has several rows of different lesions for 1 ids, the first counts: a (L1, L2)",
-        "meta.csv has several rows of different ages for 1 ids, the first counts: a (40.0, 50.0)",
+        "meta.csv has several rows of different lesions for 1 id, the first counts: a (L1, L2)",
+        "meta.csv has several rows of different ages for 1 id, the first counts: a (40.0, 50.0)",
     ]
     assert found.num_rows_without_file == 0
 
@@ -360,6 +360,121 @@ def test_patients_of_two_sources_are_tied_by_a_common_table_and_otherwise_not(tm
     assert len(notes_of(apart, about="several sources that no table ties")) == 1
     (tmp_path / "all.csv").write_text("image_id,patient_id\none,P1\ntwo,p1\n")
     assert column(read_collection(roots, str(tmp_path / "all.csv")), "patient_id") == ["P1", "P1"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "is_patient"),
+    [(("patient 7", "PAT_12"), True), (("P001", "p002"), True), (("P1", "P2"), False)],
+)
+def test_folders_of_patients_are_groups(tmp_path: Path, folders: tuple[str, str], *, is_patient: bool) -> None:
+    touch(tmp_path, *(f"{folder}/nevus/{number}.jpg" for number, folder in enumerate(folders)))
+    expected = list(folders) if is_patient else [None, None]
+    assert sorted(map(str, column(read_collection(str(tmp_path)), "patient_id"))) == sorted(map(str, expected))
+
+
+def test_a_column_of_diagnoses_counts_before_flags_of_the_history(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    rows = "a,nevus,1,0\nb,melanoma,0,0\nc,nevus,0,1\n"
+    (tmp_path / "meta.csv").write_text(f"image,diagnosis,melanoma,bcc\n{rows}")
+    found = read_collection(str(tmp_path))
+    assert column(found, "diagnosis") == ["nevus", "melanoma", "nevus"]
+    told = "the columns melanoma, bcc of yes and no aren't read as diagnoses, since a column of its own tells them"
+    assert notes_of(found, about="of yes and no") == [f"meta.csv: {told}"]
+
+
+def test_flags_of_the_history_beside_folders_tell_no_diagnosis(tmp_path: Path) -> None:
+    touch(tmp_path, "nevus/a.jpg", "nevus/b.jpg", "melanoma/c.jpg", "melanoma/d.jpg")
+    (tmp_path / "meta.csv").write_text("image,age,melanoma,scc\na,40,1,0\nb,50,0,0\nc,60,0,0\nd,70,0,0\n")
+    found = read_collection(str(tmp_path))
+    assert column(found, "table_diagnosis") == [None] * 4
+    assert len(notes_of(found, about="3 of 4 rows have a 1 in none of them")) == 1
+
+
+def test_sizes_and_initials_below_a_diagnosis_are_no_codes(tmp_path: Path) -> None:
+    touch(tmp_path, "nevus/5 mm/a.jpg", "nevus/10mm/b.jpg", "nevus/AK/c.jpg", "nevus/KL/d.jpg", "nevus/SK/e.jpg")
+    found = read_collection(str(tmp_path))
+    assert set(column(found, "diagnosis")) == {"nevus"}
+    assert len(notes_of(found, about="aren't taken for codes: AK, SK")) == 1
+
+
+def test_codes_that_all_folders_below_a_name_have_are_diagnoses(tmp_path: Path) -> None:
+    touch(tmp_path, "melanoma/nv/a.jpg", "melanoma/mel/b.jpg", "melanoma/bcc/c.jpg")
+    found = read_collection(str(tmp_path))
+    assert sorted(map(str, column(found, "diagnosis"))) == ["basal cell carcinoma", "melanoma", "nevus"]
+
+
+def test_of_several_given_splits_of_one_image_test_counts(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    (tmp_path / "train_labels.csv").write_text("image,dx\na,nv\nb,mel\nc,nv\n")
+    (tmp_path / "test_labels.csv").write_text("image,dx\nc,nv\nd,mel\n")
+    found = read_collection(str(tmp_path))
+    assert column(found, "given_split") == ["train", "train", "test", "test"]
+    assert len(notes_of(found, about="tables tell different splits of 1 image: test counts before val")) == 1
+    (tmp_path / "train_labels.csv").unlink()
+    (tmp_path / "test_labels.csv").unlink()
+    rows = "a,nv,train\na,nv,test\nb,mel,train\nc,nv,val\nc,nv,train\nd,nv,test\n"
+    (tmp_path / "all.csv").write_text(f"image,dx,split\n{rows}")
+    assert column(read_collection(str(tmp_path)), "given_split") == ["test", "train", "val", "test"]
+
+
+def test_images_of_one_row_are_one_lesion(tmp_path: Path) -> None:
+    touch(tmp_path, "P0 (1).jpg", "P0 (2).jpg", "P1 (1).jpg", "P2.jpg")
+    (tmp_path / "meta.csv").write_text("image,dx\nP0,nv\nP1,mel\nP2,nv\n")
+    assert column(read_collection(str(tmp_path)), "lesion_id") == ["P0", "P0", None, None]
+
+
+def test_a_table_above_the_images_of_its_split_tells_those_of_equal_names_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "train/images/0.jpg", "test/images/0.jpg")
+    (tmp_path / "test" / "images" / "0.jpg").write_bytes(b"another picture")
+    (tmp_path / "train" / "labels.csv").write_text("image,dx\n0.jpg,nv\n")
+    (tmp_path / "test" / "labels.csv").write_text("image,dx\n0.jpg,mel\n")
+    assert column(read_collection(str(tmp_path)), "diagnosis") == ["melanoma", "nevus"]
+
+
+def test_what_may_tell_a_split_and_is_not_read_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "holdout/a.jpg", "dev/b.jpg", "unseen/c.jpg", "eval/d.jpg")
+    (tmp_path / "meta.csv").write_text("image,dx,fold\na,nv,1\nb,mel,2\nc,nv,1\nd,nv,2\n")
+    found = read_collection(str(tmp_path))
+    assert len(notes_of(found, about="may mean a split, and isn't taken for one")) == 3
+    assert len(notes_of(found, about="1 more folder may mean a split")) == 1
+    assert len(notes_of(found, about="the column fold may tell a split")) == 1
+
+
+def test_a_second_column_of_one_name_and_folders_that_contradict_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "malignant/nevus/a.jpg", "benign/melanoma/b.jpg")
+    (tmp_path / "meta.csv").write_text("image,age,age\na,40,50\nb,50,60\n")
+    found = read_collection(str(tmp_path))
+    assert len(notes_of(found, about="of several columns called age the first is read")) == 1
+    assert len(notes_of(found, about="benign/melanoma, malignant/nevus")) == 1
+
+
+def test_predict_tells_sites_that_have_no_place_and_rows_of_no_image(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "meta.csv").write_text("image,site\na,wing\nb,back\nc,back\n")
+    found = list_images(str(tmp_path), [str(tmp_path / "meta.csv")])
+    assert found.notes == (
+        "the tables: 1 row has a site that isn't understood, and counts as unknown: 'wing' (1)",
+        "1 id of the tables is of no image here",
+    )
+    assert found.passed_over == {"tables, whose rows were looked up for the images": 1}
+    assert list_images(str(tmp_path)).passed_over == {"tables, which are read only if given with --metadata": 1}
+
+
+def test_each_table_is_counted_once_as_read_or_not(tmp_path: Path) -> None:
+    touch(tmp_path, "nevus/a.jpg", "melanoma/b.jpg")
+    (tmp_path / "given.csv").write_text("image,age\na,40\nb,50\n")
+    pq.write_table(pa.table({"image": ["a", "b"], "sex": ["male", "female"]}), tmp_path / "other.parquet")
+    read = "tables, whose rows were looked up for the images"
+    assert read_collection(str(tmp_path)).passed_over == {read: 2}
+    given = str(tmp_path / "given.csv")
+    assert read_collection(str(tmp_path), given).passed_over == {
+        read: 1,
+        "tables that aren't used, since others were given": 1,
+    }
+    assert list_images(str(tmp_path), [given]).passed_over == {
+        read: 1,
+        "tables, which are read only if given with --metadata": 1,
+    }
 
 
 def test_train_and_test_of_one_folder_share_their_patients(tmp_path: Path) -> None:
@@ -587,5 +702,5 @@ def test_the_only_column_of_bytes_is_the_image_whatever_it_is_called(tmp_path: P
     pq.write_table(pa.table({"photo": bytes_, "dx": ["nv", "mel"]}), path)
     assert column(read_collection(str(tmp_path)), "diagnosis") == ["nevus", "melanoma"]
     pq.write_table(pa.table({"photo": bytes_, "sketch": bytes_, "dx": ["nv", "mel"]}), path)
-    with pytest.raises(DataError, match="neither encoded images nor images' ids"):
+    with pytest.raises(DataError, match=r"several columns of bytes \(photo, sketch\)"):
         read_collection(str(tmp_path))

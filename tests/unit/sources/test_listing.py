@@ -38,7 +38,7 @@ def test_no_file_is_silent(tmp_path: Path) -> None:
         "k.txt",
     )
     found = list_source(str(tmp_path))
-    assert [len(found.images), len(found.containers), len(found.tables)] == [2, 1, 1]
+    assert [len(found.images), len(found.containers), len(found.tables)] == [3, 1, 1]
     assert total(tmp_path) == 11
     assert found.passed_over[SYSTEM] == 2
     assert {"archives (.zip): unpack them first", "files without an ending"} <= set(found.passed_over)

@@ -223,7 +223,7 @@ def test_unknown_words_of_a_found_table_are_told_and_the_other_rows_stay(tmp_pat
     assert list(table.rows["age"]) == [40, 50, 60]
     [note] = table.notes
     assert note.startswith(
-        "meta.csv: 1 row has a word for the lesion that is unknown, so they tell no diagnosis: 'nevsu'"
+        "meta.csv: 1 row has a word for the lesion that is unknown, so it tells no diagnosis: 'nevsu'"
     )
     assert "did you mean 'nevus'" in note
 

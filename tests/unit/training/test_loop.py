@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from melanoma_ray.config import OptimizerConfig
 from melanoma_ray.patients import NUM_FEATURES
@@ -71,3 +73,21 @@ def test_a_network_learns_from_metadata_what_no_image_shows(tmp_path: Path) -> N
         accuracy[uses_metadata] = Worker(job, backend).train()[-1].val_accuracy
     assert accuracy[False] == pytest.approx(1 / 3)
     assert accuracy[True] > 0.9
+
+
+def test_a_run_that_starts_from_another_goes_on_with_its_weights_and_its_place(tmp_path: Path) -> None:
+    parent = LocalBackend(build_job(EXPERIMENT), tmp_path / "parent", fail_at_step=30)
+    with pytest.raises(InterruptionError):
+        Worker(parent.job, parent).train()
+    job = replace(parent.job, starts_from=str(tmp_path / "parent"))
+    child = LocalBackend(job, tmp_path / "child")
+    worker = Worker(job, child)
+    kept = load_file(tmp_path / "parent" / "progress.safetensors")
+    restored = worker.state.classifier.state_dict()
+    assert all(torch.equal(restored[name], kept[f"network.{name}"]) for name in restored)
+    assert worker.state.step == 30
+    history = worker.train()
+    assert [record.epoch for record in history] == [1, 2, 3, 4]
+    assert child.steps_saved == [45, 60]
+    own = LocalBackend(job, tmp_path / "child")
+    assert Worker(job, own).state.step == 60  # its own progress counts for more than another's

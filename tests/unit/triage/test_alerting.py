@@ -92,6 +92,21 @@ def test_every_answer_but_the_routine_one_is_told_and_confirmed(predictor: Predi
     assert [len(one["probabilities"]) for one in sent] == [0, 0, len(DIAGNOSES), len(DIAGNOSES), 0]
 
 
+def test_with_ranks_the_same_is_told_as_without(predictor: Predictor, tmp_path: Path) -> None:
+    """Without them routine rows are left out before anything else; with them they can't be."""
+    for ranks, of_first in ((0, 1), (1, 2)):  # the first patient's other image is routine
+        settings = build_settings(tmp_path / str(ranks), top_patients=ranks)
+        raise_alerts(settings, *build_batch(tmp_path), predictor, "worklist.html")
+        told = {Path(one.images[0]).stem: (one.body["reason"], one.body["num_images"]) for one in alerts_of(settings)}
+        assert told == {
+            "a": ("refer", of_first),
+            "c": ("unassessable", 1),
+            "d": ("unreadable", 1),
+            "e": ("unusable", 1),
+            "f": ("unusable", 1),
+        }
+
+
 def test_run_again_a_batch_makes_no_alert_twice_but_a_changed_image_makes_one(
     predictor: Predictor, tmp_path: Path
 ) -> None:
@@ -103,6 +118,37 @@ def test_run_again_a_batch_makes_no_alert_twice_but_a_changed_image_makes_one(
     (tmp_path / "a.jpg").write_bytes(b"another picture under the same name")
     raise_alerts(settings, *batch, predictor, "worklist.html")
     assert len(alerts_of(settings)) == 6
+
+
+def test_images_that_were_moved_are_told_again_only_where_nothing_else_tells_them_apart(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    """Of a referred lesion, and of a known patient, the content tells; of what is no lesion only the place does."""
+    settings = build_settings(tmp_path)
+    predictions, images = build_batch(tmp_path)
+    raise_alerts(settings, predictions, images, predictor, "worklist.html")
+    (tmp_path / "done").mkdir()
+    moved = [str(tmp_path / "done" / Path(path).name) for path in images["path"]]
+    for before, after in zip(images["path"], moved, strict=True):
+        Path(before).rename(after)
+    names = predictions.schema.names
+    again = predictions.set_column(names.index("path"), "path", pa.array(moved, pa.string()))
+    raise_alerts(settings, again, images.assign(path=moved), predictor, "worklist.html")
+    told = sorted(Path(one.images[0]).stem for one in alerts_of(settings))
+    assert told == ["a", "c", "c", "d", "d", "e", "f"]
+
+
+def test_copies_of_one_referred_image_make_one_alert(predictor: Predictor, tmp_path: Path) -> None:
+    settings = build_settings(tmp_path)
+    predictions, images = build_batch(tmp_path)
+    again = str(tmp_path / "copy.jpg")
+    Path(again).write_bytes(Path(images["path"][0]).read_bytes())
+    row = predictions.slice(0, 1)
+    row = row.set_column(row.schema.names.index("path"), "path", pa.array([again], pa.string()))
+    known = pd.concat([images, images.head(1).assign(path=again)], ignore_index=True).assign(patient_id=None)
+    raise_alerts(settings, pa.concat_tables([predictions, row]), known, predictor, "worklist.html")
+    referred = [one for one in alerts_of(settings) if one.body["reason"] == "refer"]
+    assert len(referred) == 1
 
 
 def test_a_table_s_own_words_for_age_and_site_count(predictor: Predictor, tmp_path: Path) -> None:

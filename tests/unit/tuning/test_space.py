@@ -1,70 +1,167 @@
-"""The search space: it begins with the experiment itself, and offers nothing that the experiment would refuse."""
+"""The search space: it begins with the experiment itself, and offers nothing that a setting would refuse."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
+import optuna
 import pytest
-from ray.tune.search.sample import Categorical, Float
 
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.ranges import range_of
-from melanoma_ray.recipes import RECIPES, baseline
-from melanoma_ray.settings import field_annotation, with_setting
-from melanoma_ray.tuning.space import Dimension, build_space, own_values
-from melanoma_ray.tuning.trial import apply_settings
+from melanoma_ray.recipes import RECIPES, baseline, lite0
+from melanoma_ray.settings import with_setting
+from melanoma_ray.tuning.dimension import Condition, Dimension
+from melanoma_ray.tuning.space import SPACES, SearchSpace, apply_settings, build_space, parse_dimension
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+each_space = pytest.mark.parametrize("space", SPACES)
 
 
 @each_recipe
-def test_the_first_trial_is_exactly_the_experiment(recipe: Callable[[], Experiment]) -> None:
+@each_space
+def test_a_named_space_includes_the_experiment_itself(recipe: Callable[[], Experiment], space: str) -> None:
     experiment = recipe()
-    space, own = build_space(experiment), own_values(experiment)
+    searched = build_space([space], experiment)
+    own = searched.own_values(experiment)
     assert apply_settings(experiment, own) == experiment
-    assert own.keys() == space.keys()
-    assert [name for name, value in own.items() if not space[name].is_valid(value)] == []
+    assert [one.name for one in searched.dimensions if not one.includes(own[one.name])] == []
 
 
-def test_an_experiment_far_from_the_space_stretches_it() -> None:
+@each_recipe
+@each_space
+def test_every_proposal_of_a_named_space_is_an_experiment(recipe: Callable[[], Experiment], space: str) -> None:
+    experiment = recipe()
+    dimensions = build_space([space], experiment).dimensions
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = []
+    for _ in range(30):
+        trial = study.ask()
+        drawn.append(apply_settings(experiment, {one.name: one.suggest(trial) for one in dimensions}))
+    assert len(set(drawn)) >= 12
+
+
+def test_the_default_space_has_the_learning_rate_weights_and_regularisation() -> None:
+    space = {one.name: one for one in build_space([], lite0()).dimensions}
+    assert list(space) == [
+        "optimizer.learning_rate",
+        "optimizer.weight_decay",
+        "loss.class_weighting",
+        "loss.label_smoothing",
+        "model.dropout",
+    ]
+    assert space["optimizer.learning_rate"].low == pytest.approx(1e-4)
+    assert space["optimizer.learning_rate"].high == pytest.approx(3e-3)
+    assert space["loss.class_weighting"].choices == ("none", "sqrt", "balanced", "effective")
+
+
+def test_an_experiment_far_from_a_named_space_stretches_it() -> None:
     far = baseline()
     for name, value in {"model.dropout": 0.9, "loss.label_smoothing": 0.5, "optimizer.weight_decay": 0.3}.items():
         far = with_setting(far, name, value)
-    space = build_space(far)
-    assert all(space[name].is_valid(value) for name, value in own_values(far).items())
+    assert all(
+        one.includes(value)
+        for one, value in zip(
+            build_space([], far).dimensions, build_space([], far).own_values(far).values(), strict=True
+        )
+    )
 
 
-def test_every_way_to_weigh_the_diagnoses_is_tried() -> None:
-    weighting = build_space(baseline())["loss.class_weighting"]
-    assert isinstance(weighting, Categorical)
-    assert weighting.categories == ["none", "sqrt", "balanced", "effective"]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "optimizer.learning-rate=log:1e-4:1e-2",
+            Dimension(name="optimizer.learning_rate", kind="log", low=1e-4, high=1e-2),
+        ),
+        ("global-batch-size=int:16:64", Dimension(name="global_batch_size", kind="int", low=16, high=64)),
+        (
+            "optimizer.ema-decay=choice:none,0.99",
+            Dimension(name="optimizer.ema_decay", kind="choice", choices=(None, 0.99)),
+        ),
+        ("model.num-views=choice:1,4", Dimension(name="model.num_views", kind="choice", choices=(1, 4))),
+        (
+            "augmentation.vertical-flip=choice:true,no",
+            Dimension(name="augmentation.vertical_flip", kind="choice", choices=(True, False)),
+        ),
+        (
+            "loss.focal-gamma=uniform:0:3@loss.class-weighting=none|sqrt",
+            Dimension(
+                name="loss.focal_gamma",
+                kind="uniform",
+                low=0,
+                high=3,
+                when=Condition(name="loss.class_weighting", values=("none", "sqrt")),
+            ),
+        ),
+    ],
+)
+def test_a_text_of_the_command_line_is_a_dimension(text: str, expected: Dimension) -> None:
+    assert parse_dimension(text) == expected
 
 
-@each_recipe
-def test_every_end_of_the_space_is_allowed(recipe: Callable[[], Experiment]) -> None:
-    experiment = recipe()
-    for name, domain in build_space(experiment).items():
-        allowed = range_of(field_annotation(name))
-        if isinstance(domain, Categorical):
-            assert all(with_setting(experiment, name, value) for value in domain.categories)
-        else:
-            assert isinstance(domain, Float)
-            assert allowed is not None
-            assert domain.lower in allowed
-            assert domain.upper in allowed
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.learning-rat=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
+        ("learning-rate=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
+        ("zzz=log:1:2", "python -m jobs.train --help lists the settings"),
+        ("model.dropout=uniform:0:1", r"model.dropout=1.0: expected \[0, 1\)"),
+        ("optimizer.weight-decay=log:0:1", "expected more than 0; use uniform"),
+        ("optimizer.learning-rate=log:1e-2:1e-4", "the smaller one first"),
+        ("optimizer.learning-rate=log:1e-2", "expected optimizer.learning_rate=uniform:LOW:HIGH"),
+        ("optimizer.learning-rate=loguniform:1e-2:1", "expected optimizer.learning_rate=uniform:LOW:HIGH"),
+        ("optimizer.learning-rate=log:a:b", "'a' is no number"),
+        ("optimizer.learning-rate=log:nan:1", "expected two numbers"),
+        ("global-batch-size=uniform:1:2", "expected int or choice"),
+        ("loss.class-weighting=uniform:0:1", "expected choice"),
+        ("loss.class-weighting=choice:none,many", "expected one of none, sqrt, balanced, effective"),
+        ("loss.class-weighting=choice:none", "expected two or more values"),
+        ("model=choice:a,b", "is no setting of an experiment"),
+        ("num-epochs=int:1:9", "decides how long trials are"),
+        ("loss.focal-gamma=uniform:0:3@loss.class-weighting", "expected @OTHER=VALUE"),
+        ("loss.focal-gamma=uniform:0:3@loss.class-weighting=all", "expected one of none, sqrt"),
+        ("optimzer", "expected one of default, optimizer, augmentation, loss, architecture, a file.json"),
+    ],
+)
+def test_what_no_setting_would_take_is_refused_before_anything_starts(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        build_space([text], baseline())
+    assert "\n" not in str(error.value)
 
 
-@each_recipe
-def test_every_sample_is_an_experiment(recipe: Callable[[], Experiment]) -> None:
-    experiment, random = recipe(), np.random.default_rng(0)
-    space = build_space(experiment)
-    drawn = [{name: domain.sample(random_state=random) for name, domain in space.items()} for _ in range(200)]
-    experiments = {apply_settings(experiment, settings) for settings in drawn}
-    assert len(experiments) == 200
+def test_a_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "space.json"
+    file.write_text(
+        json.dumps(
+            {
+                "optimizer.learning_rate": {"log": [1e-4, 1e-2]},
+                "loss.class_weighting": {"choice": ["none", "sqrt"]},
+                "loss.focal-gamma": {"uniform": [0, 3], "when": {"loss.class_weighting": ["sqrt"]}},
+            }
+        )
+    )
+    texts = [
+        "optimizer.learning-rate=log:1e-4:1e-2",
+        "loss.class-weighting=choice:none,sqrt",
+        "loss.focal-gamma=uniform:0:3@loss.class-weighting=sqrt",
+    ]
+    assert build_space([str(file)], baseline()) == build_space(texts, baseline())
+    file.write_text(json.dumps({"optimizer.learning_rate": [1e-4, 1e-2]}))
+    with pytest.raises(ConfigError, match="expected one of uniform, log, int, choice with a list"):
+        build_space([str(file)], baseline())
 
 
-def test_a_dimension_beyond_its_setting_s_range_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"search space: model\.dropout=1\.0: expected \[0, 1\)"):
-        Dimension(name="model.dropout", uniform=(0.0, 1.0)).domain(baseline())
+def test_spaces_are_joined_and_none_has_a_setting_twice() -> None:
+    joined = build_space(["loss", "optimizer.learning-rate=log:1e-4:1e-2"], baseline())
+    assert [one.name for one in joined.dimensions][-1] == "optimizer.learning_rate"
+    with pytest.raises(ConfigError, match=r"loss\.class_weighting is in it twice"):
+        build_space(["loss", "default"], baseline())
+
+
+def test_a_condition_names_a_setting_before_it() -> None:
+    late = parse_dimension("loss.focal-gamma=uniform:0:3@loss.class-weighting=sqrt")
+    with pytest.raises(ConfigError, match="which must come before it"):
+        SearchSpace(dimensions=(late, parse_dimension("loss.class-weighting=choice:none,sqrt")))

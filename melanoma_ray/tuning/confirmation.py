@@ -1,0 +1,190 @@
+"""The winner of a sweep beside the experiment that it started from, both trained anew: is it better, or was it luck?
+
+The best of many trials is chosen by its value, so the value flatters it. Here both are trained on the same folds, or
+with the same seeds, and the differences are taken pair by pair.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ray.train import ScalingConfig
+
+from melanoma_ray import storage
+from melanoma_ray.config import Experiment
+from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.errors import ConfigError
+from melanoma_ray.metrics.intervals import quantile
+from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.training.ensembles import train_folds, train_seeds
+from melanoma_ray.training.trainer import Supervision, build_run_config
+
+CONFIRMATION = "confirmation.json"
+_FEWEST = 2
+Over = Literal["folds", "seeds"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmationPlan:
+    """How the winner is confirmed."""
+
+    over: Over
+    """What the runs differ by: folds of the data, or seeds."""
+    num_seeds: int
+    """Number of seeds, 2 or more; unused over folds."""
+    scaling: ScalingConfig
+    """Ray's number of workers, CPUs and GPUs of each run, with 1 worker or more."""
+
+    def check(self, dataset: PreparedDataset) -> None:
+        """Refuse what can't be done, before the sweep begins.
+
+        Raises:
+            ConfigError: The dataset has no folds, or there are too few seeds.
+        """
+        if self.over == "folds" and not dataset.info.config.split.num_folds:
+            msg = f"confirm=folds: {dataset.uri} has none; prepare it with --split.num-folds 5, or confirm over seeds"
+            raise ConfigError(msg)
+        if self.over == "seeds" and self.num_seeds < _FEWEST:
+            msg = f"confirm_seeds={self.num_seeds}: expected {_FEWEST} or more, since an interval needs them"
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedDifference:
+    """The winner's values minus the default's, pair by pair."""
+
+    mean: float
+    low: float
+    """Lower end of the 95 % interval of the mean."""
+    high: float
+    """Upper end."""
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the interval holds 0: the data don't tell which of the two is better."""
+        return self.low <= 0 <= self.high
+
+
+def compare_paired(winner: Sequence[float], default: Sequence[float], *, over: Over) -> PairedDifference:
+    """Return the mean difference of paired values with a 95 % interval of Student's t.
+
+    Folds share most of their training images, so their differences vary together; the variance is enlarged as for
+    repeated splits, by 1/k + 1/(k - 1) in place of 1/k.
+
+    Args:
+        winner: Value of each of the winner's runs.
+        default: Value of each of the default's runs, in the same order.
+        over: What the runs differ by.
+
+    Raises:
+        ValueError: The numbers of runs differ, or are below 2.
+
+    References:
+        Nadeau & Bengio 2003, doi:10.1023/A:1024068626366.
+
+    >>> found = compare_paired([0.70, 0.72, 0.71], [0.60, 0.61, 0.62], over="seeds")
+    >>> round(found.mean, 3), found.is_noise
+    (0.1, False)
+    """
+    number = len(winner)
+    if number < _FEWEST:
+        msg = f"{number} pairs: expected {_FEWEST} or more"
+        raise ValueError(msg)
+    differences = [one - other for one, other in zip(winner, default, strict=True)]
+    mean, variance = statistics.fmean(differences), statistics.variance(differences)
+    share = 1 / number + (1 / (number - 1) if over == "folds" else 0.0)
+    half = quantile(number - 1) * math.sqrt(variance * share)
+    return PairedDifference(mean=mean, low=mean - half, high=mean + half)
+
+
+def confirm(
+    plan: ConfirmationPlan,
+    experiments: tuple[Experiment, Experiment],
+    dataset: PreparedDataset,
+    uri: str,
+    *,
+    metric: str,
+    words: str,
+) -> list[str]:
+    """Train the winner and the default anew, write confirmation.json, and return sentences; finished runs stay.
+
+    Args:
+        plan: How they are trained.
+        experiments: The winner and the default.
+        dataset: Prepared dataset.
+        uri: Directory of the sweep.
+        metric: Field of ``EpochRecord`` that ranked the trials.
+        words: Its name in sentences.
+    """
+    winner, default = experiments
+    if winner == default:
+        return ["The best trial is the experiment that the sweep started from, so there is nothing to confirm."]
+    values = [
+        _train(plan, experiment, dataset, storage.join(uri, "confirmation"), name, metric)
+        for name, experiment in (("winner", winner), ("default", default))
+    ]
+    difference = compare_paired(values[0], values[1], over=plan.over)
+    sentences = describe(difference, len(values[0]), plan.over, words)
+    storage.write_json(
+        storage.join(uri, CONFIRMATION),
+        {
+            "over": plan.over,
+            "metric": metric,
+            "winner": values[0],
+            "default": values[1],
+            "difference": difference.mean,
+            "low": difference.low,
+            "high": difference.high,
+            "is_noise": difference.is_noise,
+        },
+    )
+    return sentences
+
+
+def describe(difference: PairedDifference, number: int, over: Over, words: str) -> list[str]:
+    """Return the comparison in sentences.
+
+    Args:
+        difference: The comparison.
+        number: Number of pairs.
+        over: What the runs differ by.
+        words: Name of the value.
+    """
+    found = (
+        f"Trained anew on {number} {over}, the winner's {words} differs from the default's by "
+        f"{difference.mean:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})."
+    )
+    if difference.is_noise:
+        verdict = "The difference is within the noise: the winner isn't shown to be better than the default."
+    elif difference.mean > 0:
+        verdict = "The winner is better than the default."
+    else:
+        verdict = "The winner is worse than the default: its value in the sweep was luck."
+    return [found, verdict]
+
+
+def _train(
+    plan: ConfirmationPlan, experiment: Experiment, dataset: PreparedDataset, folder: str, name: str, metric: str
+) -> list[float]:
+    """Return the value of each run at its best epoch."""
+    run_config = build_run_config(folder, name, max_failures=1, best_by=metric)
+    supervision = Supervision()
+    if plan.over == "folds":
+        whole = train_folds(experiment, dataset, scaling=plan.scaling, run_config=run_config, supervision=supervision)
+        names = [f"fold-{fold}" for fold in range(dataset.info.config.split.num_folds)]
+    else:
+        whole = train_seeds(
+            experiment,
+            dataset,
+            num_seeds=plan.num_seeds,
+            scaling=plan.scaling,
+            run_config=run_config,
+            supervision=supervision,
+        )
+        names = [f"seed-{experiment.seed + number}" for number in range(plan.num_seeds)]
+    runs = [RunDirectory(uri=storage.join(whole.uri, one)) for one in names]
+    return [max(float(getattr(record, metric)) for record in run.history()) for run in runs]

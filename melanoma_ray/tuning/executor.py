@@ -1,0 +1,116 @@
+"""Ray Tune as the executor of a sweep: it asks for trials and passes on what they report; the study decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from melanoma_ray.cluster.failures import describe, find_cause
+from melanoma_ray.tuning.coordination import Coordinator
+
+
+class StudySearcher(Searcher):
+    """Gives Ray Tune the next trial of a study."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        """Ask the coordinator."""
+        super().__init__()
+        self._coordinator = coordinator
+
+    def set_search_properties(self, *args: object, **kwargs: object) -> bool:  # noqa: ARG002 - Ray Tune's
+        """Take nothing from Ray Tune: the study has the space and the objective."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002 - Ray Tune's
+        """Return what the next trial's process is told; none: it must wait."""
+        proposal = self._coordinator.next()
+        if proposal is not None:
+            return asdict(proposal)
+        return str(Searcher.FINISHED) if self._coordinator.is_over() else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Do nothing: the scheduler, which knows the trial, records its end."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the study has everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the study has everything."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Save nothing: the study has everything."""
+
+
+class StudyScheduler(FIFOScheduler):
+    """Records in the study what Ray Tune's trials report, and stops those that the study stops."""
+
+    _supports_buffered_results = False
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        """Ask the coordinator."""
+        super().__init__()
+        self._coordinator = coordinator
+
+    def set_search_properties(self, *args: object, **kwargs: object) -> bool:  # noqa: ARG002 - Ray Tune's
+        """Take nothing from Ray Tune: the study has the objective."""
+        return True
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """Return whether the trial goes on."""
+        is_over = self._coordinator.hear(number_of(trial), result)
+        return str(TrialScheduler.STOP if is_over else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """Record that a trial has ended by itself."""
+        self._coordinator.finish(number_of(trial))
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
+        """Record that a trial has failed more often than it may."""
+        self._coordinator.fail(number_of(trial), reason_of(trial))
+
+
+class EndOfTrial(Callback):
+    """Calls a function when a trial has ended, in any way."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        """Call ``tell`` with the trial's number."""
+        self._tell = tell
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
+        """Tell that it was finished or stopped."""
+        self._tell(number_of(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
+        """Tell that it failed."""
+        self._tell(number_of(trial))
+
+
+def number_of(trial: Trial) -> int:
+    """Return the number that the study has for a trial of Ray Tune."""
+    return int(trial.config["number"])
+
+
+def name_of(trial: Trial) -> str:
+    """Return the name that the study has for a trial of Ray Tune."""
+    return str(trial.config["name"])
+
+
+def directory_of(trial: Trial) -> str:
+    """Return the name of Ray Tune's own directory of a trial; the id makes it differ from that of an earlier start."""
+    return f"{name_of(trial)}-{trial.trial_id}"
+
+
+def reason_of(trial: Trial) -> str:
+    """Return in one line why a trial failed."""
+    error = trial.get_pickled_error()
+    if error is None:
+        return "its error could not be kept"
+    cause = find_cause(error)
+    lines = (describe(cause) if cause else str(error)).strip().splitlines()
+    return lines[0 if cause else -1] if lines else type(error).__name__

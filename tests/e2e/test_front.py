@@ -1,0 +1,145 @@
+"""``jobs.deploy`` with TLS: HAProxy has the address, asks for certificates, and is alone there."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from melanoma_ray.access.keys import SCOPES, create_key
+from melanoma_ray.client import Client
+from melanoma_ray.errors import ServiceError
+from melanoma_ray.retries import NO_RETRIES
+from tests.checkpoints import build_checkpoint
+from tests.cluster import free_ports
+from tests.e2e.test_quick_service import find_listeners
+from tests.unit.alerts.certificates import Authority
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="HAProxy comes with Ray on Linux")
+HOST = "127.0.0.2"
+"""Another address than the usual one, as an interface of a hospital's network is, but one that stays here."""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("front")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Authority:
+    return Authority(folder)
+
+
+@pytest.fixture(scope="module")
+def caller(authority: Authority) -> str:
+    """File of a caller's certificate and its key."""
+    return authority.write_server_certificate("night-job")
+
+
+@pytest.fixture(scope="module")
+def key(folder: Path) -> str:
+    return create_key(str(folder / "keys.json"), "ward 3", SCOPES, None)[0]
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path, authority: Authority, caller: str, key: str) -> Iterator[tuple[int, psutil.Process]]:
+    """The port of a service with keys, TLS and callers' certificates, and its process."""
+    (port,) = free_ports(1)
+    own = authority.write_server_certificate(HOST)
+    command = [sys.executable, "-m", "jobs.deploy", "--checkpoint", build_checkpoint(str(folder / "checkpoint"))]
+    command += ["--host", HOST, "--port", str(port), "--keys", str(folder / "keys.json")]
+    command += ["--tls-certificate", own, "--tls-key", own, "--tls-client-ca", authority.file]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        with Client(f"https://{HOST}:{port}", key=key, ca_file=authority.file, certificate=(caller, caller)) as client:
+            client.wait_until_ready(timeout_s=180)
+        yield port, psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def draw() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def test_a_caller_with_certificate_and_key_gets_answers(
+    service: tuple[int, psutil.Process], authority: Authority, caller: str, key: str, folder: Path
+) -> None:
+    url = f"https://{HOST}:{service[0]}"
+    with Client(url, key=key, ca_file=authority.file, certificate=(caller, caller)) as client:
+        assert client.predict(draw()).decision in {"refer", "routine", "unassessable"}
+    (folder / "image.png").write_bytes(draw())
+    command = [sys.executable, "-m", "jobs.query", str(folder / "image.png"), "--url", url]
+    command += ["--ca-file", authority.file, "--certificate", caller]
+    environment = os.environ | {"MELANOMA_KEY": key}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_caller_without_a_certificate_of_the_authority_or_without_a_key_gets_none(
+    service: tuple[int, psutil.Process], authority: Authority, caller: str, key: str, tmp_path: Path
+) -> None:
+    url = f"https://{HOST}:{service[0]}"
+    stranger = Authority(tmp_path).write_server_certificate("night-job")
+    for certificate in (None, (stranger, stranger)):
+        shown = Client(url, key=key, ca_file=authority.file, certificate=certificate, retries=NO_RETRIES)
+        with shown as client, pytest.raises(ServiceError):
+            client.predict(draw())
+    nobody = Client(url, ca_file=authority.file, certificate=(caller, caller))
+    with nobody as client, pytest.raises(ServiceError, match="A key is needed"):
+        client.predict(draw())
+
+
+def test_nothing_but_tls_of_today_is_spoken(
+    service: tuple[int, psutil.Process], authority: Authority, caller: str
+) -> None:
+    port, root = service
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://{HOST}:{port}/healthz", trust_env=False).raise_for_status()
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(caller)
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"https://{HOST}:{port}/healthz", verify=context, trust_env=False)
+    listeners = find_listeners(root)
+    assert [place for name, *place in listeners if place[0] == HOST and name == "replica"] == []
+    assert {address for _, address, _ in listeners} == {HOST, "127.0.0.1"}
+    assert [address for _, address, number in listeners if number == port] == [HOST]
+
+
+def test_the_page_s_session_is_for_https_alone(
+    service: tuple[int, psutil.Process], authority: Authority, caller: str, key: str
+) -> None:
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(caller)
+    answer = httpx.post(
+        f"https://{HOST}:{service[0]}/login",
+        headers={"Authorization": f"Bearer {key}"},
+        verify=context,
+        trust_env=False,
+    )
+    assert answer.status_code == 204
+    cookie = answer.headers["set-cookie"].lower()
+    assert "; secure" in cookie
+    assert "; httponly" in cookie
+    docs = httpx.get(f"https://{HOST}:{service[0]}/docs", verify=context, trust_env=False).text
+    assert f"https://{HOST}:{service[0]}/v1" in docs
+    assert "http://" not in docs

@@ -1,0 +1,152 @@
+"""The audit log: what was written is there, and what was done to it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs import audit_log as job
+from melanoma_ray.access.audit_log import GENESIS, AuditLog, read_records, verify
+from melanoma_ray.errors import DataError, StorageError
+
+
+def write(folder: Path, number: int, **settings: int) -> None:
+    log = AuditLog(str(folder), **settings)
+    for i in range(number):
+        log.append({"time": f"2026-11-26T10:00:{i:02}", "decision": "refer", "probability": i / 7})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "log", 12)
+    return tmp_path / "log"
+
+
+def test_what_was_written_is_read_again_in_its_order_and_nobody_else_may_read_it(folder: Path) -> None:
+    records = list(read_records(str(folder)))
+    assert [record["sequence"] for record in records] == list(range(1, 13))
+    assert [record["probability"] for record in records] == [i / 7 for i in range(12)]
+    assert records[0]["previous"] == GENESIS
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "audit-000001.jsonl").stat().st_mode) == 0o600
+
+
+def swap(lines: list[bytes]) -> None:
+    lines[3], lines[4] = lines[4], lines[3]
+
+
+def edit(lines: list[bytes]) -> None:
+    lines[5] = lines[5].replace(b"refer", b"routine")
+
+
+def repeat(lines: list[bytes]) -> None:
+    lines.insert(6, lines[5])
+
+
+TAMPERINGS: dict[str, tuple[Callable[[list[bytes]], object], int]] = {
+    "a line is taken out": (lambda lines: lines.pop(4), 5),
+    "three lines are taken out": (lambda lines: [lines.pop(4) for _ in range(3)], 5),
+    "two lines change places": (swap, 4),
+    "a word is changed": (edit, 6),
+    "a line stands twice": (repeat, 7),
+    "a line is put in": (lambda lines: lines.insert(2, b'{"decision":"routine"}\n'), 3),
+    "the end of a line is missing": (lambda lines: lines.append(lines.pop()[:-30]), 12),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_what_was_done_to_it_shows_at_its_place(folder: Path, name: str) -> None:
+    tamper, place = TAMPERINGS[name]
+    file = folder / "audit-000001.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    tamper(lines)
+    file.write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match=rf"audit-000001.jsonl, line {place}: ") as raised:
+        verify(str(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_end_that_was_cut_off_shows_to_who_noted_the_head(folder: Path) -> None:
+    head = verify(str(folder)).last.hash
+    file = folder / "audit-000001.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
+    assert verify(str(folder)).last.sequence == 10  # of itself it is a whole chain
+    with pytest.raises(DataError, match="taken off its end"):
+        verify(str(folder), head)
+
+
+def test_full_files_are_followed_by_new_ones_in_one_chain(tmp_path: Path) -> None:
+    write(tmp_path, 10, max_file_bytes=600)
+    write(tmp_path, 10, max_file_bytes=600)
+    found = verify(str(tmp_path))
+    assert found.num_files > 3
+    assert (found.first.sequence, found.last.sequence) == (1, 20)
+    files = sorted(tmp_path.glob("*.jsonl"))
+    files[0].unlink()  # an archive has it now
+    assert verify(str(tmp_path)).first.sequence > 1
+    files[2].unlink()
+    with pytest.raises(DataError, match="were taken out"):
+        verify(str(tmp_path))
+
+
+WRITER = (
+    "import sys; from melanoma_ray.access.audit_log import AuditLog\n"
+    "log = AuditLog(sys.argv[1], max_file_bytes=20_000)\n"
+    "for i in range(200): log.append({'time': '', 'writer': sys.argv[2], 'number': i})"
+)
+
+
+def test_processes_that_write_at_once_make_one_chain_and_lose_nothing(tmp_path: Path) -> None:
+    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(i)]) for i in range(3)]
+    assert [process.wait(120) for process in running] == [0] * 3
+    records = list(read_records(str(tmp_path)))
+    assert len(records) == 600
+    for writer in "012":
+        assert [record["number"] for record in records if record["writer"] == writer] == list(range(200))
+    assert verify(str(tmp_path)).num_files > 2
+
+
+def test_a_line_that_a_killed_process_left_unfinished_is_taken_off(folder: Path) -> None:
+    file = folder / "audit-000001.jsonl"
+    with file.open("ab") as opened:
+        opened.write(b'{"sequence":13,"time":"2026')
+    write(folder, 1)
+    assert verify(str(folder)).last.sequence == 13
+
+
+def test_what_can_t_be_written_leaves_the_log_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, before, real = AuditLog(str(folder)), (folder / "audit-000001.jsonl").read_bytes(), os.write
+    monkeypatch.setattr(os, "write", lambda file, line: real(file, line[:20]))  # as a full disk does
+    with pytest.raises(StorageError, match="free some space"):
+        log.append({"time": "now"})
+    assert (folder / "audit-000001.jsonl").read_bytes() == before
+    monkeypatch.undo()
+    assert log.append({"time": "now"}).sequence == 13
+
+
+def test_the_command_prints_the_head_and_finds_it_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job.main(job.AuditLogArguments(folder=str(folder)))
+    printed = capsys.readouterr().out
+    assert "unbroken: 12 lines in 1 file, from 2026-11-26T10:00:00 to 2026-11-26T10:00:11" in printed
+    head = printed.split("head: ")[1].strip()
+    last = (folder / "audit-000001.jsonl").read_text().splitlines()[-1]
+    assert head == json.loads(last)["hash"]
+    job.main(job.AuditLogArguments(folder=str(folder), head=head))
+
+
+def test_a_folder_without_a_log_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no audit log"):
+        verify(str(tmp_path))
+    AuditLog(str(tmp_path))
+    with pytest.raises(DataError, match="no line yet"):
+        verify(str(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="a file stands where a folder is meant"):
+        AuditLog(str(tmp_path / "file" / "log"))

@@ -1,0 +1,172 @@
+"""Drift: chance alone is no shift, a shift is found, and its page, its JSON and Prometheus's file say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import drift as job
+from melanoma_ray.access.audit_log import AuditLog
+from melanoma_ray.errors import CheckpointError, ConfigError, DataError
+from melanoma_ray.imaging.appearance import MEASUREMENTS
+from melanoma_ray.inference.measures import MEASURES, tabulate_measures
+from melanoma_ray.inference.scorer import Outputs
+from melanoma_ray.model.calibration import Calibration
+from melanoma_ray.model.checkpoint import identify
+from melanoma_ray.monitoring.drift import EVERYTHING, measure_drift, population_stability_index
+from melanoma_ray.monitoring.served import Served
+from tests.checkpoints import build_checkpoint
+
+
+def draw(number: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:
+    """Measures of images, all shifted by a share of their spread."""
+    random = np.random.default_rng(seed)
+    return {name: random.normal(shift, 1, number) for name in MEASURES}
+
+
+def served(number: int, seed: int, shift: float = 0.0, source: str = "ward") -> Served:
+    return Served(measures=draw(number, seed, shift), sources=(source,) * number, num_of_others=0)
+
+
+def test_the_index_is_zero_for_the_same_values_and_as_expected_for_known_shares() -> None:
+    old = np.arange(1000, dtype=float)
+    assert population_stability_index(old, old) == pytest.approx(0, abs=1e-12)
+    half = np.concatenate([np.arange(500.0)] * 2)  # all in the lower five bins, a fifth in each
+    upper = 0.5 / 1005
+    expected = 5 * (200.5 / 1005 - 100.5 / 1005) * np.log(200.5 / 100.5)
+    expected += 5 * (upper - 100.5 / 1005) * np.log(upper / (100.5 / 1005))
+    assert population_stability_index(half, old) == pytest.approx(expected, rel=1e-6)
+
+
+def test_chance_alone_is_a_large_shift_in_less_than_one_of_a_hundred_comparisons() -> None:
+    validation = draw(300, 0)
+    found = [one for seed in range(1, 60) for one in measure_drift(served(100, seed), validation)]
+    assert sum(one.is_large for one in found) <= len(found) / 100
+    by_chance = np.mean([one.psi for one in found])
+    assert by_chance == pytest.approx(found[0].expected_psi, rel=0.25)
+
+
+def test_a_shift_of_one_source_is_found_there() -> None:
+    one, other = served(200, 1, source="ward"), served(200, 2, shift=1.0, source="practice")
+    both = Served(
+        measures={name: np.concatenate([one.measures[name], other.measures[name]]) for name in MEASURES},
+        sources=one.sources + other.sources,
+        num_of_others=0,
+    )
+    found = measure_drift(both, draw(300, 0))
+    large = {
+        source: sum(shift.is_large for shift in found if shift.source == source) for source in ("ward", "practice")
+    }
+    assert large == {"ward": 0, "practice": len(MEASURES)}
+    assert {shift.source for shift in found} == {EVERYTHING, "ward", "practice"}
+
+
+def test_too_few_images_are_told() -> None:
+    with pytest.raises(DataError, match="29 images of this checkpoint in the window: expected 30 or more"):
+        measure_drift(served(29, 1), draw(300, 0))
+
+
+def test_what_isn_t_known_of_the_images_isn_t_compared() -> None:
+    measures = {name: values if name == "score" else values * np.nan for name, values in draw(100, 1).items()}
+    found = measure_drift(Served(measures=measures, sources=("a",) * 100, num_of_others=0), draw(300, 0))
+    assert [shift.measure for shift in found] == ["score"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    table = pa.table(draw(300, 0))
+    return build_checkpoint(str(tmp_path_factory.mktemp("drift") / "checkpoint"), validation=table)
+
+
+def write_log(folder: Path, checkpoint_id: str, number: int, shift: float, days_ago: float, caller: str) -> None:
+    log, table = AuditLog(str(folder)), draw(number, 7, shift)
+    time = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
+    for i in range(number):
+        log.append(
+            {
+                "time": time,
+                "event": "predict",
+                "caller_id": caller,
+                "checkpoint_id": checkpoint_id,
+                "melanoma_probability": table["score"][i],
+                "out_of_distribution_score": table["out_of_distribution_score"][i],
+                "appearance": [table[name][i] for name in MEASUREMENTS],
+            }
+        )
+
+
+def test_the_command_compares_the_window_of_an_audit_log(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = identify(checkpoint)
+    write_log(tmp_path / "log", own, 100, 5.0, 30, "ward")  # before the window
+    write_log(tmp_path / "log", "another", 40, 5.0, 1, "ward")
+    write_log(tmp_path / "log", own, 100, 0.0, 1, "ward")
+    arguments = job.DriftArguments(checkpoint=checkpoint, audit_log=str(tmp_path / "log"), output=str(tmp_path / "out"))
+    job.main(arguments)
+    assert f"0 large shifts in {len(MEASURES)} comparisons" in capsys.readouterr().out
+    write_log(tmp_path / "log", own, 100, 1.5, 0.5, "practice")
+    job.main(arguments)
+    printed = capsys.readouterr().out
+    assert "practice: lightness has moved from" in printed
+    assert "ward: " not in printed
+    found = json.loads((tmp_path / "out" / "drift.json").read_text())
+    assert found["facts"]["Images of other checkpoints, left out"] == "40"
+    large = {shift["measure"] for shift in found["shifts"] if shift["is_large"] and shift["source"] == "practice"}
+    assert large == set(MEASURES)
+    page = (tmp_path / "out" / "drift.html").read_text()
+    assert page.count("<strong>large</strong>") == sum(shift["is_large"] for shift in found["shifts"])
+    prometheus = (tmp_path / "out" / "drift.prom").read_text()
+    (index,) = re.findall(r'^melanoma_drift_psi\{source="practice",measure="score"\} (\S+)$', prometheus, re.MULTILINE)
+    (told,) = [one["psi"] for one in found["shifts"] if (one["source"], one["measure"]) == ("practice", "score")]
+    assert float(index) == pytest.approx(told, rel=1e-5)
+
+
+def test_scores_of_a_table_of_predictions_are_compared_by_folder(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = np.concatenate([draw(100, 1)["score"], draw(100, 2, 2.0)["score"], [np.nan]])
+    paths = [f"/scans/{'old' if i < 100 else 'new'}/{i}.jpg" for i in range(201)]
+    pq.write_table(pa.table({"path": paths, "melanoma_probability": scores.astype(np.float32)}), tmp_path / "p.parquet")
+    predictions = str(tmp_path / "p.parquet")
+    job.main(job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(tmp_path / "out")))
+    printed = capsys.readouterr().out
+    assert "new: score has moved from" in printed
+    assert "old: score" not in printed
+
+
+def test_wrong_settings_and_older_checkpoints_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one of them"):
+        job.DriftArguments(checkpoint="c", output="o")
+    with pytest.raises(ConfigError, match="one of them"):
+        job.DriftArguments(checkpoint="c", output="o", audit_log="a", predictions="b")
+    older = build_checkpoint(str(tmp_path / "older"))
+    with pytest.raises(CheckpointError, match=r"has no validation\.parquet"):
+        job.main(job.DriftArguments(checkpoint=older, audit_log="log", output=str(tmp_path)))
+
+
+def test_the_measures_of_validation_images_are_those_that_answers_have() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
+    calibration = Calibration(
+        temperature=1.0,
+        decision_threshold=0.5,
+        out_of_distribution_threshold=0.1,
+        out_of_distribution_score="distance",
+        num_validation_images=2,
+        num_validation_melanomas=1,
+    )
+    outputs = Outputs(
+        logits=logits, distance=np.array([[0.3, 5], [0.4, 6]], np.float32), appearance=np.arange(14.0).reshape(2, 7)
+    )
+    table = tabulate_measures(outputs, calibration, [0])
+    assert table.column_names == list(MEASURES)
+    np.testing.assert_allclose(table.column("score").to_numpy(), [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(1))], rtol=1e-5)
+    np.testing.assert_allclose(table.column("out_of_distribution_score").to_numpy(), [0.3, 0.4], rtol=1e-6)
+    assert table.column("edges").to_pylist() == [6.0, 13.0]

@@ -1,0 +1,106 @@
+"""What a checkpoint must do before it replaces another one, and what is remembered of the one before."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.deploy import DeployArguments
+from melanoma_ray.errors import CheckpointError, ConfigError, DataError, ServiceError
+from melanoma_ray.serving.arguments import ServiceArguments
+from melanoma_ray.serving.rollout import RolloutCheck, check_candidate, go_back, succeed
+from tests.checkpoints import break_weights, build_checkpoint
+
+
+def write_images(folder: Path, number: int) -> str:
+    folder.mkdir()
+    for seed in range(number):
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (70, 80, 3), np.uint8)).save(buffer, "PNG")
+        (folder / f"{seed}.png").write_bytes(buffer.getvalue())
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    return str(folder)
+
+
+def change_manifest(checkpoint: str, **changed: object) -> None:
+    file = Path(checkpoint) / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> tuple[str, str]:
+    return build_checkpoint(str(tmp_path / "old")), build_checkpoint(str(tmp_path / "new"), side=96)
+
+
+def test_a_checkpoint_that_answers_is_served(checkpoints: tuple[str, str], tmp_path: Path) -> None:
+    old, new = checkpoints
+    check_candidate(new, old, RolloutCheck())
+    check_candidate(old, old, RolloutCheck(images=write_images(tmp_path / "images", 4), max_changed_fraction=0.0))
+
+
+def test_one_without_finite_answers_isn_t(checkpoints: tuple[str, str], tmp_path: Path) -> None:
+    old, new = checkpoints
+    break_weights(new)
+    with pytest.raises(CheckpointError, match="no finite answer for 8 of 8 drawn lesions"):
+        check_candidate(new, old, RolloutCheck())
+    with pytest.raises(CheckpointError, match="no finite answer for 4 of 5 images"):  # the fifth nobody can read
+        check_candidate(new, old, RolloutCheck(images=write_images(tmp_path / "images", 4)))
+
+
+def test_one_with_other_diagnoses_isn_t(checkpoints: tuple[str, str]) -> None:
+    old, new = checkpoints
+    diagnoses = json.loads((Path(new) / "manifest.json").read_text())["diagnoses"]
+    change_manifest(new, diagnoses=diagnoses[::-1])
+    with pytest.raises(CheckpointError, match=r"diagnoses=.*as served; serve it apart, or stop") as raised:
+        check_candidate(new, old, RolloutCheck())
+    assert "\n" not in str(raised.value)
+
+
+def test_one_that_decides_too_many_images_in_another_way_isn_t(checkpoints: tuple[str, str], tmp_path: Path) -> None:
+    old, new = checkpoints
+    manifest = json.loads((Path(new) / "manifest.json").read_text())
+    change_manifest(new, calibration=manifest["calibration"] | {"decision_threshold": 1e-9})  # refers everything
+    change_manifest(old, calibration=manifest["calibration"] | {"decision_threshold": 1.0})
+    images = write_images(tmp_path / "images", 4)
+    with pytest.raises(CheckpointError, match=r"decides 4 of 5 images .* at most 10% may change"):
+        check_candidate(new, old, RolloutCheck(images=images))
+    check_candidate(new, old, RolloutCheck(images=images, max_changed_fraction=0.8))
+
+
+def test_a_folder_without_images_is_told(checkpoints: tuple[str, str], tmp_path: Path) -> None:
+    old, new = checkpoints
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images to check"):
+        check_candidate(new, old, RolloutCheck(images=str(tmp_path / "empty")))
+
+
+def test_what_was_served_before_is_remembered_once_and_two_rollbacks_undo_each_other() -> None:
+    first = ServiceArguments(checkpoint="first", num_threads=2)
+    second = succeed(ServiceArguments(checkpoint="second", keys="keys.json"), first)
+    third = succeed(ServiceArguments(checkpoint="third"), second)
+    assert third.num_threads == 2
+    back = go_back(third)
+    assert (back.checkpoint, back.keys) == ("second", "keys.json")
+    assert go_back(back).checkpoint == "third"
+    assert third.previous is not None
+    assert third.previous.previous is None
+    with pytest.raises(ServiceError, match="first is the first that this service has served"):
+        go_back(first)
+
+
+def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ConfigError, match="set RAY_ADDRESS"):
+        DeployArguments(rollback=True)
+    with pytest.raises(ConfigError, match="give --checkpoint DIR or --rollback"):
+        DeployArguments()
+    with pytest.raises(ConfigError, match="give --checkpoint DIR or --rollback"):
+        DeployArguments(checkpoint="a", rollback=True)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert DeployArguments(rollback=True).checkpoint is None

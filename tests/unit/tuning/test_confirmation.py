@@ -1,0 +1,53 @@
+"""The winner beside the default: a difference is only called one when it is more than noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from melanoma_ray.tuning.confirmation import Over, PairedDifference, compare_paired, describe
+
+WINNER, DEFAULT = [0.71, 0.74, 0.69, 0.73, 0.72], [0.70, 0.70, 0.70, 0.70, 0.70]
+
+
+def test_over_seeds_it_is_the_paired_t_interval() -> None:
+    found = compare_paired(WINNER, DEFAULT, over="seeds")
+    expected = stats.ttest_rel(WINNER, DEFAULT).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(np.mean(WINNER) - np.mean(DEFAULT))
+
+
+def test_over_folds_the_interval_is_wider_because_folds_share_their_images() -> None:
+    seeds, folds = (compare_paired(WINNER, DEFAULT, over=over) for over in ("seeds", "folds"))
+    assert folds.mean == seeds.mean
+    ratio = (folds.high - folds.mean) / (seeds.high - seeds.mean)
+    assert ratio == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)))
+
+
+def test_two_equal_experiments_are_seldom_told_apart() -> None:
+    random = np.random.default_rng(0)
+    pairs = random.normal(0.7, 0.02, (2000, 2, 5))
+    told = [not compare_paired(list(one), list(other), over="seeds").is_noise for one, other in pairs]
+    assert 0.035 < np.mean(told) < 0.065
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (PairedDifference(mean=0.02, low=-0.01, high=0.05), "within the noise"),
+        (PairedDifference(mean=0.02, low=0.01, high=0.03), "is better than the default"),
+        (PairedDifference(mean=-0.02, low=-0.03, high=-0.01), "was luck"),
+    ],
+)
+@pytest.mark.parametrize("over", ["folds", "seeds"])
+def test_the_verdict_follows_from_the_interval(difference: PairedDifference, verdict: str, over: Over) -> None:
+    found, said = describe(difference, 5, over, "balanced accuracy")
+    assert f"on 5 {over}" in found
+    assert f"{difference.low:+.3f} to {difference.high:+.3f}" in found
+    assert verdict in said
+
+
+def test_one_pair_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="1 pairs: expected 2 or more"):
+        compare_paired([0.7], [0.6], over="seeds")
