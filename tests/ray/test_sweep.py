@@ -57,7 +57,7 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
     assert best["experiment"]["num_epochs"] == 2
     assert best["val_balanced_accuracy"] == values[0]
     assert Predictor.load(result.best_json, "cpu").manifest.is_synthetic
-    assert "loss.class_weighting" in (tmp_path / "sweep" / "sweep.html").read_text()
+    assert "loss.<wbr>class_weighting" in (tmp_path / "sweep" / "sweep.html").read_text()
     table = pd.read_parquet(tmp_path / "sweep" / "trials.parquet")
     assert list(table["trial"]) == [trial.trial_id for trial in result.trials]
     assert sweep(plan, dataset, uri) == result
