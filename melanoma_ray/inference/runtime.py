@@ -127,7 +127,9 @@ class _RequestPool:
             "NUM_STREAMS": num_streams,
             "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same core
         }
-        compiled = import_openvino().Core().compile_model(model, "CPU", settings)
+        openvino = import_openvino()
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._tensor = openvino.Tensor
         self._num_inputs = len(compiled.inputs)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(num_streams):
@@ -137,8 +139,10 @@ class _RequestPool:
         """Return copies of both outputs; waits while all places are taken."""
         request = self._free.get()
         try:
-            answer = request.infer(given[: self._num_inputs], share_inputs=True)
-            return answer[0].copy(), answer[1].copy()
+            for place, array in enumerate(given[: self._num_inputs]):
+                request.set_input_tensor(place, self._tensor(array, shared_memory=True))
+            request.infer()
+            return request.get_output_tensor(0).data.copy(), request.get_output_tensor(1).data.copy()
         finally:
             self._free.put(request)
 

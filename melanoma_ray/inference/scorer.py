@@ -201,7 +201,7 @@ class Scorer:
     ) -> tuple[Float[Tensor, "member view image diagnosis"], list[Tensor]]:
         """Return each network's logits of each view, and its features of the first view."""
         pictures = pixels if self.num_views == 1 else torch.cat(list(views(pixels, self.num_views)))
-        known = metadata.repeat(self.num_views, 1)
+        known = metadata if self.num_views == 1 else metadata.repeat(self.num_views, 1)
         logits, features = [], []
         for member in range(len(self.members)):
             parts = [

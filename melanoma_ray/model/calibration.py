@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax
 
 from melanoma_ray.config import DecisionConfig
 from melanoma_ray.errors import DataError, TrainingError
@@ -58,12 +58,20 @@ def calibrated_probability(logits: Logits, calibration: Calibration) -> Logits:
     if calibration.bias:
         scaled += np.array(calibration.bias)
     scaled[~np.isfinite(scaled).all(axis=1)] = np.nan
-    return np.asarray(softmax(scaled, axis=1), np.float32)
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def energy(logits: Logits) -> Float[np.ndarray, " image"]:
-    """Return minus the log-sum-exp of the logits, which is high where no diagnosis has a high logit."""
-    return np.asarray(-logsumexp(logits.astype(np.float64), axis=1), np.float32)
+    """Return minus the log-sum-exp of the logits, which is high where no diagnosis has a high logit.
+
+    SciPy's own takes 0.2 ms for an image, of which a service has few.
+    """
+    exact = logits.astype(np.float64)
+    highest = exact.max(axis=1)
+    highest[~np.isfinite(highest)] = 0.0
+    with np.errstate(divide="ignore", over="ignore"):  # an infinite logit has infinite energy
+        return np.asarray(-(np.log(np.exp(exact - highest[:, None]).sum(axis=1)) + highest), np.float32)
 
 
 def fit_scaling(logits: Logits, target: Int[np.ndarray, " image"]) -> tuple[float, tuple[float, ...], bool]:

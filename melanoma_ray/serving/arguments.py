@@ -34,6 +34,9 @@ class ServiceArguments(BaseModel):
     oidc: str | None = None
     """File with the issuer of tokens that are taken (docs/service.md), on a disk that all nodes can read; none: no
     tokens are taken."""
+    takes_certificates: bool = False
+    """Whether HAProxy in front, and nobody else, tells whose certificate a caller has shown; ``jobs.deploy`` sets
+    it. Without keys and tokens a caller is known by that."""
     audit_log: str | None = None
     """Folder of the audit log (docs/service.md), on a local disk of each node; none: nothing is written down."""
     requests_per_minute: float | None = Field(default=None, gt=0)

@@ -21,7 +21,9 @@ class Assessor(Protocol):
     keys: KeyStore | None
     """Keys of who may ask; none: there are none."""
     tokens: TokenVerifier | None
-    """Whose tokens are taken; none: nobody's. Without keys and tokens everybody may ask."""
+    """Whose tokens are taken; none: nobody's. Without keys, tokens and certificates everybody may ask."""
+    takes_certificates: bool
+    """Whether HAProxy in front has asked each caller for a certificate: who has no key or token is known by it."""
     limiter: Limiter | None
     """How much each caller may ask; none: without limits."""
 

@@ -4,35 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from dataclasses import dataclass
 
-from melanoma_ray.cluster.front import Bind, has_own_haproxy, serve_quickly
+from melanoma_ray.cluster.front import Address, Tls, has_own_haproxy, serve_quickly
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.storage import absolute
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tls:
-    """A certificate for HTTPS."""
-
-    certificate: str
-    """File of the certificate chain, PEM."""
-    key: str
-    """File of its private key, PEM, without a password."""
-    client_authority: str | None = None
-    """File of the authorities, PEM, of which each caller must have a certificate; none: callers need none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Address:
-    """Where the service listens."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for every interface."""
-    port: int = 8000
-    """Port to listen on, in [1, 65535]."""
-    tls: Tls | None = None
-    """Certificate for HTTPS; none: HTTP."""
 
 
 def read_tls(certificate: str | None, key: str | None, client_authority: str | None = None) -> Tls | None:
@@ -117,7 +92,5 @@ def put_in_front(address: Address) -> Address:
         return address
     if not has_own_haproxy():
         return address
-    files = {} if tls is None else {"certificate": tls.certificate, "key": tls.key}
-    authority = None if tls is None else tls.client_authority
-    serve_quickly(Bind(host=address.host, port=address.port, client_authority=authority, **files))
+    serve_quickly(address)
     return Address(port=address.port)

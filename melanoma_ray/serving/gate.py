@@ -1,6 +1,7 @@
 """Who may ask, and how much: each request under /v1 shows a key, the page's session or a token of the hospital's login.
 
-A service that has neither keys nor an issuer of tokens asks nobody.
+Without keys and an issuer of tokens a caller is known by its certificate, where HAProxy has asked for one; a service
+that has none of the three asks nobody.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from melanoma_ray.access.callers import Caller, caller_of
+from melanoma_ray.access.callers import Caller, caller_of, caller_with_certificate
 from melanoma_ray.access.keys import PREFIX, Key, KeyStore, Scope
 from melanoma_ray.access.sessions import SESSION_S, find_session, start_session
 from melanoma_ray.access.tokens import TokenVerifier
+from melanoma_ray.cluster.front import CERTIFICATE_HEADER
 from melanoma_ray.serving.assessor import Assessor, CurrentAssessor
 from melanoma_ray.serving.facts import current_facts
 from melanoma_ray.serving.problems import ProblemError
 
 COOKIE = "melanoma_ray_session"
 KEY_HEADER = "X-Melanoma-Key"
-"""Header of an answer that was given to a key: its id."""
+"""Header of an answer: the id of the caller that it was given to."""
 _BEARER = "bearer "
 
 
@@ -35,7 +37,7 @@ def require(scope: Scope) -> Callable[[Request, Response, Assessor], AsyncIterat
     """
 
     async def check(request: Request, response: Response, assessor: CurrentAssessor) -> AsyncIterator[None]:
-        if assessor.keys is None and assessor.tokens is None:
+        if assessor.keys is None and assessor.tokens is None and not assessor.takes_certificates:
             yield
             return
         caller = await _find(request, assessor)
@@ -83,8 +85,13 @@ def add_login(app: FastAPI) -> None:
 
 
 async def _find(request: Request, assessor: Assessor) -> Caller:
-    """Return who asks, by a key or a token, or by a session; what is shown counts before a session."""
+    """Return who asks, by a key or a token, or by a session; what is shown counts before a session.
+
+    Where there are no keys and no tokens, it is whose certificate was shown.
+    """
     shown, keys = _shown_key(request), assessor.keys
+    if keys is None and assessor.tokens is None:
+        return _find_certificate(request)
     if shown is not None and assessor.tokens is not None and not shown.startswith(PREFIX):
         return await _find_token(shown, assessor.tokens)
     if shown is not None and keys is not None:
@@ -94,6 +101,13 @@ async def _find(request: Request, assessor: Assessor) -> Caller:
         return caller_of(key)
     msg = "this service asks for a key: send it as Authorization: Bearer KEY, or log in on the page"
     raise ProblemError("no-key", msg if session is None else "the session has ended: log in again")
+
+
+def _find_certificate(request: Request) -> Caller:
+    if not (sha256 := request.headers.get(CERTIFICATE_HEADER)):
+        msg = "this service asks for a certificate, and none was shown: send the request to its own address"
+        raise ProblemError("no-key", msg)
+    return caller_with_certificate(sha256)
 
 
 async def _find_token(token: str, tokens: TokenVerifier) -> Caller:

@@ -10,11 +10,11 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.access.audit_log import AuditLog
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
 from melanoma_ray.serving.arguments import ServiceArguments
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.rollout import (
     APPLICATION,
     RolloutCheck,

@@ -71,10 +71,12 @@ class Service:
         self.card = _introduce(self._model.card, self._canary, arguments.canary_fraction)
         self.keys = None if arguments.keys is None else KeyStore(arguments.keys)
         self.tokens = None if arguments.oidc is None else TokenVerifier(read_token_settings(arguments.oidc))
+        self.takes_certificates = arguments.takes_certificates
         self.limiter = _build_limiter(arguments)
         self._alarm = None if arguments.alerts is None else Alarm(read_settings(arguments.alerts))
         self._audit_log = None if arguments.audit_log is None else AuditLog(arguments.audit_log)
-        self._workers = ThreadPoolExecutor(num_threads, thread_name_prefix="assess")
+        # One more than compute at a time: while a thread waits for Python's lock, there is still enough to compute.
+        self._workers = ThreadPoolExecutor(num_threads + 1, thread_name_prefix="assess")
         self._num_waiting = 0
         # A single thread on a GPU: two passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -238,7 +240,7 @@ def _predict_now(
 
 def _build_limiter(arguments: ServiceArguments) -> Limiter | None:
     """Return what counts the requests of each caller; none: nobody has to say who it is."""
-    if arguments.keys is None and arguments.oidc is None:
+    if arguments.keys is None and arguments.oidc is None and not arguments.takes_certificates:
         return None
     default = Limits(requests_per_minute=arguments.requests_per_minute, max_concurrent=arguments.max_concurrent)
     return Limiter(ask_actor(serve.get_replica_context().replica_id.unique_id), default)

@@ -36,6 +36,7 @@ from melanoma_ray.runs.lock import hold
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.actor import PredictingActor
 from melanoma_ray.triage.alerting import describe_origin, find_alerts
+from melanoma_ray.triage.answered import PAUSE_S, Answered
 from melanoma_ray.triage.arrivals import Arrivals
 from melanoma_ray.triage.copies import fold_copies
 from melanoma_ray.triage.dicom_results import write_results
@@ -46,16 +47,9 @@ from melanoma_ray.triage.work import add_owners, gather, tabulate
 STATUS = "watch.json"
 _IMAGES_AT_ONCE = 16
 """Images that are answered before alerts about them are kept: after a long night, how long the first one waits."""
-_NUM_TRIES = 5
-_PAUSE_S = 5.0
-"""Time between two tries to read a file, or to write an answer, seconds; a file that can't be read or decoded at the
-last try counts as unreadable: a network disk may be away, and a slow sender may pause."""
-_LATER_S = 3600.0
-"""Time between two further tries of an unreadable file, seconds: somebody may mend its permissions."""
 _PAGES_EVERY_S = 10.0
 _LARGEST_SHARE = 0.05
 """Of the time, for writing pages: with thousands of rows they are written more rarely."""
-_OF_A_PATIENT = ["age", "sex", "site", "lesion_id", "patient_id"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,11 +127,7 @@ class Watch:
         self._actor = PredictingActor(uri, picture_side(MAX_ROWS), self.output, device)
         self._arrivals = Arrivals(storage.absolute(inbox.images), inbox.metadata, inbox.settle_s)
         self._images = pd.DataFrame({name: pd.Series(dtype=object) for name in ("key", "path", "image_id")})
-        self._answers = self._actor.parts.read_answers()
-        self._unread = set(self._answers.filter(pc.field("decision").is_null()).column("key").to_pylist())
-        """Keys of the images whose answer is that they can't be read: they are tried again, and not told again."""
-        self._tries: dict[str, tuple[int, float]] = {}
-        """Number of failed tries to read an image, and time before which it isn't tried again."""
+        self._answered = Answered(self._actor.parts)
         self._pages_due, self._answers_due, self._has_news, self._is_unlisted = 0.0, 0.0, True, True
         self._trouble_of_tables: str | None = None
         self._trouble_of_output: str | None = None
@@ -149,7 +139,7 @@ class Watch:
     @property
     def num_answered(self) -> int:
         """Return how many images have been answered into this output, those of earlier processes included."""
-        return int(self._answers.num_rows)
+        return int(self._answered.table.num_rows)
 
     def __enter__(self) -> Self:
         """Hold the output, and start sending alerts."""
@@ -163,7 +153,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         """Write the pages once more, and stop."""
         with self._stack:
-            self._write_pages(self._count_waiting(self._find_pending()))
+            self._write_pages(self._answered.count_waiting(self._find_pending()))
 
     def step(self, now: float) -> Round:
         """Look at the folder, and answer some of what waits.
@@ -178,11 +168,10 @@ class Watch:
             self._sending.result()  # raises why it has ended
         trouble = self._look(now)
         pending = self._find_pending()
-        num_waiting = self._count_waiting(pending)
+        num_waiting = self._answered.count_waiting(pending)
         done = self._answer_some(pending, now) if now >= self._answers_due else Round()
-        num_waiting = max(
-            0, num_waiting - done.num_answered
-        )  # an image that can be read at last didn't count as waiting
+        # An image that can be read at last didn't count as waiting.
+        num_waiting = max(0, num_waiting - done.num_answered)
         self._trouble = trouble or self._trouble_of_output
         if now >= self._pages_due:
             self._try_to_write_pages(now, num_waiting)
@@ -239,21 +228,15 @@ class Watch:
 
     def _find_pending(self) -> pd.DataFrame:
         """Return the images at rest that have no answer, or that couldn't be read, the oldest first."""
-        images = self._images
-        if images.empty:
-            return images
-        answered = set(self._answers.column("key").to_pylist()) - self._unread
-        pending = images[~images["key"].isin(answered)]
+        if self._images.empty:
+            return self._images
+        pending = self._answered.find_pending(self._images)
         is_at_rest = [self._arrivals.is_at_rest(path) for path in pending["path"]]
-        return pending[np.array(is_at_rest, bool)].sort_values(["modified_ns", "path"])
-
-    def _count_waiting(self, pending: pd.DataFrame) -> int:
-        """Return how many of the pending images have no answer at all, not even that they can't be read."""
-        return len(pending) - int(pending["key"].isin(self._unread).sum())
+        return pending[np.array(is_at_rest, bool)]
 
     def _answer_some(self, pending: pd.DataFrame, now: float) -> Round:
         """Answer the first of those that are due; while answers can't be written, what was answered counts for none."""
-        is_due = [self._tries.get(key, (0, now))[1] <= now for key in pending["key"]]
+        is_due = [self._answered.is_due(key, now) for key in pending["key"]]
         due = pending[np.array(is_due, bool)].head(_IMAGES_AT_ONCE)
         if due.empty:
             return Round()
@@ -261,9 +244,8 @@ class Watch:
             done = self._answer(due, now)
         except StorageError as error:
             self._trouble_of_output = f"can't write answers, and tries again: {error}"
-            self._answers_due = now + _PAUSE_S
-            for key in due["key"]:  # what couldn't be read counts as never tried, as it couldn't be told
-                self._tries.pop(key, None)
+            self._answers_due = now + PAUSE_S
+            self._answered.forget_tries(due["key"])  # what couldn't be read, since it couldn't be told
             return Round()
         self._trouble_of_output = None
         return done
@@ -272,7 +254,7 @@ class Watch:
         read = list(self._actor.read(list(images["path"])))
         answers, pictures = self._actor.answer(tabulate(images), read)
         decisions = answers.column("decision").to_pylist()
-        is_told = [self._is_settled(key, one, now) for key, one in zip(images["key"], decisions, strict=True)]
+        is_told = [self._answered.is_settled(key, one, now) for key, one in zip(images["key"], decisions, strict=True)]
         if not any(is_told):
             return Round()
         images, answers = images[np.array(is_told, bool)], answers.filter(pa.array(is_told))
@@ -284,28 +266,14 @@ class Watch:
         keys = list(images["key"])
         self._actor.parts.write(keys, answers, pictures)
         self._pictures.add(keys, pictures)
-        mine = answers.add_column(0, "key", pa.array(keys, pa.string())).select(self._answers.schema.names)
-        others = self._answers.filter(~pc.field("key").isin(keys))
-        self._answers = pa.concat_tables([others, mine.cast(self._answers.schema)])
-        decisions = answers.column("decision").to_pylist()
-        unread = {key for key, decision in zip(keys, decisions, strict=True) if decision is None}
-        self._unread = (self._unread - set(keys)) | unread
-        told = Counter(decisions)
+        self._answered.add(keys, answers)
+        told = Counter(answers.column("decision").to_pylist())
         num_unreadable = told.pop(None, 0)
         self._has_news = True
         self._without_report.update(without)
         return Round(
             num_by_decision=dict(told), num_unreadable=num_unreadable, num_alerts=num_alerts, without_report=without
         )
-
-    def _is_settled(self, key: str, decision: Decision | None, now: float) -> bool:
-        """Return whether an answer is to be told now; one that can't be read is tried again first, and told once."""
-        if decision is not None:
-            self._tries.pop(key, None)
-            return True
-        number = self._tries.get(key, (0, now))[0] + 1
-        self._tries[key] = number, now + (_PAUSE_S if number < _NUM_TRIES else _LATER_S)
-        return number >= _NUM_TRIES and key not in self._unread
 
     def _keep_alerts(self, answers: pa.Table, images: pd.DataFrame, encoded: Sequence[bytes | OSError]) -> int | None:
         """Keep the alerts about some answers in the outbox, and return how many are new."""
@@ -343,8 +311,8 @@ class Watch:
     def _write_pages(self, num_waiting: int) -> None:
         """Write predictions.parquet and the pages, if there is news, and in any case the sign of life."""
         if self._has_news:
-            asked = self._find_answered()
-            table = gather(asked, self._answers)
+            asked = self._answered.find_images(self._images)
+            table = gather(asked, self._answered.table)
             storage.write_table(storage.join(self.output, PREDICTIONS), table)
             answers = fold_copies(add_owners(table, asked))
             _, overlays = write_pages(
@@ -366,31 +334,6 @@ class Watch:
             "notes": self._notes,
         }
         storage.write_json(storage.join(self.output, STATUS), status)
-
-    def _find_answered(self) -> pd.DataFrame:
-        """Return all images that have an answer: those in the folder, and those that were taken away since.
-
-        A file that is being replaced has its earlier answer until the new one is there. Of one that was moved, the
-        earlier place goes.
-        """
-        answers = self._answers.select(["key", "path", "image_id", "melanoma_probability"]).to_pandas()
-        here = self._images[self._images["key"].isin(answers["key"])]
-        earlier = answers[~answers["path"].isin(here["path"])].drop_duplicates("path", keep="last")
-        of_here = answers[answers["key"].isin(here["key"])]
-        moved = set(zip(map(_file_name, of_here["path"]), of_here["melanoma_probability"], strict=True))
-        is_gone = ~earlier["path"].isin(self._images["path"])
-        names = zip(map(_file_name, earlier["path"]), earlier["melanoma_probability"], strict=True)
-        is_moved = is_gone & np.array([one in moved for one in names], bool)
-        columns = ["key", "path", "image_id", *_OF_A_PATIENT]
-        asked: pd.DataFrame = pd.concat(
-            [here.reindex(columns=columns), earlier[~is_moved].reindex(columns=columns)], ignore_index=True
-        )
-        asked = asked.assign(copy_of=None).astype(object)
-        return asked.sort_values("path", ignore_index=True)
-
-
-def _file_name(path: str) -> str:
-    return path.rsplit("/", 1)[-1]
 
 
 @contextmanager

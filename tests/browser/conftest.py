@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from melanoma_ray.access.keys import SCOPES, create_key
-from melanoma_ray.serving.exposure import Address
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 

@@ -17,7 +17,7 @@ import pytest
 
 from melanoma_ray.synthetic.collection import write_synthetic_collection
 from tests.checkpoints import build_checkpoint
-from tests.cluster import Cluster, running_cluster, wait_for
+from tests.cluster import Cluster, nodes_of, running_cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 RUN_TIMEOUT_S = 400
@@ -108,7 +108,7 @@ def undisturbed(cluster: Cluster, prepared: str, storage: Path) -> dict[str, Any
     nodes = set(add_two_nodes(cluster).values())
     driver = Driver(cluster, prepared, storage, "alone", *EVERY_TEN_STEPS)
     driver.wait_for_step(MID_EPOCH_STEP)
-    trained_on = training_nodes(cluster)
+    trained_on = nodes_of(cluster, "RayTrainWorker")
     weights, history = driver.finish()
     return {"nodes": nodes, "trained_on": trained_on, "weights": weights, "history": history}
 
@@ -154,10 +154,10 @@ def test_an_elastic_run_shrinks_and_grows_with_the_cluster_and_learns_the_same(
         driver.wait_for_step(MID_EPOCH_STEP)
         lost, left = two_nodes
         cluster.kill_raylet(lost)
-        wait_for(lambda: training_nodes(cluster) == {two_nodes[left]}, RUN_TIMEOUT_S, cluster)
+        wait_for(lambda: nodes_of(cluster, "RayTrainWorker") == {two_nodes[left]}, RUN_TIMEOUT_S, cluster)
         driver.wait_for_step(max(driver.steps_saved()) + MID_EPOCH_STEP)  # it goes on with one
         returned = cluster.add_worker("returned", CPUS)
-        wait_for(lambda: training_nodes(cluster) == {two_nodes[left], returned}, RUN_TIMEOUT_S, cluster)
+        wait_for(lambda: nodes_of(cluster, "RayTrainWorker") == {two_nodes[left], returned}, RUN_TIMEOUT_S, cluster)
         grown_at = max(driver.steps_saved())
         driver.wait_for_step(max(grown_at, undisturbed["history"][-1]["step"]) + MID_EPOCH_STEP)  # and with both
         history = driver.newest_history()
@@ -197,12 +197,6 @@ def epoch_ends(driver: Driver) -> set[int]:
     return {record["step"] for progress in driver.saved().values() for record in progress["history"]}
 
 
-def training_nodes(cluster: Cluster) -> set[str]:
-    """Return the ids of the nodes on which a worker trains."""
-    actors = cluster.rows("/api/v0/actors?detail=1&limit=1000")
-    return {row["node_id"] for row in actors if row["class_name"] == "RayTrainWorker" and row["state"] == "ALIVE"}
-
-
 @pytest.mark.slow
 def test_a_training_that_fits_no_node_says_so_in_one_line_and_ends_when_its_patience_does(
     cluster: Cluster, two_nodes: dict[str, str], prepared: str, storage: Path
@@ -230,7 +224,7 @@ def test_a_prediction_that_others_leave_no_room_for_says_who_they_are(
     command = [sys.executable, "-m", "jobs.predict", "--checkpoint", checkpoint, "--images", images]
     log = tmp_path / "predict.log"
     try:
-        wait_for(lambda: len(training_nodes(cluster)) == 2, RUN_TIMEOUT_S, cluster)
+        wait_for(lambda: len(nodes_of(cluster, "RayTrainWorker")) == 2, RUN_TIMEOUT_S, cluster)
         with log.open("w") as file:
             predict = subprocess.Popen(
                 [*command, "--output", str(tmp_path / "out")], cwd=ROOT, env=environment, stdout=file, stderr=file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import ssl
@@ -15,10 +16,13 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from PIL import Image
 
 from melanoma_ray.access.keys import SCOPES, create_key
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import CERTIFICATE_HEADER
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.retries import NO_RETRIES
 from tests.checkpoints import build_checkpoint
@@ -103,6 +107,34 @@ def test_a_caller_without_a_certificate_of_the_authority_or_without_a_key_gets_n
     nobody = Client(url, ca_file=authority.file, certificate=(caller, caller))
     with nobody as client, pytest.raises(ServiceError, match="A key is needed"):
         client.predict(draw())
+
+
+def test_without_keys_the_audit_log_names_a_caller_by_its_certificate(
+    folder: Path, authority: Authority, caller: str, tmp_path: Path
+) -> None:
+    """And what the caller itself says about its certificate isn't heeded."""
+    (port,) = free_ports(1)
+    own = authority.write_server_certificate(HOST)
+    command = [sys.executable, "-m", "jobs.deploy", "--checkpoint", build_checkpoint(str(tmp_path / "checkpoint"))]
+    command += ["--host", HOST, "--port", str(port), "--audit-log", str(tmp_path / "log")]
+    command += ["--tls-certificate", own, "--tls-key", own, "--tls-client-ca", authority.file]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    url, context = f"https://{HOST}:{port}", ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(caller)
+    try:
+        with Client(url, ca_file=authority.file, certificate=(caller, caller)) as client:
+            client.wait_until_ready(timeout_s=180)
+        headers = {CERTIFICATE_HEADER: "0" * 64}
+        answer = httpx.post(f"{url}/v1/predict", content=draw(), headers=headers, verify=context, trust_env=False)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+    assert answer.status_code == 200, answer.text
+    (certificate,) = x509.load_pem_x509_certificates(Path(caller).read_bytes())
+    expected = f"certificate-{certificate.fingerprint(hashes.SHA256()).hex()[:12]}"
+    assert answer.headers["x-melanoma-key"] == expected
+    written = [json.loads(line) for path in (tmp_path / "log").rglob("*.jsonl") for line in path.open()]
+    assert [record["caller_id"] for record in written if record.get("event") == "predict"] == [expected]
 
 
 def test_nothing_but_tls_of_today_is_spoken(

@@ -26,6 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from PIL import Image
 
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import PORTS
 from melanoma_ray.inference.agreement import TOLERANCE
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.retries import Retries
@@ -84,7 +85,7 @@ def find_listeners(root: psutil.Process) -> list[tuple[str, str, int]]:
         found += [
             ("haproxy" if is_proxy else "replica", one.laddr.ip, one.laddr.port)
             for one in connections
-            if one.status == psutil.CONN_LISTEN and (is_proxy or 30_000 <= one.laddr.port <= 31_000)
+            if one.status == psutil.CONN_LISTEN and (is_proxy or one.laddr.port in PORTS)
         ]
     return found
 

@@ -18,8 +18,8 @@ from melanoma_ray.alerts import actor
 from melanoma_ray.alerts.actor import check_node, find_actor, keep_on_cluster
 from melanoma_ray.alerts.outbox import Outbox
 from melanoma_ray.alerts.settings import AlertSettings, FileSink, Rule
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.errors import AlertError, ConfigError
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage

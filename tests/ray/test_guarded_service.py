@@ -12,9 +12,10 @@ import pytest
 from jobs import query
 from melanoma_ray.access.keys import SCOPES, create_key, revoke_key
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.inference.predictor import Predictor
-from melanoma_ray.serving.exposure import Address, read_tls
+from melanoma_ray.serving.exposure import read_tls
 from melanoma_ray.serving.lifecycle import start_service, stop_service
 from tests.checkpoints import build_checkpoint
 from tests.ray.test_service import IMAGE, free_port

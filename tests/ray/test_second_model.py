@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.errors import CheckpointError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.serving.arguments import ServiceArguments
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import run_service, stop_service
 from melanoma_ray.serving.second import is_of_canary
 from tests.checkpoints import break_weights, build_checkpoint

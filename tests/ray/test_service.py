@@ -30,11 +30,11 @@ from ray.util.state import list_actors
 
 from melanoma_ray.api import Prediction
 from melanoma_ray.client import AsyncClient, Client
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.errors import CheckpointError, ServiceError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.retries import NO_RETRIES
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import roll_back, start_service, stop_service
 from tests.checkpoints import break_weights, build_checkpoint
 from tests.unit.imaging.dicom_files import NAME, wrap_jpeg, write_header_only

@@ -25,8 +25,8 @@ import yaml
 from melanoma_ray.access.audit_log import read_records, verify
 from melanoma_ray.access.keys import SCOPES, create_key
 from melanoma_ray.access.limits import Limits
+from melanoma_ray.cluster.front import Address
 from melanoma_ray.serving.arguments import ServiceArguments
-from melanoma_ray.serving.exposure import Address
 from melanoma_ray.serving.lifecycle import run_service, stop_service
 from melanoma_ray.serving.metrics import COUNTERS, GAUGES, HISTOGRAMS
 from tests.checkpoints import build_checkpoint

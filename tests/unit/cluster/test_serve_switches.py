@@ -31,6 +31,23 @@ def test_a_switch_that_the_user_has_set_is_kept() -> None:
     assert os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"] != os.environ["RAY_SERVE_HAPROXY_STATS_PORT"]
 
 
+def test_each_service_has_ports_of_its_own() -> None:
+    """Ray's replicas share a port with whoever else has it, and would answer for another service."""
+    taken = set()
+    for _ in range(20):
+        serve_quickly()
+        least, most = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
+        own = {
+            *range(least, most + 1),
+            *(int(os.environ[f"RAY_SERVE_HAPROXY_{name}_PORT"]) for name in ("METRICS", "STATS")),
+        }
+        assert len(own) == 99
+        assert not own & taken
+        taken |= own
+        for name in [name for name in os.environ if name.startswith("RAY_SERVE")]:
+            del os.environ[name]
+
+
 def test_without_ray_s_haproxy_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "find_spec", lambda _: None)
     serve_quickly()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from melanoma_ray.cluster.front import Address, Tls
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.serving.exposure import Address, Tls, check_exposure, read_tls
+from melanoma_ray.serving.exposure import check_exposure, read_tls
 
 HERE = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
 ELSEWHERE = ("0.0.0.0", "::", "192.168.1.5", "triage.example.org", "")

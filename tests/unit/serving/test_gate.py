@@ -15,6 +15,7 @@ from melanoma_ray.access.keys import KeyStore, Scope, create_key, revoke_key
 from melanoma_ray.access.limits import Limits
 from melanoma_ray.access.tokens import TokenSettings, TokenVerifier
 from melanoma_ray.client import Client
+from melanoma_ray.cluster.front import CERTIFICATE_HEADER
 from melanoma_ray.serving.assessor import current_assessor
 from melanoma_ray.serving.gate import COOKIE, KEY_HEADER
 from melanoma_ray.serving.routes import build_http
@@ -47,6 +48,17 @@ def client(path: str) -> Iterator[TestClient]:
     new_key(path, "predict")
     with open_client(KeyStore(path)) as client:
         yield client
+
+
+def test_where_certificates_are_asked_for_a_caller_is_known_by_its_own() -> None:
+    app, replica = build_http(), EchoAssessor(["melanoma"], ["melanoma"])
+    app.dependency_overrides[current_assessor] = lambda: replica
+    shown = {CERTIFICATE_HEADER: "0123456789ABCDEF" * 4}
+    with TestClient(app, base_url="http://test") as client:
+        assert KEY_HEADER not in client.get("/v1/model", headers=shown).headers  # nobody vouches for the header
+        replica.takes_certificates = True
+        assert client.get("/v1/model", headers=shown).headers[KEY_HEADER] == "certificate-0123456789ab"
+        assert client.get("/v1/model").status_code == 401
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ class EchoAssessor:
     def __init__(self, diagnoses: list[str], referred: list[str], keys: KeyStore | None = None) -> None:
         self.keys = keys
         self.tokens: TokenVerifier | None = None
+        self.takes_certificates = False
         self.limiter: Limiter | None = None
         self.card = ModelCard(
             checkpoint_id="0",

@@ -151,7 +151,7 @@ def test_the_oldest_of_many_is_answered_first(clock: Clock, inbox: Path) -> None
     clock.step()
     rounds = clock.until_answered(40 - clock.watch.num_answered)
     assert max(one.num_answered for one in rounds) <= 16
-    order = clock.watch._answers.column("image_id").to_pylist()
+    order = clock.watch._answered.table.column("image_id").to_pylist()
     assert order == [f"{39 - number:02d}" for number in range(40)]
 
 
