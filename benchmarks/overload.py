@@ -3,9 +3,10 @@
 python -m benchmarks.overload [keys] [overload] [soak] [--seconds 60] [--minutes 20], with nothing else running but for
 the soak. Everything is asked of ``jobs.deploy`` without settings, with 600×450 JPEG of 61 kB and ``lite0``.
 
-keys: the same service with keys, limits and an audit log, in turns with one without. overload: even arrivals at five
-times the rate of 8 clients; memory is that of all processes of the service (PSS, so what they share counts once).
-soak: arrivals at 70 % of that rate, and the slope of the memory over the minutes after the first five.
+keys: the same service with keys, and with limits and an audit log beside them, in turns with one without. overload:
+even arrivals at five times the rate of 8 clients; memory is that of all processes of the service (PSS, so what they
+share counts once). soak: arrivals at 70 % of that rate, and the slope of the memory over the minutes after the first
+five.
 """
 
 from __future__ import annotations
@@ -79,17 +80,22 @@ def log_memory(server: Server) -> Iterator[MemoryLog]:
         thread.join()
 
 
-def compare_keys(plain: Server, guarded: Server, images: Sequence[Path], rounds: int, seconds: float) -> None:
-    """Print the rates of both in turns, and the share of the guarded one's."""
+def compare_keys(servers: Sequence[Server], images: Sequence[Path], rounds: int, seconds: float) -> None:
+    """Print the rates of all in turns, and the share of the first one's that each of the others has."""
+    plain, *guarded = (server.name for server in servers)
     rows = []
     for clients in (1, 8):
-        rates: dict[str, list[float]] = {plain.name: [], guarded.name: []}
+        rates: dict[str, list[float]] = {server.name: [] for server in servers}
         for number in range(rounds):
-            for server in (plain, guarded) if number % 2 else (guarded, plain):
+            for server in (*servers[number % len(servers) :], *servers[: number % len(servers)]):
                 rates[server.name].append(ask(server, images, num_clients=clients, seconds=seconds)[0].per_second)
-        ratio = median([b / a for a, b in zip(rates[plain.name], rates[guarded.name], strict=True)])
-        rows.append([f"{clients}", *(f"{median(found):.1f}" for found in rates.values()), f"{ratio:.3f}"])
-    print_table(f"Medians of {rounds} rounds", ["clients", plain.name, guarded.name, "ratio"], rows)
+        row = [f"{clients}", f"{median(rates[plain]):.1f}"]
+        for name in guarded:
+            ratio = median([b / a for a, b in zip(rates[plain], rates[name], strict=True)])
+            row += [f"{median(rates[name]):.1f}", f"{ratio:.3f}"]
+        rows.append(row)
+    columns = [plain, *(column for name in guarded for column in (name, "ratio"))]
+    print_table(f"Requests/s, medians of {rounds} rounds", ["clients", *columns], rows)
 
 
 def measure_overload(server: Server, images: Sequence[Path], seconds: float) -> None:
@@ -152,19 +158,29 @@ def _measure(folder: Path, what: set[str], given: Any) -> None:  # noqa: ANN401 
     written = write_lesions(folder / "images", num_images=_NUM_IMAGES, width=_WIDTH, height=_HEIGHT)
     images = sorted(written.rglob("*.jpg"))
     checkpoint = build_checkpoint(str(folder / "model"), network="tf_efficientnet_lite0", side=224)
-    port, other = free_ports(2)
+    (port,) = free_ports(1)
     deploy = ["-m", "jobs.deploy", "--checkpoint", checkpoint, "--port"]
     with start("without keys", [*deploy, str(port)], port) as plain:
         if "keys" in what:
-            key, _ = create_key(str(folder / "keys.json"), "bench", ("predict",), None)
-            guards = ["--keys", str(folder / "keys.json"), "--audit-log", str(folder / "audit")]
-            limits = ["--requests-per-minute", "1000000", "--max-concurrent", "1000"]
-            with start("keys, limits, audit log", [*deploy, str(other), *guards, *limits], other, key) as guarded:
-                compare_keys(plain, guarded, images, given.rounds, 6.0)
+            with _start_guarded(folder, deploy) as guarded:
+                compare_keys([plain, *guarded], images, given.rounds, 6.0)
         if "overload" in what:
             measure_overload(plain, images, given.seconds)
         if "soak" in what:
             soak(plain, images, given.minutes)
+
+
+@contextmanager
+def _start_guarded(folder: Path, deploy: Sequence[str]) -> Iterator[list[Server]]:
+    """Start a service with keys, and one with all that keeps account of callers."""
+    key, _ = create_key(str(folder / "keys.json"), "bench", ("predict",), None)
+    keys, port, other = ["--keys", str(folder / "keys.json")], *free_ports(2)
+    account = ["--audit-log", str(folder / "audit"), "--requests-per-minute", "1000000", "--max-concurrent", "1000"]
+    with (
+        start("keys", [*deploy, str(port), *keys], port, key) as guarded,
+        start("keys, limits, audit log", [*deploy, str(other), *keys, *account], other, key) as accounting,
+    ):
+        yield [guarded, accounting]
 
 
 if __name__ == "__main__":

@@ -81,11 +81,13 @@ def main() -> None:
 
 def measure(folder: Path, number: int) -> list[float]:
     """Return the seconds that each of some images took."""
-    inbox = folder / "inbox"
-    inbox.mkdir()
-    if number:
-        write_lesions(inbox / "before", num_images=number, width=_WIDTH, height=_HEIGHT)
-    new = sorted(write_lesions(folder / "new", num_images=_NUM_IMAGES, width=_WIDTH, height=_HEIGHT).rglob("*.jpg"))
+    inbox, drawn = folder / "inbox", folder / "drawn"
+    (inbox / "before").mkdir(parents=True)
+    write_lesions(drawn, num_images=number + _NUM_IMAGES, width=_WIDTH, height=_HEIGHT)
+    images = sorted(drawn.rglob("*.jpg"), key=lambda path: path.name)  # no two alike: a copy makes no further alert
+    for path in images[:number]:
+        path.rename(inbox / "before" / path.name)
+    new = images[number:]
     checkpoint = build_checkpoint(
         str(folder / "model"), network="tf_efficientnet_lite0", side=224, decision_threshold=0.0
     )

@@ -14,7 +14,7 @@ from melanoma_ray.cluster.waiting import Request, wait_for
 
 
 def map_with_actors(
-    rows: ray.data.Dataset,
+    rows: pa.Table,
     actor: type[Callable[[pa.Table], pa.Table]],
     arguments: Mapping[str, Any],
     *,
@@ -23,11 +23,12 @@ def map_with_actors(
 ) -> pa.Table:
     """Return the rows mapped by actors, batch by batch, in any order.
 
-    The pool starts with one actor and grows as far as Ray Data finds room: on a cluster that has scaled down, nodes are
-    started when the first actor waits for them. On one machine it is limited by the number of CPUs or GPUs.
+    On one machine there are as many actors as CPUs or GPUs, from the start, unless there are fewer batches. On a
+    cluster the pool starts with one and grows as far as Ray Data finds room: where it has scaled down, nodes are
+    started when the first actor waits for them.
 
     Args:
-        rows: Images to score.
+        rows: Images to score, one or more.
         actor: Class whose instances map a table to a table; each builds its network once, when it starts.
         arguments: Keyword arguments of the class.
         batch_size: Number of rows that an actor gets at a time; bounds its memory.
@@ -36,13 +37,15 @@ def map_with_actors(
     Raises:
         ResourceError: There was no room for a single actor for as long as this process waits.
     """
+    blocks = [rows.slice(start, batch_size) for start in range(0, rows.num_rows, batch_size)]
     most = max(1, int(total_gpus() if use_gpu else total_cpus())) if is_local() else None
-    mapped = rows.map_batches(
+    first = 1 if most is None else min(most, len(blocks))
+    mapped = ray.data.from_blocks(blocks).map_batches(
         actor,
         fn_constructor_kwargs=dict(arguments),
         batch_format="pyarrow",
         batch_size=batch_size,
-        compute=ActorPoolStrategy(min_size=1, max_size=most),
+        compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=first),
         num_cpus=1,
         num_gpus=1 if use_gpu else 0,
     )

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import ray.data
 from jaxtyping import Float32, Float64, UInt8
 
 from melanoma_ray.dataset.prepared import PreparedDataset
@@ -190,9 +189,8 @@ def _map(
     rows = pa.Table.from_pandas(
         images[["path", "shard", "row"]].assign(metadata=list(encode_metadata(images))), preserve_index=False
     ).combine_chunks()
-    blocks = [rows.slice(start, _BATCH_SIZE) for start in range(0, rows.num_rows, _BATCH_SIZE)]
     scored = map_with_actors(
-        ray.data.from_blocks(blocks),
+        rows,
         actor,
         {"pixels_uri": dataset.pixels_uri, "side": dataset.info.config.image.side, **arguments},
         batch_size=_BATCH_SIZE,

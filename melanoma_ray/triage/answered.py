@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ class Answered:
         self._tries[key] = number, now + (PAUSE_S if number < _NUM_TRIES else _LATER_S)
         return number >= _NUM_TRIES and key not in self._unread
 
-    def forget_tries(self, keys: Sequence[str]) -> None:
+    def forget_tries(self, keys: Iterable[str]) -> None:
         """Count these images as never tried."""
         for key in keys:
             self._tries.pop(key, None)

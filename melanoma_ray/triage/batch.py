@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-import ray.data
 
 from melanoma_ray import storage
 from melanoma_ray.alerts.dispatcher import SendingResult
@@ -127,10 +126,8 @@ def _score(checkpoint: str, pending: pd.DataFrame, output: str, side: int, *, us
     """Have actors answer the images and write the answers."""
     if pending.empty:
         return
-    asked = tabulate(pending)
-    blocks = [asked.slice(start, _IMAGES_PER_BLOCK) for start in range(0, asked.num_rows, _IMAGES_PER_BLOCK)]
     map_with_actors(
-        ray.data.from_blocks(blocks),
+        tabulate(pending),
         PredictingActor,
         {"checkpoint": checkpoint, "side": side, "output": storage.absolute(output)},
         batch_size=_IMAGES_PER_BLOCK,

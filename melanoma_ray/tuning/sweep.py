@@ -207,6 +207,7 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
             num_samples=coordinator.num_left,
             search_alg=RoomLimiter(StudySearcher(coordinator), takes_of_trial(plan.scaling)),
             scheduler=StudyScheduler(coordinator),
+            reuse_actors=not context.has_workers,  # a process of its own takes some seconds to start
             trial_name_creator=name_of,
             trial_dirname_creator=directory_of,
         ),

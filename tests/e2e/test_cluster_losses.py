@@ -80,8 +80,9 @@ def test_a_sweep_of_two_workers_a_trial_goes_on_when_a_node_is_replaced(
     command += ["--num-trials", "3", "--num-epochs", "4", "--model.image-side", "64", "--global-batch-size", "16"]
     log = tmp_path / "log"
     job = start(cluster, log, *command, "--num-workers", "2", "--cpus-per-worker", "0.6")
-    trains_on_both = lambda: nodes_of(cluster, "RayTrainWorker") == set(two_nodes)  # noqa: E731
-    wait_for(lambda: trains_on_both() or job.poll() is not None, TIMEOUT_S, cluster)
+    wait_for(
+        lambda: nodes_of(cluster, "RayTrainWorker") == set(two_nodes) or job.poll() is not None, TIMEOUT_S, cluster
+    )
     assert job.poll() is None, log.read_text()[-4000:]
     cluster.kill_raylet("lost")
     cluster.add_worker("replacement", 1)

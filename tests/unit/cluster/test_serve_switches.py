@@ -33,7 +33,7 @@ def test_a_switch_that_the_user_has_set_is_kept() -> None:
 
 def test_each_service_has_ports_of_its_own() -> None:
     """Ray's replicas share a port with whoever else has it, and would answer for another service."""
-    taken = set()
+    taken = set[int]()
     for _ in range(20):
         serve_quickly()
         least, most = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
