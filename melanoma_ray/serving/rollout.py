@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from melanoma_ray import storage
-from melanoma_ray.errors import CheckpointError, DataError, DecodeError, ServiceError
+from melanoma_ray.errors import CheckpointError, ConfigError, DataError, DecodeError, ServiceError
 from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.inference.agreement import draw_crops
 from melanoma_ray.inference.predictor import Predictor
@@ -53,14 +53,30 @@ def find_current() -> ServiceArguments | None:
     return found
 
 
+_GUARDS = {"keys": "--keys", "oidc": "--oidc", "audit_log": "--audit-log", "alerts": "--alerts"}
+"""Arguments without which a service would answer anybody, or tell nobody, with the flag of each."""
+
+
 def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArguments:
-    """Return new arguments that remember what they replace; threads that aren't set stay as they are."""
+    """Return new arguments that remember what they replace; threads that aren't set stay as they are.
+
+    Raises:
+        ConfigError: The new ones lack what guards the service that runs: its address is open to as many as before.
+    """
+    lost = [
+        f"{flag} {getattr(current, name)}"
+        for name, flag in _GUARDS.items()
+        if getattr(current, name) is not None and getattr(new, name) is None
+    ]
+    if lost:
+        msg = f"the service that runs has {', '.join(lost)}: give that again, or stop the service and start it without"
+        raise ConfigError(msg)
     before = current.model_copy(update={"previous": None})
     return new.model_copy(update={"previous": before, "num_threads": new.num_threads or current.num_threads})
 
 
 def go_back(current: ServiceArguments) -> ServiceArguments:
-    """Return the arguments that were served before, which remember what is served now.
+    """Return the arguments that were served before, which remember what is served now; what guards it stays.
 
     Raises:
         ServiceError: Nothing was served before.
@@ -68,7 +84,8 @@ def go_back(current: ServiceArguments) -> ServiceArguments:
     if current.previous is None:
         msg = f"{current.checkpoint} is the first that this service has served: there is nothing to go back to"
         raise ServiceError(msg)
-    return succeed(current.previous, current)
+    guards = {name: getattr(current, name) for name in _GUARDS}
+    return succeed(current.previous.model_copy(update=guards), current)
 
 
 def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from starlette.types import Scope
 
@@ -27,6 +27,17 @@ _HAS_SPAN: ContextVar[bool] = ContextVar("has_span", default=False)
 logger = logging.getLogger(__name__)
 
 
+class _OnError(TypedDict):
+    """What a span tells of an exception that passes through it."""
+
+    record_exception: bool
+    set_status_on_exception: bool
+
+
+_SILENT: Final[_OnError] = {"record_exception": False, "set_status_on_exception": False}
+"""What an exception says may be out of an image's header, or out of a form."""
+
+
 @contextmanager
 def trace_request(scope: Scope) -> Iterator[Span | None]:
     """Make the span of a request, below the caller's own by its header ``traceparent``; none: nobody collects spans."""
@@ -39,7 +50,7 @@ def trace_request(scope: Scope) -> Iterator[Span | None]:
 
     carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     above = TraceContextTextMapPropagator().extract(carrier)
-    with tracer.start_as_current_span(scope["method"], context=above, kind=SpanKind.SERVER) as span:
+    with tracer.start_as_current_span(scope["method"], context=above, kind=SpanKind.SERVER, **_SILENT) as span:
         _HAS_SPAN.set(True)
         yield span
 
@@ -77,7 +88,7 @@ def trace_stage(stage: str) -> Iterator[None]:
     if not _HAS_SPAN.get() or (tracer := _find_tracer()) is None:
         yield
         return
-    with tracer.start_as_current_span(stage):
+    with tracer.start_as_current_span(stage, **_SILENT):
         yield
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from melanoma_ray import storage
-from melanoma_ray.errors import DataError
+from melanoma_ray.errors import DataError, StorageError
 from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.imaging.dicom import is_dicom
 from melanoma_ray.sources.containers import CONTAINER_ENDINGS
@@ -68,6 +68,7 @@ def list_source(root: str, most_readings: int = MOST_READINGS) -> Listing:
 
     Raises:
         DataError: There is nothing of this name.
+        StorageError: It can't be read.
     """
     if not storage.exists(root):
         msg = f"images folder {root}: not found; give the folder that holds the images"
@@ -76,6 +77,7 @@ def list_source(root: str, most_readings: int = MOST_READINGS) -> Listing:
     if storage.is_file(root):
         infos = [info for info in storage.list_infos(root.rsplit("/", 1)[0], recursive=False) if info.path == root]
     elif storage.is_local(root):
+        _check_readable(root)
         infos = list(_walk(root, listing.passed_over, most_readings))
     else:
         infos = storage.list_infos(root)
@@ -88,6 +90,14 @@ def list_source(root: str, most_readings: int = MOST_READINGS) -> Listing:
         listing.passed_over[MASKS] += sum(is_mask)
         listing.images[:] = [info for info, one in zip(listing.images, is_mask, strict=True) if not one]
     return listing
+
+
+def _check_readable(root: str) -> None:
+    """Refuse a local folder that can't be read, as on a network disk that is away: it isn't an empty one."""
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise StorageError(storage.explain(error, root)) from error
 
 
 def _walk(root: str, passed_over: Counter[str], most_readings: int) -> Iterator[storage.FileInfo]:

@@ -68,7 +68,7 @@ class Parts:
         storage.write_table(storage.join(self.uri, f"{name}.parquet"), table)
 
     def read_answers(self) -> pa.Table:
-        """Return a row for each key that was answered, without the pictures.
+        """Return a row for each key that was answered, without the pictures, those answered last at the end.
 
         An image that couldn't be read, and could at another try, has the answer of that try.
 
@@ -82,7 +82,7 @@ class Parts:
         is_unread = pd.Series(table.column("decision").is_null().to_numpy())
         keys = pd.Series(table.column("key").to_pylist(), dtype=object)
         first = keys[is_unread.sort_values(kind="stable").index].drop_duplicates()
-        return table.take(pa.array(first.index))
+        return table.take(pa.array(sorted(first.index)))
 
     @contextmanager
     def open_pictures(self) -> Iterator[Pictures]:
@@ -101,7 +101,8 @@ class Parts:
                 database.close()
 
     def _list(self) -> list[str]:
-        paths = [info.path for info in storage.list_infos(self.uri, recursive=False)]
+        infos = sorted(storage.list_infos(self.uri, recursive=False), key=lambda info: (info.modified_ns, info.path))
+        paths = [info.path for info in infos]
         return [path for path in paths if path.endswith(".parquet") and not path.rsplit("/", 1)[-1].startswith(".")]
 
     @staticmethod

@@ -70,24 +70,24 @@ class StudyScheduler(FIFOScheduler):
         """Record that a trial has ended by itself."""
         self._coordinator.finish(number_of(trial))
 
-    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:  # noqa: ARG002
-        """Record that a trial has failed more often than it may."""
-        self._coordinator.fail(number_of(trial), reason_of(trial))
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Do nothing: Ray Tune calls this at failures from which it goes on, too; ``EndOfTrial`` hears of the last."""
 
 
 class EndOfTrial(Callback):
-    """Calls a function when a trial has ended, in any way."""
+    """Records in the study that a trial has failed for good, and calls a function when one has ended in any way."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
+    def __init__(self, coordinator: Coordinator, tell: Callable[[int], None]) -> None:
         """Call ``tell`` with the trial's number."""
-        self._tell = tell
+        self._coordinator, self._tell = coordinator, tell
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
         """Tell that it was finished or stopped."""
         self._tell(number_of(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
-        """Tell that it failed."""
+        """Tell that it has failed more often than it may."""
+        self._coordinator.fail(number_of(trial), reason_of(trial))
         self._tell(number_of(trial))
 
 

@@ -215,7 +215,7 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
             storage_path=context.uri,
             name=_OF_RAY,
             failure_config=tune.FailureConfig(max_failures=plan.options.max_failures),
-            callbacks=[EndOfTrial(tell)],
+            callbacks=[EndOfTrial(coordinator, tell)],
             verbose=0,
         ),
     )

@@ -7,6 +7,8 @@ directory, whatever ended the trial's process before.
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import statistics
 import time
@@ -138,6 +140,7 @@ def run_alone(told: dict[str, Any], *, context: TrialContext, dataset: PreparedD
         images: Images of the train and validation splits.
     """
     prepare_process(context.num_threads)
+    _follow_another_trial()
     directory = context.directory(told["name"])
     job = _build_job(told, context, dataset, directory)
     _keep_latency(job, context, directory)
@@ -145,6 +148,17 @@ def run_alone(told: dict[str, Any], *, context: TrialContext, dataset: PreparedD
     with backend.copies:
         worker = Worker(job, backend)
     worker.train()
+
+
+def _follow_another_trial() -> None:
+    """Give back what an earlier trial of this process has left, and give this one time to end before the next.
+
+    Ray Tune waits two seconds for it, and takes the next trial, which has done nothing, for failed if it is late.
+    """
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "120")
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # another trial may share the GPU
 
 
 def run_with_workers(told: dict[str, Any], *, context: TrialContext, dataset: PreparedDataset) -> None:

@@ -390,7 +390,7 @@ def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
 
 
 def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
-    with pytest.raises(ServiceError, match="but not at port"):
+    with pytest.raises(ServiceError, match="but at port"):
         start_service(checkpoint, address=Address(port=free_port()))
 
 

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from ray import cloudpickle
 from ray.train import ScalingConfig
@@ -97,6 +99,31 @@ def test_a_trial_whose_loss_is_no_number_ends_and_the_sweep_goes_on(
     assert {trial.status.split(":")[0] for trial in diverged} == {"failed"}
     assert all("diverged" in trial.why for trial in diverged)
     assert {trial.status for trial in others} == {"finished"}
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_newest_progress(
+    small_experiment: Experiment, prepared: str, tmp_path: Path
+) -> None:
+    dataset, uri, killed = open_dataset(prepared), tmp_path / "sweep", list[int]()
+
+    def kill_once() -> None:
+        deadline = time.monotonic() + 120
+        while not list(uri.glob("trials/*/epoch-*/progress.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for one in psutil.Process().children(recursive=True):
+            if "ImplicitFunc" in " ".join(one.cmdline()):
+                killed.append(one.pid)
+                one.kill()
+
+    watching = threading.Thread(target=kill_once)
+    watching.start()
+    result = sweep(plan_of(replace(small_experiment, num_epochs=6), 1, stopping="none"), dataset, str(uri))
+    watching.join()
+    assert len(killed) == 1
+    (trial,) = result.trials
+    assert (trial.status, trial.num_epochs) == ("finished", 6)
+    history = TrialDirectory.of(str(uri), trial.trial_id, has_workers=False, metric="val_balanced_accuracy").history()
+    assert [record.epoch for record in history] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Issuer:
             "one": rsa.generate_private_key(65537, 2048),
             "two": ec.generate_private_key(ec.SECP256R1()),
         }
-        self.num_asked, self.is_up = 0, True
+        self.num_asked, self.is_up, self.delay_s = 0, True, 0.0
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +43,7 @@ class Issuer:
                 content = issuer.documents().get(self.path)
                 if self.path == "/jwks":
                     issuer.num_asked += 1
+                    time.sleep(issuer.delay_s)
                 self.send_response(200 if content and issuer.is_up else 503)
                 self.end_headers()
                 self.wfile.write(json.dumps(content).encode())
@@ -235,3 +237,23 @@ def test_what_is_no_file_of_settings_is_one_line(tmp_path: Path, content: str | 
     with pytest.raises(ConfigError, match=told) as raised:
         read_token_settings(str(file))
     assert "\n" not in str(raised.value)
+
+
+def test_who_comes_while_the_issuer_is_asked_waits_for_its_keys(issuer: Issuer) -> None:
+    issuer.delay_s, num_before = 0.5, issuer.num_asked
+    verifier, token = TokenVerifier(TokenSettings(issuer=issuer.url, audience=AUDIENCE)), issuer.sign()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(verifier.find, token)
+        time.sleep(0.2)
+        assert verifier.needs_issuer(token)
+        others = [pool.submit(verifier.find, token) for _ in range(3)]
+        assert all(one.result() is not None for one in (first, *others))
+    issuer.delay_s = 0.0
+    assert issuer.num_asked == num_before + 1
+
+
+@pytest.mark.parametrize("url", ["https://host:port/jwks", "ftp://host/jwks"])
+def test_an_address_of_keys_that_is_none_is_refused_at_once(url: str, tmp_path: Path) -> None:
+    (tmp_path / "oidc.toml").write_text(f'issuer = "https://login"\naudience = "a"\njwks_url = "{url}"\n')
+    with pytest.raises(ConfigError, match="jwks_url"):
+        read_token_settings(str(tmp_path / "oidc.toml"))

@@ -58,12 +58,14 @@ def test_the_script_confines_just_the_two_ports_and_starts_haproxy(tmp_path: Pat
     serve_quickly()
     metrics, statistics = (os.environ[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("METRICS", "STATS"))
     config = tmp_path / "haproxy.cfg"
-    config.write_text(f"    bind :{metrics}\n    bind *:8000\n  bind *:{statistics}\n")
+    control = "    stats socket /tmp/one mode {} level admin expose-fd listeners\n"
+    config.write_text(f"{control.format(666)}    bind :{metrics}\n    bind *:8000\n  bind *:{statistics}\n")
     script = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
     # -c checks the file, which isn't a whole one: only that HAProxy ran is of interest.
     finished = subprocess.run([script, "-db", "-f", str(config), "-c"], check=False, capture_output=True, text=True)
     assert "haproxy" in finished.stderr.lower()
-    assert config.read_text() == f"    bind 127.0.0.1:{metrics}\n    bind *:8000\n  bind 127.0.0.1:{statistics}\n"
+    confined = f"    bind 127.0.0.1:{metrics}\n    bind *:8000\n  bind 127.0.0.1:{statistics}\n"
+    assert config.read_text() == control.format(600) + confined
 
 
 PARENT = """

@@ -83,15 +83,25 @@ def test_a_folder_without_images_is_told(checkpoints: tuple[str, str], tmp_path:
 def test_what_was_served_before_is_remembered_once_and_two_rollbacks_undo_each_other() -> None:
     first = ServiceArguments(checkpoint="first", num_threads=2)
     second = succeed(ServiceArguments(checkpoint="second", keys="keys.json"), first)
-    third = succeed(ServiceArguments(checkpoint="third"), second)
+    third = succeed(ServiceArguments(checkpoint="third", keys="keys.json"), second)
     assert third.num_threads == 2
     back = go_back(third)
     assert (back.checkpoint, back.keys) == ("second", "keys.json")
     assert go_back(back).checkpoint == "third"
+    assert go_back(second).keys == "keys.json"  # the first one had none, and the service isn't opened by going back
     assert third.previous is not None
     assert third.previous.previous is None
     with pytest.raises(ServiceError, match="first is the first that this service has served"):
         go_back(first)
+
+
+@pytest.mark.parametrize("guard", ["keys", "oidc", "audit_log", "alerts"])
+def test_a_rollout_doesn_t_take_away_what_guards_the_service(guard: str) -> None:
+    """Serve keeps its address, so whoever could reach the old one can reach the new one."""
+    guarded = ServiceArguments.model_validate({"checkpoint": "first", guard: "file"})
+    with pytest.raises(ConfigError, match=f"--{guard.replace('_', '-')} file: give that again"):
+        succeed(ServiceArguments(checkpoint="second"), guarded)
+    succeed(ServiceArguments.model_validate({"checkpoint": "second", guard: "another"}), guarded)
 
 
 def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from starlette.types import Scope
@@ -37,11 +38,14 @@ def test_a_failed_request_is_an_error_under_the_service_s_own_name(monkeypatch: 
             pass
         with trace_request(SCOPE) as span:
             assert span is not None
+            with suppress(ValueError), trace_stage("decode"):
+                raise ValueError("Mustermann^Erika")
             describe_request(span, SCOPE, operation="/v1/predict", status=503, request_id="a", caller="b")
         tracer = tracing._find_tracer()
         assert tracer is not None
         tracer.span_processor.force_flush()  # type: ignore[attr-defined]  # of the SDK's tracer
-        (found,) = collector.spans
+        stage, found = collector.spans
+    assert (stage.name, list(stage.events)) == ("decode", [])  # what an error says may be a patient's name
     assert found.name == "POST /v1/predict"
     assert found.status.code == found.status.STATUS_CODE_ERROR
     assert attributes(found)["http.response.status_code"] == 503

@@ -48,6 +48,14 @@ def test_a_block_written_twice_is_there_once(tmp_path: Path) -> None:
     assert all(uri.startswith("data:image/jpeg;base64,") for uri in found.values())
 
 
+def test_answers_stand_in_the_order_in_which_they_were_given(tmp_path: Path) -> None:
+    """Of two versions of a file the later one counts, though the files of answers have names by chance."""
+    parts = Parts(str(tmp_path), "0123", DIAGNOSES)
+    for number in range(12):
+        parts.write([f"k{number}"], build_answers(["a"], None if number % 3 == 0 else "refer"), [None])
+    assert parts.read_answers().column("key").to_pylist() == [f"k{number}" for number in range(12)]
+
+
 def test_an_image_that_could_be_read_at_another_try_has_the_answer_of_that_try(tmp_path: Path) -> None:
     for order in ((None, "refer"), ("refer", None)):
         parts = Parts(str(tmp_path / str(order[0])), "0123", DIAGNOSES)
