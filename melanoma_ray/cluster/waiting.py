@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
+from ray.exceptions import RpcError
 from ray.util.state import list_actors
 from ray.util.state.exception import RayStateApiException
 
@@ -72,8 +73,8 @@ def wait_for(call: Callable[[], ResultT], request: Request) -> ResultT:
         request: Resources that the call needs.
 
     Raises:
-        ResourceError: There was no room for as long as this process waits. The call still runs: who catches this must
-            end the process or disconnect from Ray.
+        ResourceError: There was no room for as long as this process waits, or the cluster is gone. The call still runs:
+            who catches this must end the process or disconnect from Ray.
     """
     outcome = _Outcome[ResultT]()
     context = contextvars.copy_context()
@@ -138,7 +139,17 @@ def _is_queued(request: Request) -> bool:
 
 
 def _state() -> Any:  # noqa: ANN401 - a message of Ray's
-    return get_cluster_resource_state(GcsClient(ray.get_runtime_context().gcs_address))
+    """Return what the cluster has and is asked for.
+
+    Raises:
+        ResourceError: The cluster hasn't answered for as long as Ray itself asks again, a minute.
+    """
+    address = ray.get_runtime_context().gcs_address
+    try:
+        return get_cluster_resource_state(GcsClient(address))
+    except RpcError as error:
+        msg = f"the Ray cluster at {address} doesn't answer any more: see that its head runs, then start the job again"
+        raise ResourceError(msg) from error
 
 
 def _job_id() -> str:

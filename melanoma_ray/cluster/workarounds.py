@@ -20,11 +20,14 @@ import ray
 import ray.data
 import ray.train
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
+from ray._private.state import state as cluster_state
 from ray._private.worker import filter_autoscaler_events, print_to_stdstream
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.train.v2._internal import constants as train_constants
 from ray.train.v2._internal.execution import context as reporting
 from ray.util.debug import log_once
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.silence import HiddenLog, Judge
@@ -147,6 +150,22 @@ def known_cluster() -> Iterator[None]:
         os.environ.pop(_STATE_API_ADDRESS)
         if before is not None:
             os.environ[_STATE_API_ADDRESS] = before
+
+
+def free_orphaned_places() -> None:
+    """Free the places that actors of this job had asked for and that are gone themselves.
+
+    Ray keeps such places until the whole job ends. What Ray Train has against that learns of the places of a run when
+    its workers have started. If the run's controller ends while it still waits for them, with its node for example,
+    they are given to nobody, and a sweep's other trials wait for them.
+    """
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
+    for row in cluster_state._connect_and_get_accessor().get_placement_group_table():  # noqa: SLF001 - the public table lacks who asked
+        group = PlacementGroupTableData.FromString(row)
+        is_of_an_actor = group.creator_job_id == job and not ray.ActorID(group.creator_actor_id).is_nil()
+        is_held = group.state != PlacementGroupTableData.REMOVED and not group.is_detached
+        if is_of_an_actor and is_held and group.creator_actor_dead:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 
 def guard_headers() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +14,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from melanoma_ray.cluster.failures import describe, find_cause
+from melanoma_ray.cluster.workarounds import free_orphaned_places
 from melanoma_ray.tuning.coordination import Coordinator
+
+_LOOK_EVERY_S = 5.0
 
 
 class StudySearcher(Searcher):
@@ -89,6 +94,20 @@ class EndOfTrial(Callback):
         """Tell that it has failed more often than it may."""
         self._coordinator.fail(number_of(trial), reason_of(trial))
         self._tell(number_of(trial))
+
+
+class PlacesOfTrials(Callback):
+    """Frees the places of workers whose trial ended before they had started."""
+
+    def __init__(self) -> None:
+        """Look for the first time at once."""
+        self._looked_at = -math.inf
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:  # noqa: ARG002
+        """Look now and then; Ray Tune calls this all the time."""
+        if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            free_orphaned_places()
 
 
 def number_of(trial: Trial) -> int:

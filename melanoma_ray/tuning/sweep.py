@@ -32,7 +32,14 @@ from melanoma_ray.training.trainer import worker_request
 from melanoma_ray.tuning.concurrency import DRIVER_CPUS, RoomLimiter, num_that_fit, takes_of_trial
 from melanoma_ray.tuning.confirmation import ConfirmationPlan, confirm
 from melanoma_ray.tuning.coordination import NAME, Coordinator
-from melanoma_ray.tuning.executor import EndOfTrial, StudyScheduler, StudySearcher, directory_of, name_of
+from melanoma_ray.tuning.executor import (
+    EndOfTrial,
+    PlacesOfTrials,
+    StudyScheduler,
+    StudySearcher,
+    directory_of,
+    name_of,
+)
 from melanoma_ray.tuning.options import WORDS, SearchOptions
 from melanoma_ray.tuning.page import write_page
 from melanoma_ray.tuning.reporting import TrialLines
@@ -215,7 +222,7 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
             storage_path=context.uri,
             name=_OF_RAY,
             failure_config=tune.FailureConfig(max_failures=plan.options.max_failures),
-            callbacks=[EndOfTrial(coordinator, tell)],
+            callbacks=[EndOfTrial(coordinator, tell), *([PlacesOfTrials()] if context.has_workers else [])],
             verbose=0,
         ),
     )

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 600
-NUM_IMAGES = 1600
+NUM_IMAGES = 12_000  # fewer are answered before the second actor has started
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +122,16 @@ def test_a_node_lost_under_load_costs_our_client_no_answer(
         finally:
             is_done.set()
         assert all(one.result() > 20 for one in asking)
+
+
+def test_a_job_whose_cluster_is_gone_ends_with_one_line(prepared: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running_cluster() as cluster:
+        command = ["jobs.evaluate", "--checkpoint", build_checkpoint(str(tmp_path / "checkpoint")), "--data", prepared]
+        job = start(cluster, log, *command, "--output", str(tmp_path / "out"))
+        wait_for(lambda: "waiting: " in log.read_text() or job.poll() is not None, TIMEOUT_S, cluster)
+        assert job.poll() is None, log.read_text()[-4000:]
+    assert job.wait(TIMEOUT_S) == 1
+    text = log.read_text()
+    assert f"error: the Ray cluster at {cluster.address} doesn't answer any more: see that its head runs" in text
+    assert "Traceback" not in text

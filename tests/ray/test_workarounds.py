@@ -33,11 +33,13 @@ from ray.train.v2._internal.execution import context as reporting
 from ray.train.v2._internal.execution.controller.placement_group_cleaner import is_actor_alive
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.debug import reset_log_once
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
 
 from melanoma_ray.cluster.workarounds import (
     SchedulerBackPressure,
     checkpoint_uri,
     dataset_of_blocks,
+    free_orphaned_places,
     known_cluster,
     patient_start,
     quiet_ray,
@@ -261,6 +263,34 @@ def test_what_a_controller_starts_is_told_the_address_of_its_own_ray(monkeypatch
     controller = Controller.options(runtime_env={"env_vars": variables}).remote()  # type: ignore[attr-defined]
     assert ray.get(controller.told_address.remote()) == ray.get_runtime_context().gcs_address
     assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://another:8265"
+
+
+@ray.remote(num_cpus=0)
+class AsksForPlaces:
+    def ask(self, cpus: float) -> PlacementGroup:
+        self.group = placement_group([{"CPU": cpus}])
+        return self.group
+
+
+def state_of(group: PlacementGroup) -> str:
+    return str(placement_group_table(group)["state"])
+
+
+def test_places_of_an_actor_that_is_gone_are_freed_and_no_others() -> None:
+    gone, living = AsksForPlaces.remote(), AsksForPlaces.remote()  # type: ignore[attr-defined]
+    waiting, given, kept = ray.get([gone.ask.remote(1000), gone.ask.remote(0.01), living.ask.remote(0.01)])
+    of_the_driver = placement_group([{"CPU": 0.01}])
+    ray.get([given.ready(), kept.ready(), of_the_driver.ready()])
+    ray.kill(gone)
+    time.sleep(2.0)  # by then Ray has noticed
+    needed("free_orphaned_places", is_needed=(state_of(waiting), state_of(given)) == ("PENDING", "CREATED"))
+
+    def are_freed() -> bool:
+        free_orphaned_places()
+        return (state_of(waiting), state_of(given)) == ("REMOVED", "REMOVED")
+
+    assert happens(are_freed)
+    assert (state_of(kept), state_of(of_the_driver)) == ("CREATED", "CREATED")
 
 
 @ray.remote(num_cpus=0)
