@@ -111,12 +111,31 @@ def experiment_choice() -> object:
     """Return the type of the EXPERIMENT argument: one subcommand for each recipe, and one for a JSON file if given."""
     choices: dict[str, Experiment] = {name: build() for name, build in RECIPES.items()}
     descriptions = {name: _first_line(build) for name, build in RECIPES.items()}
-    files = [word for word in sys.argv[1:] if word.endswith(".json") and not word.startswith("-")]
-    choices |= {name: read_experiment(name) for name in files[:1]}
-    if not files:
+    file = find_experiment_file(sys.argv[1:])
+    if file is not None:
+        choices[file] = read_experiment(file)
+    else:
         choices[_ANY_FILE] = choices["lite0"]  # for the help only: a name that ends like this is read as a file
         descriptions[_ANY_FILE] = "Experiment in the best.json of a sweep or the manifest.json of a checkpoint."
     return tyro.extras.subcommand_type_from_defaults(choices, descriptions, prefix_names=False)
+
+
+def find_experiment_file(words: Sequence[str]) -> str | None:
+    """Return the word of a command line that is an experiment's JSON file; none: it has a recipe, or neither.
+
+    Other JSON files, such as a search space, are values of flags.
+
+    >>> find_experiment_file(["lite0", "--space", "space.json"])
+    >>> find_experiment_file(["--data", "prepared", "best.json", "--space", "space.json"])
+    'best.json'
+    """
+    values = {place + 1 for place, word in enumerate(words) if word.startswith("--") and "=" not in word}
+    loose = [word for place, word in enumerate(words) if place not in values and not word.startswith("-")]
+    if RECIPES.keys() & set(loose):
+        return None
+    # A flag without a value, such as --use-gpu, may stand before it.
+    files = [word for word in (*loose, *words) if word.endswith(".json") and not word.startswith("-")]
+    return files[0] if files else None
 
 
 _ANY_FILE = "FILE.json"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import ray
+from ray._private import auto_init_hook
 from ray.data import DataContext
 
 from melanoma_ray.cluster.failures import describe, find_cause
@@ -41,6 +42,8 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
         try:
             ending = _run(main, arguments, program)
         finally:
+            # What still runs in another thread must not start a new Ray, as Ray's functions do where there is none.
+            auto_init_hook.enable_auto_connect = False
             ray.shutdown()  # while Ray's own lines are still hidden
     if ending is not None:
         interruption.leave(*ending)

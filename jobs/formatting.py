@@ -71,17 +71,21 @@ def describe_sweep(result: SweepResult) -> str:
     others = [name for name in result.trials[0].settings if name not in SHORT_NAMES]  # those are in a trial's name
     width = max(len(trial.trial_id) for trial in result.trials)
     heads = [name.split(".")[-1] for name in others]
+    has_latency = any(trial.latency_ms is not None for trial in result.trials)
     lines = [
         f"trials, best first, by {result.objective} on the validation split",
-        f"{'trial':{width}} {'value':>9} {'epochs':>7}  {'status':13}" + "".join(f"  {head}" for head in heads),
+        f"{'trial':{width}} {'value':>9} {'epochs':>7}{'  ms an image' if has_latency else ''}  {'status':13}"
+        + "".join(f"  {head}" for head in heads),
     ]
     for trial in result.trials:
         value = "–" if trial.value is None else f"{trial.value:.3f}"
         settings = "".join(
             f"  {_short(trial.settings[name]):>{len(head)}}" for name, head in zip(others, heads, strict=True)
         )
+        latency = f"  {_in_ms(trial.latency_ms):>11}" if has_latency else ""
         lines.append(
-            f"{trial.trial_id:{width}} {value:>9} {trial.num_epochs:>7}  {trial.status.partition(':')[0]:13}{settings}"
+            f"{trial.trial_id:{width}} {value:>9} {trial.num_epochs:>7}{latency}"
+            f"  {trial.status.partition(':')[0]:13}{settings}"
         )
     return "\n".join(
         [
@@ -91,6 +95,10 @@ def describe_sweep(result: SweepResult) -> str:
             "  python -m jobs.train " + result.best_json + " …",
         ]
     )
+
+
+def _in_ms(latency: float | None) -> str:
+    return "–" if latency is None else f"{latency:.1f}"
 
 
 def describe_report(report: dict[str, Any], output: str, replaced: str | None = None) -> str:

@@ -10,6 +10,7 @@ import tyro
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import build_scaling, build_trial_scaling
 from melanoma_ray.dataset.prepared import open_dataset
+from melanoma_ray.errors import ConfigError
 from melanoma_ray.loading.sampling_plan import check_batch_size
 from melanoma_ray.model.networks import check_network
 from melanoma_ray.ranges import Range, check_ranges
@@ -62,9 +63,12 @@ class TuneArguments:
     TensorBoard event files are always written."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that something is searched."""
         check_ranges(self)
         check_name(self.name)
+        if not self.space:
+            msg = "--space has nothing after it: name what is searched, or leave it out for the default space"
+            raise ConfigError(msg)
 
 
 def main(arguments: TuneArguments) -> SweepResult:

@@ -79,6 +79,7 @@ def render_sweep(page: SweepPage) -> str:
             "seconds": f"{trial.seconds:,.0f}",
             "status": trial.status.partition(":")[0],
             "parent": trial.parent or "",
+            "latency": "–" if trial.latency_ms is None else f"{trial.latency_ms:.1f}",
         }
         for trial in ranked
     ]
@@ -88,6 +89,7 @@ def render_sweep(page: SweepPage) -> str:
         "metric": page.metric,
         "facts": page.facts,
         "has_best": bool(ranked) and _is_usable(ranked[0].value),
+        "has_latency": any(trial.latency_ms is not None for trial in ranked),
         "has_parents": any(trial.parent for trial in ranked),
         "stopped": [trial for trial in ranked if trial.why],
         "importance_text": ", ".join(f"{name} {share:.0%}" for name, share in page.importance.items()),

@@ -95,8 +95,8 @@ def plot_pareto(latency_ms: Sequence[float], values: Sequence[float], is_best: S
     others = [(x, y) for x, y, best in points if not best]
     front = [(x, y) for x, y, best in points if best]
     if others:
-        axes.plot(*zip(*others, strict=True), color=MUTED, marker="o", linestyle="", label="beaten in both")
-    axes.plot(*zip(*front, strict=True), color=FIRST, marker="o", linewidth=1.5, label="beaten in neither or one")
+        axes.plot(*zip(*others, strict=True), color=MUTED, marker="o", linestyle="", label="beaten by another")
+    axes.plot(*zip(*front, strict=True), color=FIRST, marker="o", linewidth=1.5, label="beaten by none")
     axes.set_xlabel("milliseconds for an image")
     axes.set_ylabel(metric)
     axes.legend(frameon=False, fontsize=8)

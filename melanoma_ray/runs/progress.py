@@ -15,6 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
 from melanoma_ray import storage
 from melanoma_ray.errors import DataError
 from melanoma_ray.runs.history import EpochRecord, StepRecord
@@ -57,6 +61,22 @@ def read_progress(directory: str) -> Progress:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         msg = f"{name}: malformed ({missing}); begin the run anew under another name, or repair the file"
+        raise DataError(msg) from error
+
+
+def parse_tensors(name: str) -> dict[str, Tensor]:
+    """Return the tensors in a file of a progress directory.
+
+    Args:
+        name: The file, local or s3://.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    try:
+        return load(storage.read_bytes(name))
+    except SafetensorError as error:
+        msg = f"{name}: damaged ({error}); put it back, or begin anew under another name"
         raise DataError(msg) from error
 
 

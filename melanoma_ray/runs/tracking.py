@@ -10,10 +10,10 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tensorboardX import SummaryWriter
 
@@ -30,6 +30,8 @@ EVENTS = "tensorboard"
 _MLFLOW = "mlflow.json"
 _UNTRACKED = {"epoch", "step", "ended_at"}
 _SQLITE = "sqlite:///"
+EndStatus = Literal["FINISHED", "KILLED", "FAILED"]
+"""How a run has ended, in MLflow's words; killed: it was stopped early."""
 _MLFLOW_POINTS = 500
 """Number of points in one request to MLflow, which allows 1000."""
 
@@ -42,6 +44,8 @@ class TrackingConfig:
     """Directory of the run, which has TensorBoard's event files."""
     mlflow_uri: str | None = None
     """MLflow tracking server (http://…) or sqlite:///FILE; none: MLflow isn't used."""
+    parent_uri: str | None = None
+    """Directory of the sweep that a trial belongs to, whose run in MLflow is above the trial's; none: it has none."""
 
     def __post_init__(self) -> None:
         """Refuse MLflow where it isn't installed, and the kind of store that it no longer supports."""
@@ -70,6 +74,17 @@ def absolute_mlflow_uri(uri: str | None) -> str | None:
         msg = f"mlflow_uri={uri!r}: no directory {file.parent}; make it, or give another file"
         raise ConfigError(msg)
     return f"{_SQLITE}{file}"
+
+
+def begin_tracking(config: TrackingConfig) -> None:
+    """Begin the run of a sweep in MLflow, below which those of its trials are; a sweep that goes on goes on with it."""
+    if config.mlflow_uri is None:
+        return
+    try:
+        client = _mlflow_client(config)
+        client.update_run(_find_mlflow_run(client, config), "RUNNING")
+    except _errors(config) as error:
+        logger.warning("MLflow at %s can't be reached now: %s", config.mlflow_uri, str(error).splitlines()[0])
 
 
 def log_curves(
@@ -134,26 +149,45 @@ def _figures(record: EpochRecord) -> dict[str, float]:
 
 
 def end_tracking(
-    config: TrackingConfig, experiment: Experiment, steps: Sequence[StepRecord], history: Sequence[EpochRecord]
+    config: TrackingConfig,
+    experiment: Experiment,
+    steps: Sequence[StepRecord],
+    history: Sequence[EpochRecord],
+    *,
+    status: EndStatus = "FINISHED",
+    figures: Mapping[str, float] | None = None,
 ) -> None:
-    """Log what is missing, and mark the run in MLflow as finished; the arguments are those of ``log_curves``."""
+    """Log what is missing, and tell MLflow how the run has ended.
+
+    Args:
+        config: Where to log.
+        experiment: Experiment of the run, whose settings MLflow gets.
+        steps: Records of steps of the run.
+        history: One record for each finished epoch; a sweep and what failed before have none.
+        status: How it has ended.
+        figures: Figures of the whole run, by name; none: there are none.
+    """
     log_curves(config, experiment, steps, history)
-    note = storage.join(config.run_uri, _MLFLOW)
-    if config.mlflow_uri is not None and storage.exists(note):
+    if config.mlflow_uri is not None:
         try:
-            _mlflow_client(config).set_terminated(str(storage.read_json(note)["run_id"]))
+            client = _mlflow_client(config)
+            run_id = _tell_mlflow(config, experiment, history)
+            for name, value in (figures or {}).items():
+                client.log_metric(run_id, name, value)
+            client.set_terminated(run_id, status)
         except _errors(config) as error:
             logger.warning("MLflow at %s still has the run as running: %s", config.mlflow_uri, error)
 
 
-def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequence[EpochRecord]) -> None:
+def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequence[EpochRecord]) -> str:
+    """Log settings and missing epochs, and return MLflow's id of the run."""
     from mlflow.entities import Metric, Param  # noqa: PLC0415 - an extra, and slow to import
 
     client = _mlflow_client(config)
     run_id = _find_mlflow_run(client, config)
     settings = [Param(name, str(value)) for name, value in _flatten(to_dict(experiment)).items()]
     points = []
-    for name in _figures(history[-1]):
+    for name in _figures(history[-1]) if history else ():
         known = {metric.step for metric in client.get_metric_history(run_id, name)}
         points += [
             Metric(name, _figures(record)[name], round(record.ended_at * 1000), record.epoch)
@@ -163,6 +197,7 @@ def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequen
     client.log_batch(run_id, metrics=points[:_MLFLOW_POINTS], params=settings)
     for start in range(_MLFLOW_POINTS, len(points), _MLFLOW_POINTS):
         client.log_batch(run_id, metrics=points[start : start + _MLFLOW_POINTS])
+    return run_id
 
 
 def _errors(config: TrackingConfig) -> tuple[type[Exception], ...]:
@@ -190,10 +225,20 @@ def _find_mlflow_run(client: Any, config: TrackingConfig) -> str:  # noqa: ANN40
     if storage.exists(note):
         return str(storage.read_json(note)["run_id"])
     found = client.get_experiment_by_name("melanoma_ray")
-    experiment_id = found.experiment_id if found else client.create_experiment("melanoma_ray")
-    run = client.create_run(experiment_id, run_name=config.run_uri.rsplit("/", 1)[-1], tags=_origin(config))
+    experiment_id = found.experiment_id if found else client.create_experiment("melanoma_ray", _artifacts(config))
+    tags = _origin(config)
+    above = None if config.parent_uri is None else storage.join(config.parent_uri, _MLFLOW)
+    if above is not None and storage.exists(above):
+        tags["mlflow.parentRunId"] = str(storage.read_json(above)["run_id"])
+    run = client.create_run(experiment_id, run_name=config.run_uri.rsplit("/", 1)[-1], tags=tags)
     storage.write_json(note, {"run_id": run.info.run_id})
     return str(run.info.run_id)
+
+
+def _artifacts(config: TrackingConfig) -> str | None:
+    """Return where MLflow would keep files; by default that is below a SQLite store's caller, a directory of Ray's."""
+    uri = config.mlflow_uri or ""
+    return (Path(uri.removeprefix(_SQLITE)).parent / "mlruns").as_uri() if uri.startswith(_SQLITE) else None
 
 
 def _origin(config: TrackingConfig) -> dict[str, str]:

@@ -8,7 +8,6 @@ from functools import partial
 
 import pandas as pd
 import torch
-from safetensors.torch import load
 from torch import Tensor
 
 from melanoma_ray import storage
@@ -26,6 +25,7 @@ from melanoma_ray.model.likeness import BANK_SIZE, FeatureBank, build_bank, fit_
 from melanoma_ray.reports.plots import plot_curves
 from melanoma_ray.reports.svg import figure_to_png
 from melanoma_ray.runs.directory import RunDirectory
+from melanoma_ray.runs.progress import parse_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -175,4 +175,4 @@ def _load_scorer(
 
 
 def _read_weights(progress: str) -> dict[str, Tensor]:
-    return load(storage.read_bytes(storage.join(progress, WEIGHTS)))
+    return parse_tensors(storage.join(progress, WEIGHTS))

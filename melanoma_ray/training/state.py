@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.model.checkpoint import WEIGHTS
 from melanoma_ray.model.networks import Classifier, build_classifier
 from melanoma_ray.runs.history import EpochRecord, StepFigures, StepRecord
-from melanoma_ray.runs.progress import TRAINED, Progress, read_progress
+from melanoma_ray.runs.progress import TRAINED, Progress, parse_tensors, read_progress
 from melanoma_ray.training.schedule import build_optimizer
 
 
@@ -72,10 +72,10 @@ class TrainingState:
 
     def load(self, directory: Path) -> None:
         """Restore the state from a progress directory."""
-        tensors = load_file(directory / TRAINED)
+        tensors = parse_tensors(str(directory / TRAINED))
         self.classifier.load_state_dict(_below(tensors, "network."))
         if self.average is not None:
-            self.average.module.load_state_dict(load_file(directory / WEIGHTS))
+            self.average.module.load_state_dict(parse_tensors(str(directory / WEIGHTS)))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _below(tensors, "optimizer.").items():

@@ -22,6 +22,7 @@ from melanoma_ray.metrics.intervals import quantile
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.trainer import Supervision, build_run_config
+from melanoma_ray.tuning.options import WORDS, SearchOptions
 
 CONFIRMATION = "confirmation.json"
 _FEWEST = 2
@@ -107,31 +108,36 @@ def confirm(
     dataset: PreparedDataset,
     uri: str,
     *,
-    metric: str,
-    words: str,
+    trial: str,
+    options: SearchOptions,
 ) -> list[str]:
     """Train the winner and the default anew, write confirmation.json, and return sentences; finished runs stay.
+
+    A sweep to which trials are added may have another winner later, so each has a directory of its own.
 
     Args:
         plan: How they are trained.
         experiments: The winner and the default.
         dataset: Prepared dataset.
         uri: Directory of the sweep.
-        metric: Field of ``EpochRecord`` that ranked the trials.
-        words: Its name in sentences.
+        trial: Name of the winner's trial.
+        options: How the sweep searched, and what for.
     """
+    metric = options.metric
     winner, default = experiments
     if winner == default:
         return ["The best trial is the experiment that the sweep started from, so there is nothing to confirm."]
     values = [
         _train(plan, experiment, dataset, storage.join(uri, "confirmation"), name, metric)
-        for name, experiment in (("winner", winner), ("default", default))
+        for name, experiment in ((f"{trial}-{plan.over}", winner), (f"default-{plan.over}", default))
     ]
     difference = compare_paired(values[0], values[1], over=plan.over)
-    sentences = describe(difference, len(values[0]), plan.over, words)
+    sentences = describe(difference, len(values[0]), plan.over, WORDS[options.objective])
     storage.write_json(
         storage.join(uri, CONFIRMATION),
         {
+            "trial": trial,
+            "sentences": sentences,
             "over": plan.over,
             "metric": metric,
             "winner": values[0],
@@ -143,6 +149,18 @@ def confirm(
         },
     )
     return sentences
+
+
+def recall(uri: str, trial: str) -> list[str]:
+    """Return the sentences of an earlier comparison of this trial with the default; empty: there is none.
+
+    Args:
+        uri: Directory of the sweep.
+        trial: Name of the trial that is the best one now.
+    """
+    name = storage.join(uri, CONFIRMATION)
+    found = storage.read_json(name) if storage.exists(name) else {}
+    return [str(sentence) for sentence in found["sentences"]] if found.get("trial") == trial else []
 
 
 def describe(difference: PairedDifference, number: int, over: Over, words: str) -> list[str]:

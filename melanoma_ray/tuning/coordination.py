@@ -24,11 +24,11 @@ from melanoma_ray.tuning.directory import LATENCY, TrialDirectory, name_trial
 from melanoma_ray.tuning.options import SearchOptions
 from melanoma_ray.tuning.population import Population
 from melanoma_ray.tuning.space import SearchSpace, apply_settings
-from melanoma_ray.tuning.study import ENDED, SETTINGS, Study, best_value, num_without_gain
+from melanoma_ray.tuning.study import ENDED, NAME, SETTINGS, Study, best_value, num_without_gain
 
 logger = logging.getLogger(__name__)
 
-NAME, SECONDS, INTERVAL, ERROR, WHY = "name", "seconds", "interval", "error", "why"
+SECONDS, INTERVAL, ERROR, WHY = "seconds", "interval", "error", "why"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,8 +21,12 @@ from melanoma_ray.settings import field_annotation, to_dict
 
 Kind = Literal["uniform", "log", "int", "choice"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_BUDGET = ("num_epochs", "patience_epochs")
-"""Settings that decide how long a trial is: trials of different lengths couldn't be compared epoch by epoch."""
+_UNSEARCHED = {
+    "num_epochs": "decides how long trials are, so it is the same for all",
+    "patience_epochs": "decides how long trials are, so it is the same for all",
+    "seed": "decides nothing but luck, and the best of many would be the luckiest",
+}
+"""Settings that a sweep doesn't search, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +62,8 @@ class Dimension:
             ConfigError: It doesn't, or a sweep can't search the setting.
         """
         check_name(self.name)
-        if self.name in _BUDGET:
-            msg = f"search space: {self.name} decides how long trials are, so it is the same for all; leave it out"
+        if self.name in _UNSEARCHED:
+            msg = f"search space: {self.name} {_UNSEARCHED[self.name]}; leave it out"
             raise ConfigError(msg)
         if self.when is not None:
             check_name(self.when.name)
@@ -72,12 +76,18 @@ class Dimension:
 
     def _check_choices(self) -> None:
         if len(set(map(repr, self.choices))) != len(self.choices) or len(self.choices) < 2:
-            msg = f"search space: {self.name}=choice:{','.join(map(str, self.choices))}: expected two or more values"
+            given = ",".join(map(str, self.choices))
+            msg = f"search space: {self.name}=choice:{given}: expected two or more values, each of them once"
             raise ConfigError(msg)
         for value in self.choices:
             _check_value(self.name, value)
 
     def _check_range(self) -> None:
+        if (words := _words(self.name)) is not None:
+            msg = (
+                f"search space: {self.name}={self.kind}: expected choice:{','.join(map(str, words))}, or some of these"
+            )
+            raise ConfigError(msg)
         expected = {"int": int, "uniform": float, "log": float}[self.kind]
         if expected not in _types(self.name):
             kinds = "int or choice" if int in _types(self.name) else "uniform, log or choice"
@@ -202,7 +212,8 @@ def _expected(name: str) -> str:
         return "one of " + ", ".join(map(str, words))
     optional = ", or none" if type(None) in _types(name) else ""
     if allowed is not None:
-        return f"{allowed}{optional}"
+        whole = "a whole number, " if int in _types(name) and float not in _types(name) else ""
+        return f"{whole}{allowed}{optional}"
     return " or ".join(sorted({bool: "true or false", str: "a name"}.get(kind, str(kind)) for kind in _types(name)))
 
 

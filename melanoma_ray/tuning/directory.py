@@ -19,7 +19,7 @@ from melanoma_ray.tuning.space import SHORT_NAMES
 
 LATENCY = "latency.json"
 """File with the time of an image, where it is searched for."""
-_TRIALS = "trials"
+TRIALS = "trials"
 _EPOCH = "epoch-"
 
 
@@ -43,7 +43,7 @@ class TrialDirectory:
             has_workers: Whether the trial is a run of Ray Train.
             metric: Field of ``EpochRecord`` whose largest value is the best.
         """
-        return cls(uri=storage.join(sweep_uri, _TRIALS, name), has_workers=has_workers, metric=metric)
+        return cls(uri=storage.join(sweep_uri, TRIALS, name), has_workers=has_workers, metric=metric)
 
     def newest(self) -> str | None:
         """Return the newest complete progress directory; none: there is none yet."""

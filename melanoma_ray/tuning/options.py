@@ -39,14 +39,14 @@ class SearchOptions:
     stopping: Stopping = "asha"
     """Which trials are stopped early. asha: those in the worse half at 1, 2, 4 … epochs (asynchronous successive
     halving, arXiv:1810.05934); hyperband: the same with several first numbers of epochs (arXiv:1603.06560);
-    none: no trial."""
+    none: no trial. With a population or two objectives no trial is stopped early."""
     objective: Objective = "balanced-accuracy"
     """What is searched for, on the validation split: balanced-accuracy; melanoma-auroc; specificity at 95 %
     sensitivity for melanoma; or balanced-accuracy-and-latency, the trade-off of balanced accuracy and the time of an
     image, for which no trial is stopped early."""
     patience: Annotated[int | None, Range(1)] = None
     """Number of ended trials without a better value after which the sweep stops early, 1 or more;
-    none: all trials are done."""
+    none: all trials are done. Not for a population."""
     generation_epochs: Annotated[int, Range(1)] = 1
     """Number of epochs of a generation of a population, 1 or more; unused with other searches."""
     max_failures: Annotated[int, Range(0)] = 1
@@ -61,6 +61,13 @@ class SearchOptions:
                 f"search=population, objective={self.objective}: a population is ranked by one figure; "
                 "choose another objective, or search=tpe"
             )
+            raise ConfigError(msg)
+        if self.stopping == "hyperband" and (self.is_population or self.has_latency):
+            why = "search=population" if self.is_population else f"objective={self.objective}"
+            msg = f"stopping=hyperband: no trial is stopped early with {why}; leave it out"
+            raise ConfigError(msg)
+        if self.is_population and self.patience is not None:
+            msg = f"patience={self.patience}: a population has a given number of generations; leave it out"
             raise ConfigError(msg)
 
     @property

@@ -26,7 +26,7 @@ _SHARE = 0.2
 _FACTORS = (0.8, 1.2)
 """Factors by which a number is varied, as in the source."""
 _RESAMPLED = 0.25
-"""Probability with which a choice is drawn anew."""
+"""Probability with which a setting is drawn anew."""
 _ROOMS = ("optimizer.", "loss.", "augmentation.")
 _FEWEST = 2
 
@@ -45,10 +45,17 @@ class Population:
             seed: Seed of the variations.
 
         Raises:
-            ConfigError: There are too few members, or the space has a setting with which weights can't be exchanged.
+            ConfigError: There are too few members, there is a single generation, or the space has a setting with which
+                weights can't be exchanged.
         """
         if size < _FEWEST:
             msg = f"num_trials={size}: expected {_FEWEST} or more, the members of the population"
+            raise ConfigError(msg)
+        if options.generation_epochs >= num_epochs:
+            msg = (
+                f"generation_epochs={options.generation_epochs}: expected fewer than the {num_epochs} epochs of all "
+                "generations together, or none follows from the first"
+            )
             raise ConfigError(msg)
         for dimension in space.dimensions:
             if not dimension.name.startswith(_ROOMS) and dimension.name != "model.dropout":
@@ -96,9 +103,19 @@ class Population:
         settings = dict(parent.user_attrs[SETTINGS])
         is_clone = parent is not before[member]
         if is_clone:
-            settings = {one.name: _vary(one, settings[one.name], random) for one in self.space.dimensions}
+            settings = self._explore(settings, own, random)
         notes |= {"parent": parent.number, "is_clone": is_clone, "first_epoch": self.ends[generation - 1] + 1}
         return study.adopt(settings, notes)
+
+    def _explore(
+        self, settings: Mapping[str, Any], own: Mapping[str, Any], random: np.random.Generator
+    ) -> dict[str, Any]:
+        """Return settings varied; one whose condition isn't met has the experiment's own value."""
+        varied = dict(own)
+        for one in self.space.dimensions:
+            if one.applies_to(varied):
+                varied[one.name] = vary(one, settings[one.name], random)
+        return {one.name: varied[one.name] for one in self.space.dimensions}
 
     def _parent(self, before: list[FrozenTrial], member: int, random: np.random.Generator) -> FrozenTrial:
         """Return the trial of the generation before from which a member goes on."""
@@ -119,13 +136,24 @@ def newest_value(trial: FrozenTrial) -> float:
     return float(trial.intermediate_values[max(trial.intermediate_values)])
 
 
-def _vary(dimension: Dimension, value: Any, random: np.random.Generator) -> Any:  # noqa: ANN401
+def vary(dimension: Dimension, value: Any, random: np.random.Generator) -> Any:  # noqa: ANN401
+    """Return a value near another one, or one drawn anew: now and then, or where no other is near within the range.
+
+    Args:
+        dimension: Setting with its range.
+        value: The other one.
+        random: Source of chance.
+    """
+    is_anew = random.random() < _RESAMPLED or not dimension.includes(value) or value == 0
     if dimension.kind == "choice":
-        is_kept = random.random() >= _RESAMPLED
-        return value if is_kept else dimension.choices[int(random.integers(len(dimension.choices)))]
-    if value is None:
-        return value
+        return dimension.choices[int(random.integers(len(dimension.choices)))] if is_anew else value
     assert dimension.low is not None
     assert dimension.high is not None
-    varied = min(dimension.high, max(dimension.low, float(value) * float(random.choice(_FACTORS))))
+    low, high = dimension.low, dimension.high
+    if not is_anew:
+        varied = min(high, max(low, float(value) * float(random.choice(_FACTORS))))
+    elif dimension.kind == "log":
+        varied = math.exp(random.uniform(math.log(low), math.log(high)))
+    else:
+        varied = random.uniform(low, high)
     return round(varied) if dimension.kind == "int" else varied

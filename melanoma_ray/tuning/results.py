@@ -8,6 +8,7 @@ sweep.html       the same to read: the best, what was stopped and why, what matt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.reports.sweep import SweepTrial
 from melanoma_ray.settings import to_dict
-from melanoma_ray.tuning.coordination import ERROR, INTERVAL, NAME, SECONDS, WHY, Coordinator
-from melanoma_ray.tuning.study import SETTINGS, best_value
+from melanoma_ray.tuning.coordination import ERROR, INTERVAL, SECONDS, WHY, Coordinator
+from melanoma_ray.tuning.study import NAME, SETTINGS, best_value
 
 BEST_JSON = "best.json"
 _WORDS = {
@@ -51,18 +52,20 @@ class SweepResult:
 
 
 def rank_trials(coordinator: Coordinator) -> list[SweepTrial]:
-    """Return the trials of a study, best first; those that failed come last."""
+    """Return the trials of a study, best first, of equal ones the quicker network; those that failed come last."""
     trials = coordinator.study.trials
-    ranked = sorted(trials, key=lambda trial: (-_or(best_value(trial), -1.0), trial.number))
-    return [_describe(trial, trials, coordinator) for trial in ranked]
+    ranked = sorted(
+        trials,
+        key=lambda trial: (-_or(best_value(trial), -1.0), _or(latency_of(trial), math.inf), trial.number),
+    )
+    return [_describe(trial, trials) for trial in ranked]
 
 
-def _describe(trial: FrozenTrial, trials: Sequence[FrozenTrial], coordinator: Coordinator) -> SweepTrial:
+def _describe(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> SweepTrial:
     notes, curve = trial.user_attrs, dict(sorted(trial.intermediate_values.items()))
     error = notes.get(ERROR, "")
     status = _WORDS.get(trial.state, "waiting") + (f": {error}" if error else "")
     parent = notes.get("parent")
-    latency = trial.values[1] if coordinator.options.has_latency and trial.state is TrialState.COMPLETE else None
     return SweepTrial(
         trial_id=notes[NAME],
         settings=notes[SETTINGS],
@@ -74,8 +77,13 @@ def _describe(trial: FrozenTrial, trials: Sequence[FrozenTrial], coordinator: Co
         why=notes.get(WHY, error),
         curve=curve,
         parent=None if parent is None else trials[parent].user_attrs[NAME],
-        latency_ms=latency,
+        latency_ms=latency_of(trial),
     )
+
+
+def latency_of(trial: FrozenTrial) -> float | None:
+    """Return the time of an image, milliseconds; none: it isn't searched for, or the trial wasn't finished."""
+    return float(trial.values[1]) if trial.state is TrialState.COMPLETE and len(trial.values) > 1 else None
 
 
 def _or(value: float | None, other: float) -> float:

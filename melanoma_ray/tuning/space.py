@@ -6,13 +6,14 @@ experiment itself, as the result that a sweep must beat.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.ranges import range_of
 from melanoma_ray.settings import field_annotation, get_setting, with_setting
 from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, parse_value
@@ -46,9 +47,8 @@ class SearchSpace:
             if dimension.name in names[:place]:
                 msg = f"search space: {dimension.name} is in it twice; leave one of the two out"
                 raise ConfigError(msg)
-            if dimension.when is not None and dimension.when.name in names[place:]:
-                msg = f"search space: {dimension.name} depends on {dimension.when.name}, which must come before it"
-                raise ConfigError(msg)
+            if dimension.when is not None:
+                _check_order(dimension.name, dimension.when.name, self.dimensions[place:])
 
     def own_values(self, experiment: Experiment) -> dict[str, Any]:
         """Return the experiment's own values, by the dotted names of the dimensions."""
@@ -72,6 +72,19 @@ class SearchSpace:
         return [dimension.to_dict() for dimension in self.dimensions]
 
 
+def _check_order(name: str, other: str, later: Sequence[Dimension]) -> None:
+    """Refuse a dimension that depends on itself or on a later one."""
+    if name == other:
+        msg = f"search space: {name} depends on itself; name another setting after @"
+        raise ConfigError(msg)
+    for one in later:
+        if one.name == other:
+            is_circle = one.when is not None and one.when.name == name
+            advice = "and that on it: leave one of the two conditions out" if is_circle else "which must come before it"
+            msg = f"search space: {name} depends on {other}, {advice}"
+            raise ConfigError(msg)
+
+
 def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
     """Return an experiment with a trial's settings.
 
@@ -92,6 +105,8 @@ def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
 
     Args:
         texts: Each the name of a space, a JSON file, or one dimension as for ``parse_dimension``; none: ``default``.
+            What a file or a text says of a setting counts before what a named space says, and of two named spaces the
+            first one counts.
         experiment: Experiment around which the named spaces lie.
 
     Raises:
@@ -101,21 +116,45 @@ def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
     >>> [one.name for one in build_space(["optimizer.learning-rate=log:1e-4:1e-2"], Experiment()).dimensions]
     ['optimizer.learning_rate']
     """
-    dimensions: list[Dimension] = []
+    named: dict[str, Dimension] = {}
+    own: list[Dimension] = []
     for text in texts or ("default",):
         if text in SPACES:
-            dimensions += SPACES[text](experiment)
+            named = {one.name: one for one in SPACES[text](experiment)} | named
         elif text.endswith(".json"):
-            dimensions += read_space(text)
+            own += read_space(text)
         elif "=" in text:
-            dimensions.append(parse_dimension(text))
+            own.append(parse_dimension(text))
         else:
             msg = (
                 f"search space: {text!r}: expected one of {', '.join(SPACES)}, a file.json, or a setting with its "
                 "range, such as optimizer.learning-rate=log:1e-4:1e-2"
             )
             raise ConfigError(msg)
-    return SearchSpace(dimensions=tuple(dimensions))
+    for dimension in own:
+        named.pop(dimension.name, None)
+    space = SearchSpace(dimensions=(*named.values(), *own))
+    for dimension in own:
+        if dimension.when is not None:
+            _check_condition(dimension.name, dimension.when, space, experiment)
+    return space
+
+
+def _check_condition(name: str, when: Condition, space: SearchSpace, experiment: Experiment) -> None:
+    """Refuse a condition that no trial meets, since the setting would never be searched."""
+    other = next((one for one in space.dimensions if one.name == when.name), None)
+    if other is not None and other.kind in ("uniform", "log"):
+        msg = f"search space: {name} depends on {when.name}, which has a range of real numbers; give that a choice"
+        raise ConfigError(msg)
+    if other is not None:
+        met = any(other.includes(value) for value in when.values)
+    else:
+        met = get_setting(experiment, when.name) in when.values
+    if not met:
+        found = "isn't among its values" if other is not None else "the experiment doesn't have, and nothing searches"
+        wanted = f"{when.name}={'|'.join(map(str, when.values))}"
+        msg = f"search space: {name} depends on {wanted}, which {found}: no trial would search it"
+        raise ConfigError(msg)
 
 
 def parse_dimension(text: str) -> Dimension:
@@ -131,12 +170,12 @@ def parse_dimension(text: str) -> Dimension:
     >>> parse_dimension("loss.focal-gamma=uniform:0:3@loss.class-weighting=none|sqrt").when.values
     ('none', 'sqrt')
     """
-    body, _, condition = text.partition("@")
+    body, has_condition, condition = text.partition("@")
     name, _, rest = body.partition("=")
     kind, _, values = rest.partition(":")
     name = name.strip().replace("-", "_")
     check_name(name)
-    when = _parse_condition(condition, text) if condition else None
+    when = _parse_condition(condition, text) if has_condition else None
     parts = values.split("," if kind == "choice" else ":")
     if kind not in KINDS or not all(parts) or (kind != "choice" and len(parts) != 2):
         msg = f"search space: {text!r}: expected {name}=uniform:LOW:HIGH, log:LOW:HIGH, int:LOW:HIGH or choice:A,B"
@@ -175,7 +214,29 @@ def read_space(uri: str) -> list[Dimension]:
         ConfigError: It isn't such an object, or a setting doesn't take the values.
         DataError: The file can't be read.
     """
-    return [_read_dimension(name, entry, uri) for name, entry in storage.read_json(uri).items()]
+    return [_read_dimension(name, entry, uri) for name, entry in _read_object(uri).items()]
+
+
+def _read_object(uri: str) -> dict[str, Any]:
+    """Return the JSON object in a file, each of whose names is there once."""
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                msg = f"{uri}: {name!r} is in it twice; leave one of the two out"
+                raise ConfigError(msg)
+        return dict(pairs)
+
+    try:
+        found = json.loads(storage.read_bytes(uri), object_pairs_hook=collect)
+    except ValueError as error:
+        msg = f"{uri}: not JSON ({error})"
+        raise DataError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"{uri}: expected an object with an entry for each setting"
+        raise ConfigError(msg)
+    return found
 
 
 def _read_dimension(name: str, entry: object, uri: str) -> Dimension:
@@ -186,16 +247,25 @@ def _read_dimension(name: str, entry: object, uri: str) -> Dimension:
     if not isinstance(values, list) or not isinstance(entry, dict) or set(entry) - {"when", *kinds}:
         msg = f"{uri}: {name}={entry!r}: expected one of {', '.join(KINDS)} with a list, and perhaps when"
         raise ConfigError(msg)
-    when = None
-    if "when" in entry:
-        ((other, wanted),) = entry["when"].items()
-        when = Condition(name=other.replace("-", "_"), values=tuple(wanted))
+    when = _read_condition(name, entry["when"], uri) if "when" in entry else None
     if kinds[0] == "choice":
         return Dimension(name=name, kind="choice", choices=tuple(values), when=when)
-    if len(values) != 2:
-        msg = f"{uri}: {name}={values!r}: expected the smallest and the largest value"
+    if len(values) != 2 or not all(_is_number(value) for value in values):
+        msg = f"{uri}: {name}={values!r}: expected two numbers, the smallest and the largest value"
         raise ConfigError(msg)
     return Dimension(name=name, kind=kinds[0], low=values[0], high=values[1], when=when)
+
+
+def _read_condition(name: str, entry: object, uri: str) -> Condition:
+    found = list(entry.items()) if isinstance(entry, dict) else []
+    if len(found) != 1 or not isinstance(found[0][1], list) or not found[0][1]:
+        msg = f'{uri}: {name}: when={entry!r}: expected one setting with a list, such as {{"loss.focal_gamma": [0]}}'
+        raise ConfigError(msg)
+    return Condition(name=found[0][0].replace("-", "_"), values=tuple(found[0][1]))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300)
 
 
 def _default(experiment: Experiment) -> list[Dimension]:

@@ -24,13 +24,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from melanoma_ray import storage
+from melanoma_ray.errors import DataError
 from melanoma_ray.tuning.options import SearchOptions
 from melanoma_ray.tuning.space import SearchSpace
 
 STUDY = "study.log"
 _NAME = "sweep"
 _REDUCTION_FACTOR = 2
-SETTINGS = "settings"
+NAME, SETTINGS = "name", "settings"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -45,6 +46,9 @@ class Study:
             options: How the sweep searches.
             seed: Seed of what is proposed.
             num_epochs: Number of epochs of a trial that isn't stopped.
+
+        Raises:
+            DataError: The file is damaged.
         """
         self.options, self.seed = options, seed
         self._address = storage.join(uri, STUDY)
@@ -54,13 +58,26 @@ class Study:
         if storage.exists(self._address):
             self._journal.write_bytes(storage.read_bytes(self._address))
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(self._journal))),
-            study_name=_NAME,
-            directions=["maximize", "minimize"] if options.has_latency else ["maximize"],
-            pruner=build_pruner(options, num_epochs),
-            load_if_exists=True,
-        )
+        try:
+            self._study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(self._journal))),
+                study_name=_NAME,
+                directions=["maximize", "minimize"] if options.has_latency else ["maximize"],
+                pruner=build_pruner(options, num_epochs),
+                load_if_exists=True,
+            )
+            self._check_whole()
+        except OSError:
+            raise
+        except Exception as error:  # Optuna's parser stumbles in many ways
+            msg = f"{self._address}: damaged ({type(error).__name__}: {error}); put it back, or give another --name"
+            raise DataError(msg) from error
+
+    def _check_whole(self) -> None:
+        """Raise KeyError where a trial lacks what ``save`` always writes with it."""
+        for trial in self._study.get_trials(deepcopy=False):
+            for name in (NAME, SETTINGS):
+                trial.user_attrs[name]
 
     @property
     def optuna_study(self) -> optuna.Study:

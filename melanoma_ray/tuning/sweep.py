@@ -9,6 +9,7 @@ best.json …      the results (``results.py``)
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,18 +21,19 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
-from melanoma_ray.errors import ConfigError, TrainingError
+from melanoma_ray.errors import ConfigError, DataError, TrainingError
 from melanoma_ray.loading.stream import open_images
-from melanoma_ray.model.checkpoint import BEST
+from melanoma_ray.model.checkpoint import BEST, MANIFEST, WEIGHTS
 from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.runs.lock import hold
-from melanoma_ray.runs.tracking import absolute_mlflow_uri
+from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, begin_tracking, end_tracking
 from melanoma_ray.settings import experiment_from_dict, to_dict
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.training.trainer import worker_request
 from melanoma_ray.tuning.concurrency import DRIVER_CPUS, RoomLimiter, num_that_fit, takes_of_trial
-from melanoma_ray.tuning.confirmation import ConfirmationPlan, confirm
-from melanoma_ray.tuning.coordination import NAME, Coordinator
+from melanoma_ray.tuning.confirmation import CONFIRMATION, ConfirmationPlan, confirm, recall
+from melanoma_ray.tuning.coordination import Coordinator
+from melanoma_ray.tuning.directory import TRIALS
 from melanoma_ray.tuning.executor import (
     EndOfTrial,
     PlacesOfTrials,
@@ -45,8 +47,9 @@ from melanoma_ray.tuning.page import write_page
 from melanoma_ray.tuning.reporting import TrialLines
 from melanoma_ray.tuning.results import SweepResult, rank_trials, write_best, write_table
 from melanoma_ray.tuning.space import SearchSpace, apply_settings
-from melanoma_ray.tuning.study import SETTINGS, Study
+from melanoma_ray.tuning.study import ENDED, NAME, STUDY, Study
 from melanoma_ray.tuning.trial import TrialContext, build_trainable, threads_per_trial
+from melanoma_ray.wording import count
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,11 @@ class SweepPlan:
             msg = f"num_trials={self.num_trials}: expected 1 or more"
             raise ConfigError(msg)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether trials have workers of their own."""
+        return self.scaling is not None and self.scaling.max_workers > 0
+
     def origin(self, dataset: PreparedDataset) -> dict[str, Any]:
         """Return what decides the trials, as sweep.json has it; the number of trials may grow."""
         return {
@@ -94,6 +102,7 @@ class SweepPlan:
             "objective": self.options.objective,
             "generation_epochs": self.options.generation_epochs,
             "members": self.num_trials if self.options.is_population else None,
+            "num_workers": "1 or more" if self.has_workers else 0,  # the progress of a trial is kept in another way
         }
 
 
@@ -110,6 +119,7 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
 
     Raises:
         ConfigError: The directory has another sweep, or the settings contradict each other.
+        DataError: A file by which the sweep would go on is damaged or gone.
         RunHeldError: Another process is running the sweep.
         TrainingError: No trial finished an epoch.
     """
@@ -119,15 +129,22 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
     with hold(uri):
         _claim(plan, dataset, uri)
         study = Study(uri, plan.options, seed=plan.experiment.seed, num_epochs=plan.experiment.num_epochs)
+        _check_complete(study, uri)
         context = _build_context(plan, uri)
+        known = {trial.number for trial in study.trials if trial.state in ENDED}
         coordinator = Coordinator(
             study, plan.space, plan.experiment, num_trials=plan.num_trials, directory_of=context.directory
         )
+        for trial in study.trials:
+            if trial.state in ENDED and trial.number not in known:  # when the sweep was killed, it hadn't heard
+                context.end_tracking(trial)
         num_known = sum(trial.state.is_finished() for trial in study.trials)
         if coordinator.num_left:
             if num_known:
                 logger.info("sweep %s: goes on after %d of its trials", uri, num_known)
             _search(plan, dataset, coordinator, context)
+        elif num_known:
+            logger.info("sweep %s: %s", uri, _why_over(plan, coordinator))
         return _conclude(plan, dataset, coordinator, context)
 
 
@@ -161,12 +178,18 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
     """
     name, origin = storage.join(uri, _SWEEP), plan.origin(dataset)
     if not storage.exists(name):
+        if storage.exists(storage.join(uri, STUDY)):
+            msg = f"{name}: is gone, which says what {STUDY} was begun with; put it back, or give another --name"
+            raise DataError(msg)
         if storage.exists(storage.join(uri, "best.json")):
             msg = f"sweep {uri}: was made by an earlier version, which kept no study; give another --name"
             raise ConfigError(msg)
         storage.write_json(name, origin)
         return
-    old = {"generation_epochs": 1, "members": None, **storage.read_json(name)}
+    old = {"generation_epochs": 1, "members": None, "num_workers": origin["num_workers"], **storage.read_json(name)}
+    if "started_from" not in old:
+        msg = f"{name}: malformed (it has no 'started_from'); put it back, or give another --name"
+        raise DataError(msg)
     old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
     differing = [one for one in origin if old.get(one) != _as_json(origin[one])]
     if differing:
@@ -174,6 +197,25 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
         what = ", ".join(words.get(one, f"{one}={old.get(one)!r}") for one in differing)
         msg = f"sweep {uri}: was begun from {what}; give the same to go on, or another --name"
         raise ConfigError(msg)
+
+
+def _check_complete(study: Study, uri: str) -> None:
+    """Refuse a study that lacks trials which have a directory: they would be run again."""
+    folder = storage.join(uri, TRIALS)
+    found = {file.removeprefix(folder).strip("/").split("/")[0] for file in storage.list_files(folder)}
+    unknown = found - {str(trial.user_attrs[NAME]) for trial in study.trials}
+    if unknown:
+        file, what = storage.join(uri, STUDY), count(len(unknown), "trial", "trials")
+        msg = f"{file}: is gone or damaged, for it lacks {what} of {folder}; put it back, or give another --name"
+        raise DataError(msg)
+
+
+def _why_over(plan: SweepPlan, coordinator: Coordinator) -> str:
+    """Return in words why no trial is added to a sweep that has ended."""
+    num_trials = len(coordinator.study.trials)
+    if num_trials < coordinator.num_trials_in_all:
+        return f"no trial is added, since none of the last {plan.options.patience} was better (--patience)"
+    return f"it has {count(num_trials, 'trial')} already, so none is added; a larger --num-trials adds some"
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
@@ -203,11 +245,11 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
     images = None if context.has_workers else open_images(dataset)
 
     def tell(number: int) -> None:
-        trial = study.trial(number)
-        lines.tell(trial, study.trials)
-        if context.mlflow_uri is not None:
-            context.end_tracking(trial.user_attrs[NAME], trial.user_attrs[SETTINGS])
+        lines.tell(study.trial(number), study.trials)
+        context.end_tracking(study.trial(number))
 
+    tracking = TrackingConfig(run_uri=context.uri, mlflow_uri=context.mlflow_uri)
+    begin_tracking(tracking)
     tuner = tune.Tuner(
         build_trainable(context, dataset, images, takes),
         tune_config=tune.TuneConfig(
@@ -232,6 +274,7 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
         storage.check_writable(context.uri)
         raise
     storage.delete_directory(storage.join(context.uri, _OF_RAY))
+    end_tracking(tracking, plan.experiment, [], [])
 
 
 def _request(scaling: ScalingConfig | None, context: TrialContext) -> Request:
@@ -254,21 +297,33 @@ def _conclude(
         msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status if trials else 'none was begun'})"
         raise TrainingError(msg)
     experiment = apply_settings(plan.experiment, best.settings)
+    earlier = recall(uri, best.trial_id)
     if not _is_written(result):
-        _write(plan, dataset, coordinator, context, result)
+        _write(plan, dataset, coordinator, context, result, earlier)
     if plan.confirmation is None:
-        return result
-    experiments, words = (experiment, plan.experiment), WORDS[plan.options.objective]
-    sentences = confirm(plan.confirmation, experiments, dataset, uri, metric=plan.options.metric, words=words)
+        return replace(result, confirmation=tuple(earlier))
+    experiments = (experiment, plan.experiment)
+    sentences = confirm(plan.confirmation, experiments, dataset, uri, trial=best.trial_id, options=plan.options)
     write_page(uri, trials, coordinator, dataset, sentences)
     return replace(result, confirmation=tuple(sentences))
 
 
 def _is_written(result: SweepResult) -> bool:
-    """Return whether the results in the directory are those of as many trials."""
-    if not storage.exists(result.best_json):
+    """Return whether all results are in the directory, and are those of as many trials."""
+    names = ("trials.parquet", "sweep.html")
+    is_whole = _has_checkpoint(result) and all(storage.exists(storage.join(result.uri, name)) for name in names)
+    return is_whole and bool(storage.read_json(result.best_json).get("num_trials") == len(result.trials))
+
+
+def _has_checkpoint(result: SweepResult) -> bool:
+    """Return whether best.json and the checkpoint are those of the best trial."""
+    files = [storage.join(result.uri, BEST, name) for name in (MANIFEST, WEIGHTS)]
+    if not all(storage.exists(file) for file in (result.best_json, *files)):
         return False
-    return bool(storage.read_json(result.best_json).get("num_trials") == len(result.trials))
+    try:
+        return bool(storage.read_json(result.best_json).get("trial") == result.trials[0].trial_id)
+    except DataError:  # half a file: it is written anew
+        return False
 
 
 def _write(
@@ -277,17 +332,22 @@ def _write(
     coordinator: Coordinator,
     context: TrialContext,
     result: SweepResult,
+    confirmation: Sequence[str],
 ) -> None:
     """Write the checkpoint of the best trial, the table, the page, and last best.json."""
     uri, best = result.uri, result.trials[0]
-    progress = context.directory(best.trial_id).best()
-    if progress is None:
-        msg = f"sweep {uri}: the weights of trial {best.trial_id} are gone; give another --name"
-        raise TrainingError(msg)
     experiment, checkpoint = apply_settings(plan.experiment, best.settings), storage.join(uri, BEST)
-    use_gpu = bool(plan.scaling and plan.scaling.use_gpu)
-    finalize_checkpoint([progress], checkpoint, experiment, dataset, use_gpu=use_gpu)
+    if not _has_checkpoint(result):
+        progress = context.directory(best.trial_id).best()
+        if progress is None:
+            msg = f"sweep {uri}: the weights of trial {best.trial_id} are gone; give another --name"
+            raise TrainingError(msg)
+        use_gpu = bool(plan.scaling and plan.scaling.use_gpu)
+        finalize_checkpoint([progress], checkpoint, experiment, dataset, use_gpu=use_gpu)
     write_table(uri, result.trials)
-    write_page(uri, result.trials, coordinator, dataset)
+    write_page(uri, result.trials, coordinator, dataset, confirmation)
+    old = storage.join(uri, CONFIRMATION)
+    if not confirmation and storage.exists(old):  # of a trial that was the best one then
+        storage.delete_file(old)
     facts = {plan.options.metric: best.value, "num_trials": len(result.trials), **plan.origin(dataset)}
     write_best(uri, experiment, best, checkpoint, facts)

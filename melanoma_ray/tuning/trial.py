@@ -12,13 +12,14 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 from ray.train import ScalingConfig
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -32,14 +33,22 @@ from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.runs.directory import RunDirectory
-from melanoma_ray.runs.progress import local_progress, read_progress
-from melanoma_ray.runs.tracking import TrackingConfig, end_tracking
+from melanoma_ray.runs.progress import Progress, local_progress, read_progress
+from melanoma_ray.runs.tracking import EndStatus, TrackingConfig, end_tracking
 from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
 from melanoma_ray.tuning.directory import LATENCY, TrialDirectory
+from melanoma_ray.tuning.results import latency_of
 from melanoma_ray.tuning.space import apply_settings
+from melanoma_ray.tuning.study import NAME, SETTINGS
 
+_STATUS: dict[TrialState, EndStatus] = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAIL: "FAILED",
+}
+"""MLflow's word for how a trial has ended."""
 _UNTIMED_PASSES = 3
 _TIMED_PASSES = 23
 """Passes of an image in all, of which the first few warm up and aren't counted."""
@@ -73,19 +82,26 @@ class TrialContext:
         """Return the directory of a trial by its name."""
         return TrialDirectory.of(self.uri, name, has_workers=self.has_workers, metric=self.metric)
 
-    def end_tracking(self, name: str, settings: Mapping[str, object]) -> None:
-        """Log what is missing of a trial that has ended, and mark it as finished where it is tracked.
+    def tracking(self, directory: TrialDirectory) -> TrackingConfig:
+        """Return where a trial's curves are logged: in MLflow below the run of the sweep."""
+        return TrackingConfig(run_uri=directory.uri, mlflow_uri=self.mlflow_uri, parent_uri=self.uri)
 
-        Args:
-            name: Name of the trial.
-            settings: Its settings, by their dotted names.
-        """
-        directory = self.directory(name)
+    def end_tracking(self, trial: FrozenTrial) -> None:
+        """Log to MLflow what is missing of a trial that has ended, and how it has ended."""
+        if self.mlflow_uri is None:
+            return
+        directory = self.directory(trial.user_attrs[NAME])
         newest = directory.newest()
-        if newest is not None:
-            progress = read_progress(newest)
-            tracking = TrackingConfig(run_uri=directory.uri, mlflow_uri=self.mlflow_uri)
-            end_tracking(tracking, apply_settings(self.experiment, settings), progress.steps, progress.history)
+        progress = Progress() if newest is None else read_progress(newest)
+        latency = latency_of(trial)
+        end_tracking(
+            self.tracking(directory),
+            apply_settings(self.experiment, trial.user_attrs[SETTINGS]),
+            progress.steps,
+            progress.history,
+            status=_STATUS[trial.state],
+            figures={} if latency is None else {"latency_ms": latency},
+        )
 
 
 class TrialBackend:
@@ -185,8 +201,7 @@ def _build_job(
     told: dict[str, Any], context: TrialContext, dataset: PreparedDataset, directory: TrialDirectory
 ) -> TrainingJob:
     job = build_job(apply_settings(context.experiment, told["settings"]), dataset)
-    tracking = TrackingConfig(run_uri=directory.uri, mlflow_uri=context.mlflow_uri)
-    return replace(job, starts_from=told["starts_from"], tracking=tracking)
+    return replace(job, starts_from=told["starts_from"], tracking=context.tracking(directory))
 
 
 def _keep_latency(job: TrainingJob, context: TrialContext, directory: TrialDirectory) -> None:

@@ -108,6 +108,7 @@ def test_a_node_lost_under_load_costs_our_client_no_answer(
             while not is_done.is_set():
                 client.predict(encoded)
                 number += 1
+                time.sleep(0.1)  # a new node has to start beside it, on the same cores
         return number
 
     with ThreadPoolExecutor(4) as pool:
@@ -133,5 +134,5 @@ def test_a_job_whose_cluster_is_gone_ends_with_one_line(prepared: str, tmp_path:
         assert job.poll() is None, log.read_text()[-4000:]
     assert job.wait(TIMEOUT_S) == 1
     text = log.read_text()
-    assert f"error: the Ray cluster at {cluster.address} doesn't answer any more: see that its head runs" in text
+    assert "doesn't answer any more: see that its head runs, then start the job again" in text
     assert "Traceback" not in text

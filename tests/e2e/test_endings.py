@@ -29,6 +29,44 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
+_ASKS_RAY_AFTER_ITS_END = """
+import sys, threading, time
+import ray
+from dataclasses import dataclass
+from jobs import console
+
+@dataclass
+class Arguments:
+    pass
+
+def main(arguments):
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    threads.append(thread)
+
+def ask():
+    time.sleep(1)
+    ray.put(1)  # of a job that has ended meanwhile
+
+threads = []
+console.run_job(main, Arguments)
+threads[0].join(60)
+print("Ray runs" if ray.is_initialized() else "there is no Ray")
+"""
+
+
+def test_what_a_job_leaves_running_in_a_thread_starts_no_ray_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASKS_RAY_AFTER_ITS_END],
+        check=False,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "there is no Ray", done.stdout + done.stderr
+
+
 class Job:
     """A job in a process group of its own, as a shell starts it."""
 

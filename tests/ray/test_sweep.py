@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from ray.train import ScalingConfig
 
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import open_dataset
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, TrainingError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.loading.stream import open_images
 from melanoma_ray.tuning.directory import TrialDirectory
@@ -63,8 +65,24 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
     table = pd.read_parquet(tmp_path / "sweep" / "trials.parquet")
     assert list(table["trial"]) == [trial.trial_id for trial in result.trials]
     assert sweep(plan, dataset, uri) == result
+    if not num_workers:
+        is_repaired_by_the_same_command(tmp_path / "sweep", lambda: sweep(plan, dataset, uri))
     with pytest.raises(ConfigError, match="begun from other settings"):
         sweep(plan_of(small_experiment, 3), dataset, uri)
+
+
+def is_repaired_by_the_same_command(folder: Path, again: Callable[[], object]) -> None:
+    shutil.rmtree(folder / "best")
+    again()
+    assert Predictor.load(str(folder / "best.json"), "cpu").manifest.is_synthetic
+    shutil.rmtree(folder / "trials")  # once there is a checkpoint, nothing needs them
+    for name in ("sweep.html", "trials.parquet"):
+        (folder / name).unlink()
+    again()
+    assert all((folder / name).is_file() for name in ("sweep.html", "trials.parquet"))
+    (folder / "best.json").write_text('{"trial"')
+    with pytest.raises(TrainingError, match=r"the weights of trial .* are gone"):
+        again()
 
 
 def test_more_trials_are_added_to_a_finished_sweep_and_none_is_run_again(

@@ -10,8 +10,11 @@ import pytest
 
 from jobs.__main__ import VERBS, describe_verbs, main
 from jobs.command_line import ExperimentArgument, parse, read_settings
+from jobs.tune import TuneArguments
+from melanoma_ray import storage
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.recipes import RECIPES
+from melanoma_ray.settings import to_dict
 
 JOBS = Path(__file__).parents[3] / "jobs"
 
@@ -88,6 +91,25 @@ def test_the_help_tells_what_each_experiment_is_and_that_a_file_works(
     for name, build in RECIPES.items():
         assert f"• {name} {(build.__doc__ or '').splitlines()[0][:40]}" in printed
     assert "best.json" in printed.split("• FILE.json ")[1]
+
+
+def test_a_search_space_in_a_file_isn_t_taken_for_the_experiment(
+    working_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (working_directory / "space.json").write_text('{"optimizer.learning_rate": {"log": [1e-4, 1e-2]}}')
+    storage.write_json("best.json", {"experiment": to_dict(RECIPES["baseline"]())})
+    others = ["--data", "data", "--storage", "sweeps", "--name", "first", "--space", "space.json"]
+    for words in (["baseline", *others], ["best.json", *others], ["best.json", *others, "loss"]):
+        monkeypatch.setattr(sys, "argv", ["tune", *words])
+        found = parse(TuneArguments, "melanoma tune")
+        assert found.space[0] == "space.json"
+        assert found.experiment == RECIPES["baseline"]()
+
+
+def test_a_search_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune", "baseline", "--data", "d", "--storage", "s", "--name", "n", "--space"])
+    with pytest.raises(ConfigError, match="--space has nothing after it"):
+        parse(TuneArguments, "melanoma tune")
 
 
 def test_every_job_is_a_verb_with_a_line_of_its_own() -> None:

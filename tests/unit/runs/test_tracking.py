@@ -13,7 +13,14 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.runs.history import EpochRecord, StepRecord
-from melanoma_ray.runs.tracking import EVENTS, TrackingConfig, absolute_mlflow_uri, end_tracking, log_curves
+from melanoma_ray.runs.tracking import (
+    EVENTS,
+    TrackingConfig,
+    absolute_mlflow_uri,
+    begin_tracking,
+    end_tracking,
+    log_curves,
+)
 
 HISTORY = [
     EpochRecord(
@@ -54,6 +61,36 @@ def test_a_run_is_told_to_mlflow_once_with_its_origin(tmp_path: Path) -> None:
     assert run.data.tags["versions.torch"] == "2"
     told = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
     assert told == [(record.epoch, record.val_accuracy) for record in HISTORY]
+
+
+def test_a_trial_s_run_is_below_that_of_its_sweep_and_says_how_it_ended(tmp_path: Path) -> None:
+    uri, above = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "sweep")
+    whole = TrackingConfig(run_uri=above, mlflow_uri=uri)
+    begin_tracking(whole)
+    begin_tracking(whole)  # the sweep goes on after a kill
+    trials = [TrackingConfig(run_uri=f"{above}/trials/0{n}", mlflow_uri=uri, parent_uri=above) for n in (1, 2, 3)]
+    log_curves(trials[0], Experiment(), STEPS, HISTORY[:1])
+    end_tracking(trials[0], Experiment(), STEPS, HISTORY, figures={"latency_ms": 4.5})
+    end_tracking(trials[1], Experiment(), STEPS, HISTORY[:2], status="KILLED")
+    end_tracking(trials[2], Experiment(), [], [], status="FAILED")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("melanoma_ray")
+    assert experiment is not None
+    assert experiment.artifact_location == (tmp_path / "mlruns").as_uri()
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "sweep": "RUNNING",
+        "01": "FINISHED",
+        "02": "KILLED",
+        "03": "FAILED",
+    }
+    assert {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items() if name != "sweep"} == {
+        runs["sweep"].info.run_id
+    }
+    assert runs["01"].data.metrics["latency_ms"] == 4.5
+    assert runs["03"].data.params["model.network"] == "baseline"
+    end_tracking(whole, Experiment(), [], [])
+    assert client.get_run(runs["sweep"].info.run_id).info.status == "FINISHED"
 
 
 def test_an_epoch_s_event_file_stays_as_it_is_when_the_next_is_told(tmp_path: Path) -> None:

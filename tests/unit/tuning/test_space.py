@@ -157,8 +157,80 @@ def test_a_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
 def test_spaces_are_joined_and_none_has_a_setting_twice() -> None:
     joined = build_space(["loss", "optimizer.learning-rate=log:1e-4:1e-2"], baseline())
     assert [one.name for one in joined.dimensions][-1] == "optimizer.learning_rate"
-    with pytest.raises(ConfigError, match=r"loss\.class_weighting is in it twice"):
-        build_space(["loss", "default"], baseline())
+    both = build_space(["loss", "default"], baseline()).dimensions
+    assert {one.name for one in both} >= {"loss.focal_gamma", "optimizer.learning_rate"}
+    assert len({one.name for one in both}) == len(both)
+    with pytest.raises(ConfigError, match=r"loss\.focal_gamma is in it twice"):
+        build_space(["loss.focal-gamma=uniform:0:1", "loss.focal-gamma=uniform:0:2"], baseline())
+
+
+def test_what_is_said_of_a_setting_counts_before_a_named_space() -> None:
+    for texts in (["default", "model.dropout=uniform:0:0.1"], ["model.dropout=uniform:0:0.1", "default"]):
+        (own,) = [one for one in build_space(texts, baseline()).dimensions if one.name == "model.dropout"]
+        assert own.high == 0.1
+
+
+NUMBERS = "expected two numbers, the smallest and the largest"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"model.dropout": {"uniform": ["a", "b"]}}', NUMBERS),
+        ('{"model.dropout": {"uniform": ["0", "0.3"]}}', NUMBERS),
+        ('{"model.dropout": {"uniform": [[0], [1]]}}', NUMBERS),
+        ('{"model.dropout": {"uniform": [false, true]}}', NUMBERS),
+        (
+            '{"model.dropout": {"uniform": [0, 1%s]}}' % ("0" * 400),
+            NUMBERS,
+        ),
+        ('{"global_batch_size": {"int": [8, "64"]}}', NUMBERS),
+        ('{"loss.focal_gamma": {"uniform": [0, 1], "when": ["a"]}}', "expected one setting with a list"),
+        ('{"loss.focal_gamma": {"uniform": [0, 1], "when": null}}', "expected one setting with a list"),
+        ('{"loss.focal_gamma": {"uniform": [0, 1], "when": {}}}', "expected one setting with a list"),
+        ('{"loss.focal_gamma": {"uniform": [0, 1], "when": {"sampling": "x"}}}', "expected one setting with a list"),
+        ('{"loss.focal_gamma": {"uniform": [0, 1], "when": {"sampling": []}}}', "expected one setting with a list"),
+        ('{"model.dropout": {"uniform": [0, 1]}, "model.dropout": {"uniform": [0, 0.5]}}', "is in it twice"),
+        ("[1]", "expected an object with an entry for each setting"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_in_a_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "space.json").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        build_space([str(tmp_path / "space.json")], baseline())
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["loss.focal-gamma=uniform:0:3@loss.class-weighting=balanced"], "nothing searches: no trial would search it"),
+        (
+            ["loss.class-weighting=choice:none,sqrt", "loss.focal-gamma=uniform:0:3@loss.class-weighting=balanced"],
+            "isn't among its values: no trial would search it",
+        ),
+        (
+            ["loss.label-smoothing=uniform:0:0.1", "loss.focal-gamma=uniform:0:3@loss.label-smoothing=0.05"],
+            "which has a range of real numbers; give that a choice",
+        ),
+        (["loss.focal-gamma=uniform:0:3@"], "expected @OTHER=VALUE after the range"),
+        (["loss.focal-gamma=uniform:0:3@loss.focal-gamma=1"], "depends on itself"),
+        (
+            [
+                "loss.focal-gamma=choice:0,1@sampling=uniform",
+                "sampling=choice:uniform,balanced@loss.focal-gamma=0",
+            ],
+            "and that on it: leave one of the two conditions out",
+        ),
+        (["model.num-views=int:1:8"], "expected choice:1,2,4,8, or some of these"),
+        (["seed=int:0:5"], "seed decides nothing but luck"),
+        (["global-batch-size=choice:8,16.0"], "expected a whole number, 1 or more"),
+        (["global-batch-size=int:8.5:64"], "expected a whole number, 1 or more"),
+        (["optimizer.ema-decay=choice:none,None"], "expected two or more values, each of them once"),
+    ],
+)
+def test_a_space_that_no_trial_could_search_is_refused(texts: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_space(texts, baseline())
 
 
 def test_a_condition_names_a_setting_before_it() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 
+from melanoma_ray import storage
 from melanoma_ray.cluster.resources import build_trial_scaling
 from melanoma_ray.config import Experiment, PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import DatasetInfo, PreparedDataset
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, MelanomaRayError
 from melanoma_ray.tuning.concurrency import takes_of_trial
 from melanoma_ray.tuning.confirmation import ConfirmationPlan
 from melanoma_ray.tuning.options import SearchOptions
 from melanoma_ray.tuning.space import build_space
-from melanoma_ray.tuning.sweep import SweepPlan, check_objective
+from melanoma_ray.tuning.sweep import SweepPlan, check_objective, sweep
 
 
 def dataset_of(*diagnoses: str, num_folds: int = 0) -> PreparedDataset:
@@ -58,6 +63,52 @@ def test_a_confirmation_that_can_t_be_made_is_refused() -> None:
     ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling).check(dataset_of("nevus", num_folds=5))
     with pytest.raises(ConfigError, match=r"confirm_seeds=1: expected 2 or more"):
         ConfirmationPlan(over="seeds", num_seeds=1, scaling=scaling).check(dataset_of("nevus"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": "population", "stopping": "hyperband"}, "no trial is stopped early with search=population"),
+        ({"search": "population", "patience": 2}, "a population has a given number of generations"),
+        (
+            {"objective": "balanced-accuracy-and-latency", "stopping": "hyperband"},
+            "no trial is stopped early with objective=balanced-accuracy-and-latency",
+        ),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SearchOptions(**options)
+
+
+def refuse(uri: Path, message: str, **changes: Any) -> None:  # noqa: ANN401 - fields of a plan
+    plan = SweepPlan(experiment=Experiment(), space=build_space([], Experiment()), num_trials=1)
+    with pytest.raises(MelanomaRayError, match=message):
+        sweep(replace(plan, **changes), dataset_of("nevus"), str(uri))
+
+
+def test_a_sweep_of_which_a_file_is_gone_or_damaged_isn_t_begun_anew_in_silence(tmp_path: Path) -> None:
+    plan = SweepPlan(experiment=Experiment(), space=build_space([], Experiment()), num_trials=1)
+    begun_with, study = tmp_path / "sweep.json", tmp_path / "study.log"
+    storage.write_json(str(begun_with), plan.origin(dataset_of("nevus")))
+    storage.write_json(str(tmp_path / "trials" / "01" / "run.json"), {})
+    refuse(tmp_path, r"study.log: is gone or damaged, for it lacks 1 trial of .*; put it back, or give another --name")
+    study.write_text("")
+    refuse(tmp_path, r"study.log: is gone or damaged")
+    for garbage in (b'{"op_code": 0', b"\x00\xff garbage\n", b'{"op_code": 4}\n', b"[1]\n", b'{"a": 1}\n'):
+        study.write_bytes(garbage)
+        refuse(tmp_path, r"study.log: damaged \(.*\); put it back, or give another --name")
+    begun_with.write_text("{}")
+    refuse(tmp_path, r"sweep.json: malformed \(it has no 'started_from'\); put it back, or give another --name")
+    begun_with.unlink()
+    refuse(tmp_path, r"sweep.json: is gone, which says what study.log was begun with")
+
+
+def test_a_sweep_goes_on_with_workers_only_if_it_was_begun_with_some(tmp_path: Path) -> None:
+    plan = SweepPlan(experiment=Experiment(), space=build_space([], Experiment()), num_trials=1)
+    storage.write_json(str(tmp_path / "sweep.json"), plan.origin(dataset_of("nevus")))
+    scaling = build_trial_scaling(1, gpus_per_worker=0.0, cpus_per_worker=1.0)
+    refuse(tmp_path, r"was begun from num_workers=0; give the same to go on", scaling=scaling)
 
 
 def test_a_sweep_without_trials_is_refused() -> None:
