@@ -149,6 +149,8 @@ async def open_loop(
     started, cpu = time.perf_counter() + 0.05, _cpu_seconds()
 
     async def ask(number: int, due: float) -> None:
+        while idle and idle[-1].transport is None:  # the server has closed it, since nothing was asked for long
+            idle.pop()
         connection = idle.pop() if idle else await _connect(*address)
         statuses.append(await connection.ask(requests[number % len(requests)]))
         latencies.append(time.perf_counter() - due)
