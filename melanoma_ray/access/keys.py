@@ -102,8 +102,8 @@ def read_key_file(path: str) -> KeyFile:
         raise ConfigError(explain(error, path)) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        msg = f"{path}: isn't a file of keys ({where}: {first['msg']}); jobs.keys writes it, don't edit it by hand"
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        msg = f"{path}: isn't a file of keys ({what}); jobs.keys writes it: put back what it wrote, or begin a new file"
         raise ConfigError(msg) from error
 
 
@@ -120,11 +120,11 @@ def create_key(
         limits: How much it may ask; where one is none, the service's own limit holds.
 
     Raises:
-        ConfigError: The file isn't one of keys, or the name is empty.
+        ConfigError: The file isn't one of keys, or the name is empty or can't be printed.
         StorageError: The file can't be written.
     """
-    if not name.strip():
-        msg = f"name={name!r}: expected the name of the person or program that gets the key"
+    if not name.strip() or not name.isprintable():
+        msg = f"name={name!r}: expected the name of the person or program that gets the key, in a line"
         raise ConfigError(msg)
     secret, now = secrets.token_urlsafe(32), time.time()
     key = Key(
@@ -179,6 +179,7 @@ class KeyStore:
         """
         self._path = path
         self._content = read_key_file(path)
+        self._is_readable = True
         self._version = _version(path)
         self._checked_at = time.monotonic()
 
@@ -190,6 +191,11 @@ class KeyStore:
             if (version := _version(self._path)) != self._version:
                 self._read_again(version)
         return self._content
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the file could be read since it changed last; if not, nobody has a key until it can."""
+        return bool(self.content) and self._is_readable
 
     def find(self, text: str) -> Key | None:
         """Return the valid key that a text is; none: it is none.
@@ -207,10 +213,10 @@ class KeyStore:
 
     def _read_again(self, version: tuple[int, ...]) -> None:
         try:
-            self._content = read_key_file(self._path)
+            self._content, self._is_readable = read_key_file(self._path), True
         except ConfigError as error:
             logger.error("keys: %s; until then nobody has a key", error)  # noqa: TRY400 - one line, no traceback
-            self._content = KeyFile()
+            self._content, self._is_readable = KeyFile(), False
         self._version = version
 
 

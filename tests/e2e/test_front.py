@@ -6,10 +6,14 @@ import io
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -155,6 +159,118 @@ def test_nothing_but_tls_of_today_is_spoken(
     assert [place for name, *place in listeners if place[0] == HOST and name == "replica"] == []
     assert {address for _, address, _ in listeners} == {HOST, "127.0.0.1"}
     assert [address for _, address, number in listeners if number == port] == [HOST]
+
+
+SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: smuggled\r\n\r\n"
+
+
+def test_what_a_refused_body_holds_is_no_request_of_anybody(
+    service: tuple[int, psutil.Process], authority: Authority, caller: str, key: str
+) -> None:
+    """HAProxy mixes up callers who speak HTTP/2, so nobody may: not as TLS agrees on, and not unasked."""
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(caller)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    body = SMUGGLED * (2_000_000 // len(SMUGGLED))
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer bad\r\nContent-Length: {len(body)}\r\n\r\n"
+    url = f"https://{HOST}:{service[0]}"
+    with Client(url, key=key, ca_file=authority.file, certificate=(caller, caller)) as client:
+        for _ in range(10):
+            with exchange(context, service[0], head.encode() + body) as received:
+                assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 401 ") == 1
+                assert b"smuggled" not in received
+            assert client.predict(draw()).request_id not in {None, "smuggled"}
+    with exchange(context, service[0], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)) as received:
+        assert received.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")) or not received
+
+
+@contextmanager
+def exchange(context: ssl.SSLContext, port: int, sent: bytes) -> Iterator[bytes]:
+    """Send bytes over TLS, and give all that comes back until the connection ends or is silent for a second."""
+    received = bytearray()
+    with (
+        socket.create_connection((HOST, port)) as plain,
+        context.wrap_socket(plain, server_hostname=HOST) as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "http/1.1"
+        connection.settimeout(1)
+        with suppress(OSError):  # it may be closed before all was sent
+            connection.sendall(sent)
+        with suppress(OSError):
+            while data := connection.recv(65536):
+                received += data
+        yield bytes(received)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenService:
+    """A service on the loopback, with keys."""
+
+    url: str
+    key: str
+    key_file: Path
+    seen: set[tuple[int, str]]
+    """Status and content type of each answer of /readyz, from the first that came."""
+
+
+@pytest.fixture(scope="module")
+def open_service(folder: Path) -> Iterator[OpenService]:
+    (port,), file = free_ports(1), folder / "other-keys.json"
+    key, _ = create_key(str(file), "ward 4", SCOPES, None)
+    command = [sys.executable, "-m", "jobs.deploy", "--checkpoint", build_checkpoint(str(folder / "other"))]
+    process = subprocess.Popen([*command, "--port", str(port), "--keys", str(file)], cwd=ROOT, start_new_session=True)
+    service = OpenService(f"http://127.0.0.1:{port}", key, file, set())
+    deadline = time.monotonic() + 180
+    try:
+        while 200 not in {status for status, _ in service.seen}:
+            assert time.monotonic() < deadline, service.seen
+            with suppress(httpx.TransportError):
+                answer = httpx.get(f"{service.url}/readyz", trust_env=False)
+                service.seen.add((answer.status_code, answer.headers["content-type"]))
+            time.sleep(0.05)
+        yield service
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def test_a_service_that_starts_says_so(open_service: OpenService) -> None:
+    assert open_service.seen <= {(503, "application/problem+json"), (200, "application/json")}
+    assert httpx.head(f"{open_service.url}/readyz", trust_env=False).status_code == 200
+
+
+def test_a_service_that_can_t_read_its_keys_asks_to_come_back(open_service: OpenService) -> None:
+    good = open_service.key_file.read_bytes()
+    with Client(open_service.url, key=open_service.key, retries=NO_RETRIES) as client:
+        assert client.predict(draw()).decision
+        open_service.key_file.write_text('{"gar')
+        time.sleep(1.5)  # it looks once a second
+        with pytest.raises(ServiceError, match="the service can't read its keys now"):
+            client.predict(draw())
+        open_service.key_file.write_bytes(good)
+        time.sleep(1.5)
+        assert client.predict(draw()).decision
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("agee=5", "'agee' is no parameter of /v1/predict: expected age, sex, site"),
+        ("age=71&age=72", "age is given 2 times: give it once"),
+        ("age=nan", "query.age='nan': Input should be less than or equal to 130"),
+        ("sex=MALE", "query.sex='MALE': Input should be"),
+    ],
+)
+def test_a_parameter_that_would_be_left_out_is_refused(open_service: OpenService, query: str, detail: str) -> None:
+    headers = {"Authorization": f"Bearer {open_service.key}"}
+    answer = httpx.post(f"{open_service.url}/v1/predict?{query}", content=draw(), headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["detail"][: len(detail)]) == (422, detail)
+
+
+def test_two_keys_in_one_request_are_refused(open_service: OpenService) -> None:
+    headers = [("Authorization", f"Bearer {open_service.key}"), ("Authorization", "Bearer other")]
+    answer = httpx.post(f"{open_service.url}/v1/predict", content=draw(), headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["detail"]) == (401, "2 headers Authorization: send one")
 
 
 def test_the_page_s_session_is_for_https_alone(

@@ -316,6 +316,12 @@ def test_haproxy_s_metrics_and_statistics_would_listen_on_every_interface() -> N
     needed("front.serve_quickly", is_needed=all(bind in HAPROXY_CONFIG_TEMPLATE for bind in binds))
 
 
+def test_haproxy_would_speak_http_2_and_share_connections_between_callers() -> None:
+    is_needed = "http-reuse always" in HAPROXY_CONFIG_TEMPLATE and "disable-h2-upgrade" not in HAPROXY_CONFIG_TEMPLATE
+    needed("front.serve_quickly (its HTTP/1.1)", is_needed=is_needed)
+    assert "http-request return status 404 content-type text/plain lf-string" in HAPROXY_CONFIG_TEMPLATE
+
+
 def test_haproxy_would_keep_a_connection_on_which_nothing_comes_for_an_hour() -> None:
     needed("front.serve_quickly", is_needed=RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S == 3600)
 

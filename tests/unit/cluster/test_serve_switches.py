@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from melanoma_ray.cluster import front
 from melanoma_ray.cluster.front import serve_quickly
+from melanoma_ray.serving.problems import PROBLEMS, TYPE_PREFIX
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +60,25 @@ def test_the_script_confines_just_the_two_ports_and_starts_haproxy(tmp_path: Pat
     metrics, statistics = (os.environ[f"RAY_SERVE_HAPROXY_{name}_PORT"] for name in ("METRICS", "STATS"))
     config = tmp_path / "haproxy.cfg"
     control = "    stats socket /tmp/one mode {} level admin expose-fd listeners\n"
-    config.write_text(f"{control.format(666)}    bind :{metrics}\n    bind *:8000\n  bind *:{statistics}\n")
+    missing = "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found. …\"\n"
+    config.write_text(
+        f"{control.format(666)}defaults\n    bind :{metrics}\n    bind *:8000\n  bind *:{statistics}\n"
+        f"    http-reuse always\n{missing}"
+    )
     script = os.environ["RAY_SERVE_HAPROXY_BINARY_PATH"]
     # -c checks the file, which isn't a whole one: only that HAProxy ran is of interest.
     finished = subprocess.run([script, "-db", "-f", str(config), "-c"], check=False, capture_output=True, text=True)
     assert "haproxy" in finished.stderr.lower()
     confined = f"    bind 127.0.0.1:{metrics}\n    bind *:8000\n  bind 127.0.0.1:{statistics}\n"
-    assert config.read_text() == control.format(600) + confined
+    rules = "    timeout http-request 10s\n    option disable-h2-upgrade\n"
+    told = config.read_text().removeprefix(f"{control.format(600)}defaults\n{rules}{confined}    http-reuse never\n")
+    *starting, answer = told.split()
+    assert " ".join(starting) == (
+        "http-request return status 503 content-type application/problem+json hdr Retry-After 1 file"
+    )
+    problem = json.loads(Path(answer).read_text())
+    status, title = PROBLEMS["not-available"]
+    assert (problem["type"], problem["status"], problem["title"]) == (TYPE_PREFIX + "not-available", status, title)
 
 
 PARENT = """
