@@ -345,13 +345,15 @@ def _is_of_a_proxy(response: httpx.Response) -> bool:
 
 def _reason(response: httpx.Response) -> str:
     """Return the reason of an answer that isn't a success, as one line."""
-    if response.status_code in {429, 503}:
-        wait_s = response.headers.get("Retry-After", "a few")
-        return f"{response.url} is overloaded or not ready (HTTP {response.status_code}): try again in {wait_s} s"
+    is_passing = response.status_code in {429, 503}
+    wait_s = response.headers.get("Retry-After", "a few")
     if response.headers.get("Content-Type", "").startswith(PROBLEM_JSON):
         try:
             problem = Problem.model_validate_json(response.content)
         except ValidationError:
             return f"{response.url}: HTTP {response.status_code} with a malformed explanation"
-        return f"{problem.title}: {problem.detail}"
+        after = f"; try again in {wait_s} s" if is_passing else ""
+        return f"{problem.title}: {problem.detail}{after}"
+    if is_passing:
+        return f"{response.url} is overloaded or not ready (HTTP {response.status_code}): try again in {wait_s} s"
     return f"{response.url}: HTTP {response.status_code} without an explanation: is the address right?"

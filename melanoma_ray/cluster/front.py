@@ -125,7 +125,7 @@ _CONFINED_HAPROXY = """#!/bin/sh
 sed -i -e 's/^\\( *stats socket .* mode\\) 666 /\\1 600 /' "$3"
 sed -i -e 's/^defaults$/&\\n    timeout http-request 10s\\n    option disable-h2-upgrade/' "$3"
 sed -i -e 's/^\\( *http-reuse\\) always$/\\1 never/' "$3"
-sed -i -e 's|^\\( *http-request return status\\) 404 .* not found.*|\\1 503 {starting}|' "$3"
+sed -i -e 's|^\\( *http-request return status\\) 404 .* not found.*|{starting}|' "$3"
 sed -i -e 's/^\\( *bind \\):{metrics}$/\\1127.0.0.1:{metrics}/' "$3"
 sed -i -e 's/^\\( *bind \\)\\*:{statistics}$/\\1127.0.0.1:{statistics}/' "$3"
 {further}
@@ -158,12 +158,13 @@ def _write_confined_haproxy(address: Address | None) -> str:
         "" if address is None else _MOVED_FRONTEND.format(port=address.port, lines=_describe_bind(address, folder))
     )
     (folder / "starting.json").write_text(json.dumps(_STARTING), encoding="utf-8")
+    answer = f'content-type application/problem+json hdr Retry-After 1 file "{folder}/starting.json"'
     content = _CONFINED_HAPROXY.format(
         binary=get_haproxy_binary(),
         metrics=os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"],
         statistics=os.environ["RAY_SERVE_HAPROXY_STATS_PORT"],
         further=further,
-        starting=f"content-type application/problem+json hdr Retry-After 1 file {folder}/starting.json",
+        starting=rf"\1 404 unless {{ path_beg / }}\n\1 503 {answer}",
     )
     script.write_text(content, encoding="utf-8")
     script.chmod(0o700)

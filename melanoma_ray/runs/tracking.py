@@ -19,7 +19,7 @@ from tensorboardX import SummaryWriter
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, DataError
 from melanoma_ray.runs.history import EpochRecord, StepRecord
 from melanoma_ray.settings import to_dict
 
@@ -84,7 +84,7 @@ def begin_tracking(config: TrackingConfig) -> None:
         client = _mlflow_client(config)
         client.update_run(_find_mlflow_run(client, config), "RUNNING")
     except _errors(config) as error:
-        logger.warning("MLflow at %s can't be reached now: %s", config.mlflow_uri, str(error).splitlines()[0])
+        logger.warning("MLflow at %s can't be reached now: %s", config.mlflow_uri, _first_line(error))
 
 
 def log_curves(
@@ -107,7 +107,7 @@ def log_curves(
         if config.mlflow_uri is not None:
             _tell_mlflow(config, experiment, history)
     except _errors(config) as error:
-        logger.warning("curves of %s can't be logged now: %s", config.run_uri, str(error).splitlines()[0])
+        logger.warning("curves of %s can't be logged now: %s", config.run_uri, _first_line(error))
 
 
 def _tell_tensorboard(config: TrackingConfig, steps: Sequence[StepRecord], history: Sequence[EpochRecord]) -> None:
@@ -167,16 +167,20 @@ def end_tracking(
         status: How it has ended.
         figures: Figures of the whole run, by name; none: there are none.
     """
-    log_curves(config, experiment, steps, history)
-    if config.mlflow_uri is not None:
-        try:
-            client = _mlflow_client(config)
-            run_id = _tell_mlflow(config, experiment, history)
+    try:
+        if history:
+            _tell_tensorboard(config, steps, history)
+        if config.mlflow_uri is not None:
+            client, run_id = _mlflow_client(config), _tell_mlflow(config, experiment, history)
             for name, value in (figures or {}).items():
                 client.log_metric(run_id, name, value)
             client.set_terminated(run_id, status)
-        except _errors(config) as error:
-            logger.warning("MLflow at %s still has the run as running: %s", config.mlflow_uri, error)
+    except _errors(config) as error:
+        logger.warning("curves and end of %s can't be logged: %s", config.run_uri, _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _tell_mlflow(config: TrackingConfig, experiment: Experiment, history: Sequence[EpochRecord]) -> str:
@@ -207,7 +211,7 @@ def _errors(config: TrackingConfig) -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - an extra, and slow to import
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - comes with MLflow
 
-    return OSError, MlflowException, SQLAlchemyError
+    return OSError, MlflowException, SQLAlchemyError, DataError  # the last: a damaged note of the run's id
 
 
 def _mlflow_client(config: TrackingConfig) -> Any:  # noqa: ANN401

@@ -92,12 +92,12 @@ async def _find(request: Request, assessor: Assessor) -> Caller:
     Where there are no keys and no tokens, it is whose certificate was shown.
     """
     shown, keys = _shown_key(request), assessor.keys
-    if keys is not None:
-        _check_readable(keys)
     if keys is None and assessor.tokens is None:
         return _find_certificate(request)
     if shown is not None and assessor.tokens is not None and not shown.startswith(PREFIX):
         return await _find_token(shown, assessor.tokens)
+    if keys is not None:
+        _check_readable(keys)
     if shown is not None and keys is not None:
         return caller_of(_find_key(request, keys))
     session = request.cookies.get(COOKIE)

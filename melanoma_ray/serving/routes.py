@@ -80,7 +80,8 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         408: "A body that comes too slowly, or an answer that took too long",
         401: "No key, or one that isn't valid, where the service asks for keys",
         403: "A key that isn't for this",
-        503: "No replica is there, or the answer can't be kept in the audit log or as an alert: send the image again",
+        503: "No replica is there, or the keys can't be read, or the answer can't be kept in the audit log or as an "
+        "alert: send the request again",
     }
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": described[status], "content": {PROBLEM_JSON: {"schema": schema}}} for status in statuses
@@ -274,7 +275,7 @@ def build_http() -> FastAPI:
     }
     asks_image |= may_explain | {"responses": failures | explained}
     app.post("/v1/explain", summary="Show what the network looked at", response_class=Response, **asks_image)(explain)
-    asks_model = may_ask | {"responses": _failures(401, 403)}
+    asks_model = may_ask | {"responses": _failures(401, 403, 503)}
     app.get("/v1/model", summary="Describe the model", response_description="Its description", **asks_model)(
         describe_model
     )

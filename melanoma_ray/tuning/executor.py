@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -16,6 +18,8 @@ from ray.tune.search import Searcher
 from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.workarounds import free_orphaned_places
 from melanoma_ray.tuning.coordination import Coordinator
+
+logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 5.0
 
@@ -107,7 +111,10 @@ class PlacesOfTrials(Callback):
         """Look now and then; Ray Tune calls this all the time."""
         if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            free_orphaned_places()
+            try:
+                free_orphaned_places()
+            except (RayError, RuntimeError) as error:  # it tries again
+                logger.debug("places of lost trials can't be looked for now: %s", error)
 
 
 def number_of(trial: Trial) -> int:

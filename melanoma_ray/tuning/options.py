@@ -81,6 +81,11 @@ class SearchOptions:
         return self.objective == "balanced-accuracy-and-latency"
 
     @property
+    def stops_trials(self) -> bool:
+        """Whether trials can be stopped early at all."""
+        return not self.is_population and not self.has_latency
+
+    @property
     def metric(self) -> str:
         """Field of ``EpochRecord`` that ranks the trials; the larger, the better."""
         return METRICS[self.objective]

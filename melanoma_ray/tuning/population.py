@@ -144,13 +144,13 @@ def vary(dimension: Dimension, value: Any, random: np.random.Generator) -> Any: 
         value: The other one.
         random: Source of chance.
     """
-    is_anew = random.random() < _RESAMPLED or not dimension.includes(value) or value == 0
+    is_anew = random.random() < _RESAMPLED or not dimension.includes(value)
     if dimension.kind == "choice":
         return dimension.choices[int(random.integers(len(dimension.choices)))] if is_anew else value
     assert dimension.low is not None
     assert dimension.high is not None
     low, high = dimension.low, dimension.high
-    if not is_anew:
+    if not is_anew and value != 0:
         varied = min(high, max(low, float(value) * float(random.choice(_FACTORS))))
     elif dimension.kind == "log":
         varied = math.exp(random.uniform(math.log(low), math.log(high)))

@@ -21,7 +21,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.reports.sweep import SweepTrial
 from melanoma_ray.settings import to_dict
 from melanoma_ray.tuning.coordination import ERROR, INTERVAL, SECONDS, WHY, Coordinator
-from melanoma_ray.tuning.study import NAME, SETTINGS, best_value
+from melanoma_ray.tuning.study import NAME, SETTINGS, best_value, latency_of
 
 BEST_JSON = "best.json"
 _WORDS = {
@@ -79,11 +79,6 @@ def _describe(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> SweepTrial:
         parent=None if parent is None else trials[parent].user_attrs[NAME],
         latency_ms=latency_of(trial),
     )
-
-
-def latency_of(trial: FrozenTrial) -> float | None:
-    """Return the time of an image, milliseconds; none: it isn't searched for, or the trial wasn't finished."""
-    return float(trial.values[1]) if trial.state is TrialState.COMPLETE and len(trial.values) > 1 else None
 
 
 def _or(value: float | None, other: float) -> float:

@@ -116,28 +116,37 @@ def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
     >>> [one.name for one in build_space(["optimizer.learning-rate=log:1e-4:1e-2"], Experiment()).dimensions]
     ['optimizer.learning_rate']
     """
-    named: dict[str, Dimension] = {}
-    own: list[Dimension] = []
+    found: dict[str, Dimension] = {}
+    own: set[str] = set()
     for text in texts or ("default",):
         if text in SPACES:
-            named = {one.name: one for one in SPACES[text](experiment)} | named
-        elif text.endswith(".json"):
-            own += read_space(text)
-        elif "=" in text:
-            own.append(parse_dimension(text))
-        else:
-            msg = (
-                f"search space: {text!r}: expected one of {', '.join(SPACES)}, a file.json, or a setting with its "
-                "range, such as optimizer.learning-rate=log:1e-4:1e-2"
-            )
-            raise ConfigError(msg)
-    for dimension in own:
-        named.pop(dimension.name, None)
-    space = SearchSpace(dimensions=(*named.values(), *own))
-    for dimension in own:
+            for dimension in SPACES[text](experiment):
+                found.setdefault(dimension.name, dimension)
+            continue
+        for dimension in _read_text(text):
+            if dimension.name in own:
+                msg = f"search space: {dimension.name} is in it twice; leave one of the two out"
+                raise ConfigError(msg)
+            own.add(dimension.name)
+            found[dimension.name] = dimension
+    space = SearchSpace(dimensions=tuple(found.values()))
+    for dimension in space.dimensions:
         if dimension.when is not None:
             _check_condition(dimension.name, dimension.when, space, experiment)
     return space
+
+
+def _read_text(text: str) -> list[Dimension]:
+    """Return the dimensions of a word of the command line that isn't the name of a space."""
+    if text.endswith(".json"):
+        return read_space(text)
+    if "=" in text:
+        return [parse_dimension(text)]
+    msg = (
+        f"search space: {text!r}: expected one of {', '.join(SPACES)}, a file.json, or a setting with its "
+        "range, such as optimizer.learning-rate=log:1e-4:1e-2"
+    )
+    raise ConfigError(msg)
 
 
 def _check_condition(name: str, when: Condition, space: SearchSpace, experiment: Experiment) -> None:
@@ -148,6 +157,7 @@ def _check_condition(name: str, when: Condition, space: SearchSpace, experiment:
         raise ConfigError(msg)
     if other is not None:
         met = any(other.includes(value) for value in when.values)
+        met |= other.when is not None and get_setting(experiment, when.name) in when.values  # where it isn't searched
     else:
         met = get_setting(experiment, when.name) in when.values
     if not met:

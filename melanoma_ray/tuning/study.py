@@ -32,6 +32,7 @@ STUDY = "study.log"
 _NAME = "sweep"
 _REDUCTION_FACTOR = 2
 NAME, SETTINGS = "name", "settings"
+_TRACKED = "tracked"
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -134,6 +135,16 @@ class Study:
         for name, value in notes.items():
             self._study._storage.set_trial_user_attr(self.trial(number)._trial_id, name, value)  # noqa: SLF001 - as in report
 
+    @property
+    def tracked(self) -> set[int]:
+        """Numbers of the trials of which MLflow knows how they ended."""
+        return set(self._study.user_attrs.get(_TRACKED, []))
+
+    def note_tracked(self, number: int) -> None:
+        """Keep that MLflow was told how a trial ended; what has ended takes no notes of its own any more."""
+        self._study.set_user_attr(_TRACKED, sorted(self.tracked | {number}))
+        self.save()
+
     def report(self, number: int, epoch: int, value: float) -> None:
         """Keep the value of an epoch; that of an epoch that is known already stays as it is.
 
@@ -225,6 +236,11 @@ def best_value(trial: FrozenTrial) -> float | None:
     """Return the largest value over a trial's epochs; none: it has no finite one, or the trial failed."""
     finite = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
     return max(finite) if finite and trial.state is not TrialState.FAIL else None
+
+
+def latency_of(trial: FrozenTrial) -> float | None:
+    """Return the time of an image, milliseconds; none: it isn't searched for, or the trial wasn't finished."""
+    return float(trial.values[1]) if trial.state is TrialState.COMPLETE and len(trial.values) > 1 else None
 
 
 def num_without_gain(trials: Sequence[FrozenTrial]) -> int:

@@ -21,9 +21,9 @@ from melanoma_ray import storage
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
-from melanoma_ray.errors import ConfigError, DataError, TrainingError
+from melanoma_ray.errors import CheckpointError, ConfigError, DataError, TrainingError
 from melanoma_ray.loading.stream import open_images
-from melanoma_ray.model.checkpoint import BEST, MANIFEST, WEIGHTS
+from melanoma_ray.model.checkpoint import BEST, read_manifest
 from melanoma_ray.runs.history import BEST_METRIC
 from melanoma_ray.runs.lock import hold
 from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, begin_tracking, end_tracking
@@ -44,8 +44,9 @@ from melanoma_ray.tuning.executor import (
 )
 from melanoma_ray.tuning.options import WORDS, SearchOptions
 from melanoma_ray.tuning.page import write_page
+from melanoma_ray.tuning.population import Population
 from melanoma_ray.tuning.reporting import TrialLines
-from melanoma_ray.tuning.results import SweepResult, rank_trials, write_best, write_table
+from melanoma_ray.tuning.results import BEST_JSON, SweepResult, rank_trials, write_best, write_table
 from melanoma_ray.tuning.space import SearchSpace, apply_settings
 from melanoma_ray.tuning.study import ENDED, NAME, STUDY, Study
 from melanoma_ray.tuning.trial import TrialContext, build_trainable, threads_per_trial
@@ -126,18 +127,21 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
     check_objective(plan.options, plan.experiment, dataset)
     if plan.confirmation is not None:
         plan.confirmation.check(dataset)
+    if plan.options.is_population:  # which checks all this, before anything is written
+        Population(plan.space, plan.options, plan.num_trials, plan.experiment.num_epochs, plan.experiment.seed)
     with hold(uri):
         _claim(plan, dataset, uri)
         study = Study(uri, plan.options, seed=plan.experiment.seed, num_epochs=plan.experiment.num_epochs)
         _check_complete(study, uri)
         context = _build_context(plan, uri)
-        known = {trial.number for trial in study.trials if trial.state in ENDED}
         coordinator = Coordinator(
             study, plan.space, plan.experiment, num_trials=plan.num_trials, directory_of=context.directory
         )
+        tracking = TrackingConfig(run_uri=uri, mlflow_uri=context.mlflow_uri)
+        begin_tracking(tracking)
         for trial in study.trials:
-            if trial.state in ENDED and trial.number not in known:  # when the sweep was killed, it hadn't heard
-                context.end_tracking(trial)
+            if trial.state in ENDED and trial.number not in study.tracked:  # the sweep was killed before it was told
+                _track(trial.number, study, context)
         num_known = sum(trial.state.is_finished() for trial in study.trials)
         if coordinator.num_left:
             if num_known:
@@ -145,6 +149,7 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
             _search(plan, dataset, coordinator, context)
         elif num_known:
             logger.info("sweep %s: %s", uri, _why_over(plan, coordinator))
+        end_tracking(tracking, plan.experiment, [], [])
         return _conclude(plan, dataset, coordinator, context)
 
 
@@ -190,6 +195,8 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
     if "started_from" not in old:
         msg = f"{name}: malformed (it has no 'started_from'); put it back, or give another --name"
         raise DataError(msg)
+    if not plan.options.stops_trials:  # then it has no effect
+        old["stopping"] = origin["stopping"]
     old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
     differing = [one for one in origin if old.get(one) != _as_json(origin[one])]
     if differing:
@@ -199,20 +206,34 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
         raise ConfigError(msg)
 
 
+def _track(number: int, study: Study, context: TrialContext) -> None:
+    """Tell MLflow how a trial has ended, once."""
+    if context.mlflow_uri is not None:
+        context.end_tracking(study.trial(number))
+        study.note_tracked(number)
+
+
 def _check_complete(study: Study, uri: str) -> None:
     """Refuse a study that lacks trials which have a directory: they would be run again."""
-    folder = storage.join(uri, TRIALS)
-    found = {file.removeprefix(folder).strip("/").split("/")[0] for file in storage.list_files(folder)}
-    unknown = found - {str(trial.user_attrs[NAME]) for trial in study.trials}
+    folder = storage.absolute(storage.join(uri, TRIALS))
+    below = [file.removeprefix(folder + "/").split("/") for file in storage.list_files(folder)]
+    # Not what a desktop leaves there, such as .DS_Store.
+    found = {names[0] for names in below if len(names) > 1 and names[0][:1].isdigit()}
+    unknown, file = found - {str(trial.user_attrs[NAME]) for trial in study.trials}, storage.join(uri, STUDY)
     if unknown:
-        file, what = storage.join(uri, STUDY), count(len(unknown), "trial", "trials")
+        what = count(len(unknown), "trial", "trials")
         msg = f"{file}: is gone or damaged, for it lacks {what} of {folder}; put it back, or give another --name"
+        raise DataError(msg)
+    if not study.trials and storage.exists(storage.join(uri, BEST_JSON)):
+        msg = f"{file}: is gone or empty, though there are results; put it back, or give another --name"
         raise DataError(msg)
 
 
 def _why_over(plan: SweepPlan, coordinator: Coordinator) -> str:
     """Return in words why no trial is added to a sweep that has ended."""
     num_trials = len(coordinator.study.trials)
+    if coordinator.population is not None:
+        return f"it has its {count(num_trials, 'trial')} already"
     if num_trials < coordinator.num_trials_in_all:
         return f"no trial is added, since none of the last {plan.options.patience} was better (--patience)"
     return f"it has {count(num_trials, 'trial')} already, so none is added; a larger --num-trials adds some"
@@ -246,10 +267,8 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
 
     def tell(number: int) -> None:
         lines.tell(study.trial(number), study.trials)
-        context.end_tracking(study.trial(number))
+        _track(number, study, context)
 
-    tracking = TrackingConfig(run_uri=context.uri, mlflow_uri=context.mlflow_uri)
-    begin_tracking(tracking)
     tuner = tune.Tuner(
         build_trainable(context, dataset, images, takes),
         tune_config=tune.TuneConfig(
@@ -274,7 +293,6 @@ def _search(plan: SweepPlan, dataset: PreparedDataset, coordinator: Coordinator,
         storage.check_writable(context.uri)
         raise
     storage.delete_directory(storage.join(context.uri, _OF_RAY))
-    end_tracking(tracking, plan.experiment, [], [])
 
 
 def _request(scaling: ScalingConfig | None, context: TrialContext) -> Request:
@@ -317,13 +335,13 @@ def _is_written(result: SweepResult) -> bool:
 
 def _has_checkpoint(result: SweepResult) -> bool:
     """Return whether best.json and the checkpoint are those of the best trial."""
-    files = [storage.join(result.uri, BEST, name) for name in (MANIFEST, WEIGHTS)]
-    if not all(storage.exists(file) for file in (result.best_json, *files)):
-        return False
+    folder = storage.join(result.uri, BEST)
     try:
-        return bool(storage.read_json(result.best_json).get("trial") == result.trials[0].trial_id)
-    except DataError:  # half a file: it is written anew
+        files = read_manifest(folder).files
+        is_of_best = storage.read_json(result.best_json).get("trial") == result.trials[0].trial_id
+    except (DataError, CheckpointError):  # there is none, or half of one: it is written anew
         return False
+    return is_of_best and all(storage.exists(storage.join(folder, name)) for name in files)
 
 
 def _write(

@@ -30,6 +30,7 @@ from melanoma_ray.cluster.process import prepare_process
 from melanoma_ray.cluster.resources import assigned_device, usable_cpus
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.dataset.prepared import PreparedDataset
+from melanoma_ray.errors import ConfigError
 from melanoma_ray.loading.stream import Batch, ImageSource, build_stream
 from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.runs.directory import RunDirectory
@@ -39,9 +40,8 @@ from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
 from melanoma_ray.tuning.directory import LATENCY, TrialDirectory
-from melanoma_ray.tuning.results import latency_of
 from melanoma_ray.tuning.space import apply_settings
-from melanoma_ray.tuning.study import NAME, SETTINGS
+from melanoma_ray.tuning.study import NAME, SETTINGS, latency_of
 
 _STATUS: dict[TrialState, EndStatus] = {
     TrialState.COMPLETE: "FINISHED",
@@ -87,8 +87,12 @@ class TrialContext:
         return TrackingConfig(run_uri=directory.uri, mlflow_uri=self.mlflow_uri, parent_uri=self.uri)
 
     def end_tracking(self, trial: FrozenTrial) -> None:
-        """Log to MLflow what is missing of a trial that has ended, and how it has ended."""
+        """Log to MLflow what is missing of a trial that has ended, and how it has ended, if it was begun at all."""
         if self.mlflow_uri is None:
+            return
+        try:
+            experiment = apply_settings(self.experiment, trial.user_attrs[SETTINGS])
+        except ConfigError:  # its settings contradict each other, so it never ran
             return
         directory = self.directory(trial.user_attrs[NAME])
         newest = directory.newest()
@@ -96,7 +100,7 @@ class TrialContext:
         latency = latency_of(trial)
         end_tracking(
             self.tracking(directory),
-            apply_settings(self.experiment, trial.user_attrs[SETTINGS]),
+            experiment,
             progress.steps,
             progress.history,
             status=_STATUS[trial.state],

@@ -72,11 +72,13 @@ def test_the_script_confines_just_the_two_ports_and_starts_haproxy(tmp_path: Pat
     confined = f"    bind 127.0.0.1:{metrics}\n    bind *:8000\n  bind 127.0.0.1:{statistics}\n"
     rules = "    timeout http-request 10s\n    option disable-h2-upgrade\n"
     told = config.read_text().removeprefix(f"{control.format(600)}defaults\n{rules}{confined}    http-reuse never\n")
+    other, told = told.split("\n", 1)
+    assert other.split() == ["http-request", "return", "status", "404", "unless", "{", "path_beg", "/", "}"]
     *starting, answer = told.split()
     assert " ".join(starting) == (
         "http-request return status 503 content-type application/problem+json hdr Retry-After 1 file"
     )
-    problem = json.loads(Path(answer).read_text())
+    problem = json.loads(Path(answer.strip('"')).read_text())
     status, title = PROBLEMS["not-available"]
     assert (problem["type"], problem["status"], problem["title"]) == (TYPE_PREFIX + "not-available", status, title)
 

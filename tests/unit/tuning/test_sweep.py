@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,18 @@ def test_a_sweep_of_which_a_file_is_gone_or_damaged_isn_t_begun_anew_in_silence(
     begun_with, study = tmp_path / "sweep.json", tmp_path / "study.log"
     storage.write_json(str(begun_with), plan.origin(dataset_of("nevus")))
     storage.write_json(str(tmp_path / "trials" / "01" / "run.json"), {})
+    (tmp_path / "trials" / ".DS_Store").touch()
     refuse(tmp_path, r"study.log: is gone or damaged, for it lacks 1 trial of .*; put it back, or give another --name")
     study.write_text("")
     refuse(tmp_path, r"study.log: is gone or damaged")
     for garbage in (b'{"op_code": 0', b"\x00\xff garbage\n", b'{"op_code": 4}\n', b"[1]\n", b'{"a": 1}\n'):
         study.write_bytes(garbage)
         refuse(tmp_path, r"study.log: damaged \(.*\); put it back, or give another --name")
+    study.unlink()
+    shutil.rmtree(tmp_path / "trials")
+    storage.write_json(str(tmp_path / "best.json"), {})
+    refuse(tmp_path, r"study.log: is gone or empty, though there are results")
+    study.write_text("")
     begun_with.write_text("{}")
     refuse(tmp_path, r"sweep.json: malformed \(it has no 'started_from'\); put it back, or give another --name")
     begun_with.unlink()
