@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from mlflow.tracking import MlflowClient
 from ray import cloudpickle
 from ray.train import ScalingConfig
 
@@ -109,6 +110,7 @@ def test_a_trial_whose_loss_is_no_number_ends_and_the_sweep_goes_on(
     experiment, dataset = replace(small_experiment, num_epochs=2), open_dataset(prepared)
     space = build_space(["optimizer.learning-rate=choice:0.001,1e30"], experiment)
     plan = SweepPlan(experiment=experiment, space=space, num_trials=6, options=SearchOptions(stopping="none"))
+    plan = replace(plan, mlflow_uri=f"sqlite:///{tmp_path}/mlflow.db")
     result = sweep(plan, dataset, str(tmp_path / "sweep"))
     diverged = [trial for trial in result.trials if trial.settings["optimizer.learning_rate"] == 1e30]
     others = [trial for trial in result.trials if trial not in diverged]
@@ -117,6 +119,16 @@ def test_a_trial_whose_loss_is_no_number_ends_and_the_sweep_goes_on(
     assert {trial.status.split(":")[0] for trial in diverged} == {"failed"}
     assert all("diverged" in trial.why for trial in diverged)
     assert {trial.status for trial in others} == {"finished"}
+    client = MlflowClient(tracking_uri=plan.mlflow_uri)
+    group = client.get_experiment_by_name("melanoma_ray")
+    assert group is not None
+    runs = {run.info.run_name: run for run in client.search_runs([group.experiment_id])}
+    parent = runs.pop("sweep")
+    assert parent.info.status == "FINISHED"
+    assert {name: run.info.status for name, run in runs.items()} == {
+        trial.trial_id: "FAILED" if trial in diverged else "FINISHED" for trial in result.trials
+    }
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_newest_progress(
