@@ -10,14 +10,19 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import ray
-from ray._private import auto_init_hook
 from ray.data import DataContext
 
 from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.cluster.silence import HiddenLog, quiet_console
 from melanoma_ray.cluster.waiting import set_patience
-from melanoma_ray.cluster.workarounds import forward_nothing, hide_chatter_of_workers, quiet_ray, set_environment
+from melanoma_ray.cluster.workarounds import (
+    forward_nothing,
+    hide_chatter_of_workers,
+    quiet_ray,
+    set_environment,
+    start_no_other_ray,
+)
 
 from . import interruption
 from .command_line import parse
@@ -42,8 +47,7 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
         try:
             ending = _run(main, arguments, program)
         finally:
-            # What still runs in another thread must not start a new Ray, as Ray's functions do where there is none.
-            auto_init_hook.enable_auto_connect = False
+            start_no_other_ray()
             ray.shutdown()  # while Ray's own lines are still hidden
     if ending is not None:
         interruption.leave(*ending)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
+from ray._private import auto_init_hook
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray._private.state import state as cluster_state
 from ray._private.worker import filter_autoscaler_events, print_to_stdstream
@@ -150,6 +151,15 @@ def known_cluster() -> Iterator[None]:
         os.environ.pop(_STATE_API_ADDRESS)
         if before is not None:
             os.environ[_STATE_API_ADDRESS] = before
+
+
+def start_no_other_ray() -> None:
+    """Have Ray's functions fail once this process has left its cluster; call this before ``ray.shutdown``.
+
+    By themselves they start another Ray where there is none. A thread of Ray Data that outlived the job did so, and the
+    process then didn't end until that one was stopped, too.
+    """
+    auto_init_hook.enable_auto_connect = False
 
 
 def free_orphaned_places() -> None:

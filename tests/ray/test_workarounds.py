@@ -17,7 +17,7 @@ import pytest
 import ray
 import ray.data
 import ray.train
-from ray._private import services
+from ray._private import auto_init_hook, services
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray.data import ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -263,6 +263,11 @@ def test_what_a_controller_starts_is_told_the_address_of_its_own_ray(monkeypatch
     controller = Controller.options(runtime_env={"env_vars": variables}).remote()  # type: ignore[attr-defined]
     assert ray.get(controller.told_address.remote()) == ray.get_runtime_context().gcs_address
     assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://another:8265"
+
+
+def test_ray_s_functions_would_start_a_ray_where_there_is_none() -> None:
+    """What follows from it shows tests/e2e/test_endings.py."""
+    needed("start_no_other_ray", is_needed=auto_init_hook.enable_auto_connect)
 
 
 @ray.remote(num_cpus=0)

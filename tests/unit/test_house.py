@@ -27,6 +27,7 @@ CATCH_EVERYTHING = {
     ("melanoma_ray/alerts/dispatcher.py", "SinkWorker._send"): "no alert may end the sending of the others",
     ("melanoma_ray/alerts/dispatcher.py", "Dispatcher._run"): "whatever ends a thread is raised where it was started",
     ("melanoma_ray/alerts/database.py", "OutboxFile._transaction"): "half a change is undone, whatever ends it",
+    ("melanoma_ray/tuning/study.py", "Study.__init__"): "Optuna's parser stumbles over a damaged file in many ways",
     ("melanoma_ray/storage.py", "_write"): "a half-written file goes whatever ends the writing, and that goes on",
 }
 """Who may catch every error, and why; whoever joins them says so here and in a docstring or comment."""
