@@ -294,10 +294,10 @@ def read_json(uri: str) -> dict[str, Any]:
     """Return the JSON object in a file.
 
     Raises:
-        DataError: The file doesn't exist, or isn't a JSON object.
+        DataError: The file doesn't exist, isn't a JSON object, or has a name twice, of which one would be lost.
     """
     try:
-        content = json.loads(read_bytes(uri))
+        content = json.loads(read_bytes(uri), object_pairs_hook=_collect)
     except FileNotFoundError as error:
         msg = f"{uri}: no such file"
         raise DataError(msg) from error
@@ -308,6 +308,15 @@ def read_json(uri: str) -> dict[str, Any]:
         msg = f"{uri}: expected a JSON object"
         raise DataError(msg)
     return content
+
+
+def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        msg = f"{next(name for name in names if names.count(name) > 1)!r} is in it twice"
+        raise ValueError(msg)
+    return found
 
 
 def write_json(uri: str, content: Mapping[str, Any]) -> None:

@@ -6,14 +6,13 @@ experiment itself, as the result that a sweep must beat.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
-from melanoma_ray.errors import ConfigError, DataError
+from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import range_of
 from melanoma_ray.settings import field_annotation, get_setting, with_setting
 from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, parse_value
@@ -224,29 +223,7 @@ def read_space(uri: str) -> list[Dimension]:
         ConfigError: It isn't such an object, or a setting doesn't take the values.
         DataError: The file can't be read.
     """
-    return [_read_dimension(name, entry, uri) for name, entry in _read_object(uri).items()]
-
-
-def _read_object(uri: str) -> dict[str, Any]:
-    """Return the JSON object in a file, each of whose names is there once."""
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        for place, name in enumerate(names):
-            if name in names[:place]:
-                msg = f"{uri}: {name!r} is in it twice; leave one of the two out"
-                raise ConfigError(msg)
-        return dict(pairs)
-
-    try:
-        found = json.loads(storage.read_bytes(uri), object_pairs_hook=collect)
-    except ValueError as error:
-        msg = f"{uri}: not JSON ({error})"
-        raise DataError(msg) from error
-    if not isinstance(found, dict):
-        msg = f"{uri}: expected an object with an entry for each setting"
-        raise ConfigError(msg)
-    return found
+    return [_read_dimension(name, entry, uri) for name, entry in storage.read_json(uri).items()]
 
 
 def _read_dimension(name: str, entry: object, uri: str) -> Dimension:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from melanoma_ray.config import Experiment
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, DataError, MelanomaRayError
 from melanoma_ray.recipes import RECIPES, baseline, lite0
 from melanoma_ray.settings import with_setting
 from melanoma_ray.tuning.dimension import Condition, Dimension
@@ -164,6 +164,11 @@ def test_spaces_are_joined_and_none_has_a_setting_twice() -> None:
         build_space(["loss.focal-gamma=uniform:0:1", "loss.focal-gamma=uniform:0:2"], baseline())
 
 
+def test_a_file_that_isn_t_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.json: no such file"):
+        build_space([str(tmp_path / "nowhere.json")], baseline())
+
+
 def test_what_is_said_of_a_setting_counts_before_a_named_space() -> None:
     for texts in (["default", "model.dropout=uniform:0:0.1"], ["model.dropout=uniform:0:0.1", "default"]):
         (own,) = [one for one in build_space(texts, baseline()).dimensions if one.name == "model.dropout"]
@@ -191,12 +196,12 @@ NUMBERS = "expected two numbers, the smallest and the largest"
         ('{"loss.focal_gamma": {"uniform": [0, 1], "when": {"sampling": "x"}}}', "expected one setting with a list"),
         ('{"loss.focal_gamma": {"uniform": [0, 1], "when": {"sampling": []}}}', "expected one setting with a list"),
         ('{"model.dropout": {"uniform": [0, 1]}, "model.dropout": {"uniform": [0, 0.5]}}', "is in it twice"),
-        ("[1]", "expected an object with an entry for each setting"),
+        ("[1]", "expected a JSON object"),
     ],
 )
 def test_a_file_of_another_shape_is_refused_in_a_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "space.json").write_text(content)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(MelanomaRayError, match=message):
         build_space([str(tmp_path / "space.json")], baseline())
 
 
