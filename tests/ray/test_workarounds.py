@@ -33,7 +33,7 @@ from ray.train.v2._internal.execution import context as reporting
 from ray.train.v2._internal.execution.controller.placement_group_cleaner import is_actor_alive
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.debug import reset_log_once
-from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 
 from melanoma_ray.cluster.workarounds import (
     SchedulerBackPressure,
@@ -296,6 +296,8 @@ def test_places_of_an_actor_that_is_gone_are_freed_and_no_others() -> None:
 
     assert happens(are_freed)
     assert (state_of(kept), state_of(of_the_driver)) == ("CREATED", "CREATED")
+    for group in (kept, of_the_driver):  # the next tests need all CPUs
+        remove_placement_group(group)
 
 
 @ray.remote(num_cpus=0)
