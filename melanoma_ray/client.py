@@ -313,14 +313,15 @@ def _not_ready(timeout_s: float, error: ServiceError) -> ServiceError:
 def _trust(ca_file: str | Path | None, certificate: tuple[str | Path, str | Path] | None) -> ssl.SSLContext:
     """Return whom a connection trusts, and what it shows of its own."""
     try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
+        context = ssl.create_default_context(cafile=None if ca_file is None else Path(ca_file).expanduser())
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of nobody
         msg = f"{ca_file}: can't be read as certificates ({error}); give a PEM file"
         raise ServiceError(msg) from error
     if certificate is not None:
         try:
-            context.load_cert_chain(*certificate, password="")  # without one, OpenSSL would ask at the terminal
-        except (OSError, ValueError) as error:
+            chain, key = (Path(file).expanduser() for file in certificate)
+            context.load_cert_chain(chain, key, password="")  # without one, OpenSSL would ask at the terminal
+        except (OSError, ValueError, RuntimeError) as error:
             files = " and ".join(map(str, certificate))
             msg = f"{files}: can't be used ({error}); expected a PEM chain and its key, no password"
             raise ServiceError(msg) from error

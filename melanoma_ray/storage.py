@@ -104,8 +104,20 @@ def is_local(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Return the path made absolute, so that processes with another working directory can use it."""
-    return str(Path(uri).expanduser().absolute()) if is_local(uri) else uri.rstrip("/")
+    """Return the path made absolute, so that processes with another working directory can use it; ~ is the home.
+
+    A path of the command line goes through this before it is used: a shell leaves the ~ of ``--keys=~/keys.json``.
+
+    Raises:
+        StorageError: It begins with ``~NAME``, and there is no user of this name.
+    """
+    if not is_local(uri):
+        return uri.rstrip("/")
+    try:
+        return str(Path(uri).expanduser().absolute())
+    except RuntimeError as error:
+        msg = f"{uri}: {uri.partition('/')[0]} is no user's home here; give the whole path, or ./~ for a folder named so"
+        raise StorageError(msg) from error
 
 
 def join(uri: str, *names: str) -> str:

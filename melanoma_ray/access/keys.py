@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from melanoma_ray import storage
 from melanoma_ray.access.limits import UNLIMITED, Limits
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, StorageError
 from melanoma_ray.storage import explain
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def read_key_file(path: str) -> KeyFile:
         ConfigError: There is no such file, or it isn't one of keys.
     """
     try:
-        return _FILE.validate_json(Path(path).read_bytes(), strict=False)
+        return _FILE.validate_json(Path(storage.absolute(path)).read_bytes(), strict=False)
     except FileNotFoundError as error:
         msg = f"{path}: there is no such file; python -m jobs.keys create NAME --keys {path} makes it, with a key"
         raise ConfigError(msg) from error
@@ -227,14 +227,28 @@ def _digest(secret: str) -> str:
 def _version(path: str) -> tuple[int, ...]:
     """Return what differs whenever the file was replaced or is gone."""
     try:
-        found = Path(path).stat()
+        found = Path(storage.absolute(path)).stat()
     except OSError:
         return ()
     return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _change(path: str, change: Callable[[KeyFile], KeyFile], *, may_create: bool) -> None:
-    """Replace the file by a changed one, while no other process of this machine does."""
-    with storage.hold_alone(str(Path(path).absolute().parent)):
-        content = KeyFile() if may_create and not Path(path).exists() else read_key_file(path)
-        storage.write_bytes(storage.absolute(path), _FILE.dump_json(change(content), indent=2), is_private=True)
+    """Replace the file by a changed one, while no other process of this machine does.
+
+    Where the path is a link, the file that it leads to is replaced, so that it changes for whoever reads it by another
+    name, too.
+    """
+    file = _follow_links(path)
+    with storage.hold_alone(str(file.parent)):
+        content = KeyFile() if may_create and not file.exists() else read_key_file(path)
+        storage.write_bytes(str(file), _FILE.dump_json(change(content), indent=2), is_private=True)
+
+
+def _follow_links(path: str) -> Path:
+    file = Path(storage.absolute(path))
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead to each other
+        msg = f"{path}: is a link that leads nowhere ({error}); give the path of the file itself"
+        raise StorageError(msg) from error

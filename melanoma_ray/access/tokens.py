@@ -27,7 +27,7 @@ from melanoma_ray.access.callers import Caller
 from melanoma_ray.access.keys import SCOPES, Scope
 from melanoma_ray.access.limits import Limits
 from melanoma_ray.errors import ConfigError
-from melanoma_ray.storage import explain
+from melanoma_ray.storage import absolute, explain
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def read_token_settings(path: str) -> TokenSettings:
         ConfigError: It can't be read, or says something that can't be.
     """
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = tomllib.loads(Path(absolute(path)).read_text(encoding="utf-8"))
         unknown = found.keys() - TokenSettings.__dataclass_fields__.keys()
         if unknown:
             msg = f"{path}: {', '.join(sorted(unknown))}: expected {', '.join(TokenSettings.__dataclass_fields__)}"

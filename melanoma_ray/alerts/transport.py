@@ -13,6 +13,7 @@ import httpx
 
 from melanoma_ray.errors import ConfigError, SinkError
 from melanoma_ray.retries import read_retry_after
+from melanoma_ray.storage import absolute
 
 _WORTH_ANOTHER_TRY = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -37,7 +38,7 @@ def build_tls(sink: str, ca_file: str | None) -> ssl.SSLContext:
         ConfigError: The file can't be read, or has no certificate.
     """
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=None if ca_file is None else absolute(ca_file))
     except (OSError, ssl.SSLError) as error:
         msg = f"sink {sink!r}: ca_file={ca_file!r}: no PEM file of certificates ({error})"
         raise ConfigError(msg) from error

@@ -29,6 +29,7 @@ def read_tls(certificate: str | None, key: str | None, client_authority: str | N
     if certificate is None or key is None:
         msg = f"tls_certificate={certificate!r}, tls_key={key!r}: give both files, or neither"
         raise ConfigError(msg)
+    certificate, key = absolute(certificate), absolute(key)
     try:
         # With a password given, a file that needs one is an error; without, OpenSSL would ask for it at the terminal.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
@@ -38,13 +39,13 @@ def read_tls(certificate: str | None, key: str | None, client_authority: str | N
         )
         raise ConfigError(msg) from error
     if client_authority is not None:
+        client_authority = absolute(client_authority)
         try:
             ssl.create_default_context(cafile=client_authority)
         except OSError as error:
             msg = f"tls_client_ca={client_authority!r}: can't be read as certificates ({error}); give a PEM file"
             raise ConfigError(msg) from error
-        client_authority = absolute(client_authority)
-    return Tls(certificate=absolute(certificate), key=absolute(key), client_authority=client_authority)
+    return Tls(certificate=certificate, key=key, client_authority=client_authority)
 
 
 def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:

@@ -167,3 +167,44 @@ def test_the_file_of_another_service_doesn_t_make_its_sessions_here(path: str, t
     elsewhere = json.loads(there.read_text()) | {"keys": here["keys"]}
     there.write_text(json.dumps(elsewhere))
     assert find_session(read_key_file(path), start_session(read_key_file(str(there)), key)) is None
+
+
+def test_a_home_is_the_same_one_wherever_a_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves the ~ of ``--keys=~/keys.json`` as it is."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    first, _ = create_key("~/keys.json", "a", SCOPES, None)
+    second, key = create_key("~/keys.json", "b", SCOPES, None)
+    store = KeyStore("~/keys.json")
+    assert [store.find(text) is not None for text in (first, second)] == [True, True]
+    revoke_key("~/keys.json", key.key_id)
+    assert [store.find(text) is not None for text in (first, second)] == [True, False]
+    assert list(elsewhere.iterdir()) == []
+    with pytest.raises(StorageError, match="is no user's home here") as raised:
+        create_key("~no-such-user-here/keys.json", "a", SCOPES, None)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_key_that_is_revoked_through_a_link_is_revoked_in_the_file_that_the_service_reads(tmp_path: Path) -> None:
+    real, link, beside = tmp_path / "secure" / "keys.json", tmp_path / "keys.json", tmp_path / "other.json"
+    link.symlink_to(beside)
+    beside.symlink_to(real)  # a chain, whose end isn't there yet
+    text, key = create_key(str(link), "a", SCOPES, None)
+    store = KeyStore(str(real))
+    assert store.find(text) is not None
+    revoke_key(str(link), key.key_id)
+    assert store.find(text) is None
+    assert link.is_symlink()
+    assert beside.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+
+
+def test_links_that_lead_to_each_other_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(StorageError, match="leads nowhere") as raised:
+        create_key(str(tmp_path / "a"), "a", SCOPES, None)
+    assert "\n" not in str(raised.value)

@@ -257,3 +257,9 @@ def test_an_address_of_keys_that_is_none_is_refused_at_once(url: str, tmp_path: 
     (tmp_path / "oidc.toml").write_text(f'issuer = "https://login"\naudience = "a"\njwks_url = "{url}"\n')
     with pytest.raises(ConfigError, match="jwks_url"):
         read_token_settings(str(tmp_path / "oidc.toml"))
+
+
+def test_settings_in_the_home_are_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "oidc.toml").write_text('issuer = "https://login"\naudience = "a"\n')
+    assert read_token_settings("~/oidc.toml").audience == "a"

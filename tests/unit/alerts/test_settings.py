@@ -11,7 +11,9 @@ import pytest
 
 from melanoma_ray.alerts.settings import AlertSettings, read_settings
 from melanoma_ray.alerts.sinks import check_sinks
+from melanoma_ray.alerts.transport import build_tls
 from melanoma_ray.errors import ConfigError
+from tests.unit.alerts.certificates import Authority
 
 PAGE = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
@@ -139,3 +141,9 @@ def test_secrets_that_can_t_be_read_are_found_before_anything_starts(
     monkeypatch.setenv("SECRET", "whsec_" + "YWFh" * 10)
     with pytest.raises(ConfigError, match=r"ca_file=.*: no PEM file of certificates"):
         check_sinks(settings)
+
+
+def test_authorities_in_the_home_are_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Authority(tmp_path).file == str(tmp_path / "authority.pem")
+    assert len(build_tls("hook", "~/authority.pem").get_ca_certs()) == 1

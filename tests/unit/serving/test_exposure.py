@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from melanoma_ray.client import Client
 from melanoma_ray.cluster.front import Address, Tls
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, ServiceError
 from melanoma_ray.serving.exposure import check_exposure, read_tls
 
 HERE = ("127.0.0.1", "127.0.0.2", "::1", "localhost")
@@ -48,6 +49,18 @@ def test_a_certificate_and_its_key_are_taken(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     assert read_tls(certificate, key) == Tls(certificate=certificate, key=key)
     assert read_tls(None, None) is None
+
+
+def test_files_of_the_home_are_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    certificate, key = make_certificate(tmp_path)
+    assert read_tls("~/service.crt", "~/service.key", "~/service.crt") == Tls(
+        certificate=certificate, key=key, client_authority=certificate
+    )
+    with Client("https://127.0.0.1", ca_file="~/service.crt", certificate=("~/service.crt", "~/service.key")):
+        pass  # it reads them when it is made
+    with pytest.raises(ServiceError, match="can't be read as certificates"):
+        Client("https://127.0.0.1", ca_file="~no-such-user-here/service.crt")
 
 
 def test_a_certificate_of_each_caller_s_own_is_as_good_as_a_key(tmp_path: Path) -> None:
