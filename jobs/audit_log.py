@@ -30,7 +30,10 @@ def main(arguments: AuditLogArguments) -> None:
     lines = count(found.last.sequence - found.first.sequence + 1, "line")
     print(f"unbroken: {lines} in {count(found.num_files, 'file')}, from {found.began_at} to {found.ended_at}")
     if found.first.sequence > 1:
-        print(f"begins at line {found.first.sequence:,}: the files before it were taken away")
+        gone = "the files before it were taken away"
+        # An earlier version didn't number the lines of a file.
+        gone += "" if found.first.line else ", and perhaps lines of this one, of which its version doesn't tell"
+        print(f"begins at line {found.first.sequence:,}: {gone}")
     print(f"head: {found.last.hash}")
 
 

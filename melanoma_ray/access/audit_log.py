@@ -1,9 +1,11 @@
 """The audit log: who was told what about which image, in lines of which none can be changed or taken out unseen.
 
 Each line ends with the SHA-256 of what stands before it, which includes the hash of the line before: a changed, removed
-or inserted line breaks the chain at its place. That the last lines are missing is seen by whoever knows a later hash,
-which is why the command that checks the log prints the newest one. Lines are appended under a lock of the operating
-system, so all processes of a machine write one chain. An image is named by its SHA-256 alone, and no file name is kept.
+or inserted line breaks the chain at its place. Each line also has its number in its file, so that lines cut off the
+beginning of the oldest file show, while whole files may be archived. That the last lines are missing is seen by whoever
+knows a later hash, which is why the command that checks the log prints the newest one. Lines are appended under a lock
+of the operating system, so all processes of a machine write one chain. An image is named by its SHA-256 alone, and no
+file name is kept.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from melanoma_ray.errors import DataError, StorageError
-from melanoma_ray.storage import explain
+from melanoma_ray.storage import absolute, explain
 
 GENESIS = "0" * 64
 """What the first line of all names as the hash before it."""
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 """Size from which a file is full and the next one begun, bytes: some 60,000 lines."""
 _LONGEST_LINE = 64 * 1024
+_FIRST_FILE = "audit-000001.jsonl"
 _NAME = re.compile(r"audit-([0-9]{6})\.jsonl")
 _HASH = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
 
@@ -38,9 +41,11 @@ class Place:
     """Number of the line over all files, from 1."""
     hash: str
     """SHA-256 that ends it, hexadecimal."""
+    line: int
+    """Number of the line in its file, from 1; 0: it isn't told, since an earlier version wrote it."""
 
 
-_NOWHERE = Place(sequence=0, hash=GENESIS)
+_NOWHERE = Place(sequence=0, hash=GENESIS, line=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +70,14 @@ class AuditLog:
         """Make the folder if it isn't there, readable for its owner only.
 
         Args:
-            folder: Folder of the log and of nothing else, on a local disk.
+            folder: Folder of the log and of nothing else, on a local disk; ~ is the home.
             max_file_bytes: Size from which the next file is begun, bytes.
 
         Raises:
             StorageError: It can't be written.
         """
-        self._folder, self._max_file_bytes = Path(folder), max_file_bytes
-        self._file, self._last, self._num_bytes = -1, _NOWHERE, 0
+        self._folder, self._max_file_bytes = Path(absolute(folder)), max_file_bytes
+        self._file, self._last, self._num_bytes, self._num_lines = -1, _NOWHERE, 0, 0
         with self._explained():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -83,7 +88,7 @@ class AuditLog:
         """Write a line, and return its place when it is in the operating system's hands.
 
         Args:
-            record: What to write, as values of JSON; ``sequence``, ``previous`` and ``hash`` are added.
+            record: What to write, as values of JSON; ``sequence``, ``line``, ``previous`` and ``hash`` are added.
 
         Raises:
             StorageError: It can't be written; then the log is as it was.
@@ -91,7 +96,7 @@ class AuditLog:
         with self._explained(), self._alone():
             if self._num_bytes >= self._max_file_bytes or os.fstat(self._file).st_size != self._num_bytes:
                 self._open_newest()
-            line, place = _seal(record, self._last)
+            line, place = _seal(record, self._last, self._num_lines + 1)
             try:
                 written = os.write(self._file, line)
                 if written != len(line):
@@ -100,25 +105,27 @@ class AuditLog:
             except OSError:
                 os.ftruncate(self._file, self._num_bytes)
                 raise
-            self._num_bytes, self._last = self._num_bytes + len(line), place
+            self._num_bytes, self._num_lines, self._last = self._num_bytes + len(line), place.line, place
             return place
 
     def _open_newest(self) -> None:
-        """Go on where any process wrote last; in a new file, if the newest is full."""
-        if self._file >= 0:
-            os.close(self._file)
+        """Go on where any process wrote last; in a new file, if the newest is full.
+
+        The file before is closed only when its successor is open: if that fails, the next line tries it again.
+        """
         files = _list_files(self._folder)
-        newest = files[-1] if files else self._folder / "audit-000001.jsonl"
-        self._file = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._last = next((_read_last(file) for file in reversed(files) if file.stat().st_size), _NOWHERE)
-        self._num_bytes = os.fstat(self._file).st_size
-        if self._num_bytes >= self._max_file_bytes:
-            os.fsync(self._file)
-            os.close(self._file)
-            number = int(newest.stem.removeprefix("audit-")) + 1
-            following = self._folder / f"audit-{number:06}.jsonl"
-            self._file = os.open(following, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-            self._num_bytes = 0
+        newest = files[-1] if files else self._folder / _FIRST_FILE
+        # From the end, and past a file that a killed process began without a whole line.
+        last = next((place for file in reversed(files) if (place := _read_last(file)) != _NOWHERE), _NOWHERE)
+        if files and newest.stat().st_size >= self._max_file_bytes:
+            _sync(newest)
+            newest = self._folder / f"audit-{int(newest.stem.removeprefix('audit-')) + 1:06}.jsonl"
+        opened = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        before, self._file = self._file, opened
+        if before >= 0:
+            os.close(before)
+        self._num_bytes, self._last = os.fstat(opened).st_size, last
+        self._num_lines = (last.line or _count_lines(newest)) if self._num_bytes else 0
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -146,7 +153,7 @@ def read_records(folder: str) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: There is no log in the folder, or its chain is broken: the message has file and line.
     """
-    files = _list_files(Path(folder))
+    files = _list_files(Path(absolute(folder)))
     if not files:
         msg = f"{folder}: no audit log; give the folder that jobs.deploy had as --audit-log"
         raise DataError(msg)
@@ -154,8 +161,23 @@ def read_records(folder: str) -> Iterator[dict[str, Any]]:
     for file in files:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                record, last = _check(line, last, f"{file}, line {number}")
+                record, place = _check(line, last, f"{file}, line {number}")
+                if last is None:
+                    _check_first(record, place, files[0])
+                last = place
                 yield record
+
+
+def _check_first(record: Mapping[str, Any], place: Place, oldest: Path) -> None:
+    """Refuse a log whose oldest file doesn't begin as a file does; a later one's may be of any line, if it is whole."""
+    is_first_file = oldest.name == _FIRST_FILE
+    begins_all = place.sequence == 1 and record["previous"] == GENESIS
+    # Before lines were numbered in their files, a later file told nothing of its own beginning.
+    if begins_all if is_first_file else place.line in {0, 1}:
+        return
+    which = f"line {place.sequence} of the log" + (f", line {place.line} of its file" if place.line else "")
+    msg = f"{oldest}: doesn't begin with its first line, but with {which}: lines were taken off its beginning"
+    raise DataError(msg)
 
 
 def verify(folder: str, head: str | None = None) -> AuditSummary:
@@ -181,20 +203,21 @@ def verify(folder: str, head: str | None = None) -> AuditSummary:
         msg = f"{folder}: no line has the hash {head}: lines were taken off its end, or the log was written anew"
         raise DataError(msg)
     return AuditSummary(
-        num_files=len(_list_files(Path(folder))),
-        first=Place(sequence=first["sequence"], hash=first["hash"]),
-        last=Place(sequence=last["sequence"], hash=last["hash"]),
+        num_files=len(_list_files(Path(absolute(folder)))),
+        first=_place_of(first),
+        last=_place_of(last),
         began_at=str(first["time"]),
         ended_at=str(last["time"]),
     )
 
 
-def _seal(record: Mapping[str, Any], previous: Place) -> tuple[bytes, Place]:
-    """Return a record as a line that is chained to the one before, and its place."""
-    chained = {"sequence": previous.sequence + 1, **record, "previous": previous.hash}
+def _seal(record: Mapping[str, Any], previous: Place, number: int) -> tuple[bytes, Place]:
+    """Return a record as a line of this number of its file, chained to the one before, and its place."""
+    chained = {"sequence": previous.sequence + 1, "line": number, **record, "previous": previous.hash}
     body = json.dumps(chained, separators=(",", ":"), ensure_ascii=False, allow_nan=False)[:-1].encode()
     digest = hashlib.sha256(body).hexdigest()
-    return body + f',"hash":"{digest}"}}\n'.encode(), Place(sequence=previous.sequence + 1, hash=digest)
+    place = Place(sequence=previous.sequence + 1, hash=digest, line=number)
+    return body + f',"hash":"{digest}"}}\n'.encode(), place
 
 
 def _check(line: bytes, previous: Place | None, where: str) -> tuple[dict[str, Any], Place]:
@@ -211,7 +234,11 @@ def _check(line: bytes, previous: Place | None, where: str) -> tuple[dict[str, A
             f"{int(record['sequence']) - 1} were taken out, or others put in"
         )
         raise DataError(msg)
-    return record, Place(sequence=record["sequence"], hash=record["hash"])
+    return record, _place_of(record)
+
+
+def _place_of(record: Mapping[str, Any]) -> Place:
+    return Place(sequence=record["sequence"], hash=record["hash"], line=record.get("line", 0))
 
 
 def _read_last(file: Path) -> Place:
@@ -228,6 +255,21 @@ def _read_last(file: Path) -> Place:
         return _NOWHERE
     _, place = _check(lines[-1], None, f"{file}, last line")
     return place
+
+
+def _count_lines(file: Path) -> int:
+    """Return the number of a file's lines, for one whose last line doesn't tell its own."""
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _sync(file: Path) -> None:
+    """Have a full file on the disk before the next one is begun."""
+    opened = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -150,3 +151,101 @@ def test_a_folder_without_a_log_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="a file stands where a folder is meant"):
         AuditLog(str(tmp_path / "file" / "log"))
+
+
+def cut(file: Path, number: int) -> None:
+    """Take lines off the beginning of a file."""
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[number:]))
+
+
+def test_lines_that_were_cut_off_the_beginning_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut(folder / "audit-000001.jsonl", 3)
+    with pytest.raises(DataError, match=r"audit-000001.jsonl: doesn't begin .* line 4 of the log") as raised:
+        job.main(job.AuditLogArguments(folder=str(folder)))
+    assert "\n" not in str(raised.value)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_lines_that_were_cut_off_a_later_oldest_file_show(tmp_path: Path, number: int) -> None:
+    write(tmp_path, 20, max_file_bytes=1000)
+    first, second, *_ = sorted(tmp_path.glob("*.jsonl"))
+    first.unlink()
+    assert verify(str(tmp_path)).first.line == 1  # an archive has the first file, and the second one is whole
+    assert len(second.read_bytes().splitlines()) > 2
+    cut(second, number)
+    with pytest.raises(DataError, match=rf"{second.name}: doesn't begin .* line {number + 1} of its file"):
+        verify(str(tmp_path))
+
+
+def test_a_first_file_that_was_emptied_shows(tmp_path: Path) -> None:
+    write(tmp_path, 20, max_file_bytes=1000)
+    (tmp_path / "audit-000001.jsonl").write_bytes(b"")
+    with pytest.raises(DataError, match=r"audit-000001.jsonl: doesn't begin with its first line"):
+        verify(str(tmp_path))
+
+
+def write_as_before(folder: Path, number: int, per_file: int) -> None:
+    """Write lines as they were before they had their number in the file."""
+    folder.mkdir()
+    previous = GENESIS
+    for i in range(number):
+        record = {"sequence": i + 1, "time": "2026-10-01", "decision": "refer", "previous": previous}
+        body = json.dumps(record, separators=(",", ":"))[:-1]
+        previous = hashlib.sha256(body.encode()).hexdigest()
+        with (folder / f"audit-{1 + i // per_file:06}.jsonl").open("a") as file:
+            file.write(f'{body},"hash":"{previous}"}}\n')
+
+
+def test_a_log_of_before_is_whole_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "log"
+    write_as_before(folder, 10, 4)
+    assert verify(str(folder)).last.sequence == 10
+    write(folder, 3)
+    assert [record.get("line", 0) for record in read_records(str(folder))][8:] == [0, 0, 3, 4, 5]
+    (folder / "audit-000001.jsonl").unlink()
+    job.main(job.AuditLogArguments(folder=str(folder)))
+    assert "begins at line 5: the files before it were taken away, and perhaps lines of this one" in (
+        capsys.readouterr().out
+    )
+    (folder / "audit-000002.jsonl").unlink()
+    cut(folder / "audit-000003.jsonl", 2)  # its lines of before, so that it begins with a line that has its number
+    with pytest.raises(DataError, match="doesn't begin with its first line, but with line 11 of the log, line 3"):
+        verify(str(folder))
+
+
+def test_a_log_that_couldn_t_be_opened_again_for_a_while_goes_on_when_it_can(tmp_path: Path) -> None:
+    """As on a network disk that is away; another process has written meanwhile, so that the file is opened again."""
+    folder, away = tmp_path / "log", tmp_path / "away"
+    log = AuditLog(str(folder))
+    log.append({"time": "1"})
+    write(folder, 1)
+    folder.rename(away)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="it is not there, or gone"):
+            log.append({"time": "3"})
+    bystanders = [os.open(tmp_path, os.O_RDONLY) for _ in range(8)]  # they get the numbers of files that were closed
+    away.rename(folder)
+    assert log.append({"time": "3"}).sequence == 3
+    for one in bystanders:
+        os.close(one)  # raises if the log has closed one of them
+    assert verify(str(folder)).last.sequence == 3
+
+
+def test_a_torn_first_line_of_a_new_file_doesn_t_begin_the_chain_anew(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    (tmp_path / "audit-000002.jsonl").write_bytes(b'{"sequence":4,"time":"2026')
+    write(tmp_path, 2)
+    assert [(record["sequence"], record["line"]) for record in read_records(str(tmp_path))][3:] == [(4, 1), (5, 2)]
+
+
+def test_a_home_is_the_same_one_for_who_writes_and_who_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(elsewhere)
+    log = AuditLog("~/audit")
+    log.append({"time": "now"})
+    assert verify("~/audit").num_files == 1
+    assert list(elsewhere.iterdir()) == []
+    assert [file.name for file in (home / "audit").glob("*.jsonl")] == ["audit-000001.jsonl"]
