@@ -17,6 +17,8 @@ from melanoma_ray.ranges import Range, check_ranges
 from . import console
 
 Action = Literal["create", "list", "revoke"]
+MAX_DAYS = 36500
+"""A hundred years: more is a slip of the hand, and a calendar ends in the year 9999."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,8 @@ class KeyArguments:
     """File of the keys; create makes it if it isn't there, readable for its owner only."""
     scopes: tuple[Scope, ...] = SCOPES
     """create: what the key is for; predict: predictions and the model's description, explain: explanations."""
-    days: Annotated[float | None, Range(above=0)] = 365.0
-    """create: time after which the key expires, days, more than 0; none: never."""
+    days: Annotated[float | None, Range(above=0, greatest=MAX_DAYS)] = 365.0
+    """create: time after which the key expires, days, in (0, 36500]; none: never."""
     requests_per_minute: Annotated[float | None, Range(above=0)] = None
     """create: most requests a minute, more than 0; none: the limit of jobs.deploy."""
     max_concurrent: Annotated[int | None, Range(1)] = None
@@ -86,7 +88,10 @@ def _describe(key: Key) -> str:
 
 
 def _day(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+    except (OverflowError, ValueError, OSError):  # as each of Python's platforms has it
+        return "after the year 9999"
 
 
 if __name__ == "__main__":

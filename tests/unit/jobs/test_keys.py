@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import keys
-from melanoma_ray.access.keys import KeyStore
+from melanoma_ray.access.keys import KeyStore, create_key
 from melanoma_ray.errors import ConfigError
 
 
@@ -49,3 +49,17 @@ def test_a_key_s_own_limits_are_listed(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "keys.json"
     run(capsys, path, "create", "night job", days=None, requests_per_minute=600.0, max_concurrent=4)
     assert "night job: predict, explain; 600 requests a minute; 4 at a time; never expires" in run(capsys, path, "list")
+
+
+def test_a_key_for_longer_than_a_hundred_years_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"days=3000000\.0: expected \(0, 36500\]"):
+        keys.KeyArguments(action="create", who="a", keys=str(tmp_path / "keys.json"), days=3e6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_a_key_beyond_the_calendar_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a version that took any number of days has left it."""
+    create_key(str(tmp_path / "keys.json"), "old", ("predict",), 3e6)
+    create_key(str(tmp_path / "keys.json"), "older", ("predict",), 1e15)
+    listed = run(capsys, tmp_path / "keys.json", "list").splitlines()
+    assert [line.partition("; ")[2] for line in listed] == ["expires after the year 9999"] * 2
