@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ class DeployArguments:
     checkpoint: str | None = None
     """Checkpoint directory, run directory or a sweep's best.json; needed unless --rollback."""
     rollback: bool = False
-    """Serve again what the running service of a cluster served before; a second time undoes that."""
+    """Serve again what the running service of a cluster served before; a second time undoes that. It stands alone."""
     check_images: str | None = None
     """Folder of sample images by which a checkpoint is checked that replaces one; by default drawn lesions."""
     max_changed_fraction: Annotated[float, Range(0, 1)] = 0.1
@@ -43,7 +44,8 @@ class DeployArguments:
     port: Annotated[int, Range(1, 65535)] = 8000
     """Port to listen on, in [1, 65535]."""
     host: str = "127.0.0.1"
-    """Address to listen on; another one than loopback, such as 0.0.0.0, needs --keys and --tls-certificate."""
+    """Address to listen on; another one than loopback, such as 0.0.0.0, needs --keys and --tls-certificate. A service
+    that runs on a cluster keeps its host, port and certificate, so give these again."""
     num_replicas: Annotated[int, Range(1)] = 1
     """Number of service processes, 1 or more; on one machine they share its CPUs, on a cluster each has 1."""
     max_replicas: Annotated[int | None, Range(1)] = None
@@ -83,6 +85,11 @@ class DeployArguments:
         if (self.checkpoint is None) != self.rollback:
             msg = f"checkpoint={self.checkpoint!r}, rollback={self.rollback}: give --checkpoint DIR or --rollback"
             raise ConfigError(msg)
+        given = [one.name for one in fields(self) if getattr(self, one.name) != one.default and one.name != "rollback"]
+        if self.rollback and given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            msg = f"--rollback serves what was served before, where and how it is guarded now: leave out {flags}"
+            raise ConfigError(msg)
         if self.rollback and is_local():
             msg = "--rollback needs a service that runs: set RAY_ADDRESS to its cluster"
             raise ConfigError(msg)
@@ -113,14 +120,14 @@ class DeployArguments:
 
 def main(arguments: DeployArguments) -> None:
     """Start the service; without a cluster it runs until Ctrl-C."""
+    if arguments.rollback:
+        console.connect()
+        print(f"{roll_back().checkpoint} is served again", flush=True)
+        return
     replicas = arguments.num_replicas
     check_room(cpus=replicas, gpus=replicas * arguments.num_gpus, flags=f"--num-replicas {replicas}")
     tls = read_tls(arguments.tls_certificate, arguments.tls_key, arguments.tls_client_ca)
     address = Address(host=arguments.host, port=arguments.port, tls=tls)
-    if arguments.rollback:
-        console.connect()
-        print(f"{roll_back(address).checkpoint} is served again", flush=True)
-        return
     check_exposure(address, has_keys=bool(arguments.keys or arguments.oidc), is_open=arguments.open_to_network)
     alerts = None if arguments.alerts is None else read_checked_settings(arguments.alerts)
     if is_local():
@@ -131,7 +138,8 @@ def main(arguments: DeployArguments) -> None:
     if alerts is not None:
         check_node(alerts)
     check = RolloutCheck(images=arguments.check_images, max_changed_fraction=arguments.max_changed_fraction)
-    run_service(arguments.to_service(), behind, check)
+    for note in run_service(arguments.to_service(), behind, check):
+        print(note, file=sys.stderr)
     print(formatting.describe_service(address), flush=True)
     if is_local():
         print("Ctrl-C stops it.", flush=True)

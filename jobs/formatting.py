@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,8 @@ def describe_answer(name: str, answer: Prediction) -> str:
 
 def describe_service(address: Address) -> str:
     """Return the addresses of the service's page and of its HTTP interface."""
-    shown = "127.0.0.1" if address.host in {"0.0.0.0", "::"} else address.host  # noqa: S104 - compared, not bound
-    url = f"{'http' if address.tls is None else 'https'}://{shown}:{address.port}"
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared, not bound
+    url = replace(address, host=here).url
     return f"page: {url}/   API: {url}/docs\n{NOTICE}"
 
 

@@ -41,6 +41,8 @@ _WAYS_OUT = {
     errno.ENAMETOOLONG: "give a shorter name",
 }
 """What to do about an error of the system, by its number."""
+DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
+"""Numbers of errors for which a disk is to blame, whatever was to be written."""
 _REMOTE_WAYS_OUT = {
     "NO_SUCH_BUCKET": "there is no such bucket; check its name, or make it",
     "ACCESS_DENIED": "the keys in use aren't allowed to; check AWS_ACCESS_KEY_ID or the role",
@@ -116,7 +118,9 @@ def absolute(uri: str) -> str:
     try:
         return str(Path(uri).expanduser().absolute())
     except RuntimeError as error:
-        msg = f"{uri}: {uri.partition('/')[0]} is no user's home here; give the whole path, or ./~ for a folder named so"
+        msg = (
+            f"{uri}: {uri.partition('/')[0]} is no user's home here; give the whole path, or ./~ for a folder named so"
+        )
         raise StorageError(msg) from error
 
 

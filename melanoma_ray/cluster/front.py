@@ -53,6 +53,16 @@ class Address:
     tls: Tls | None = None
     """Certificate for HTTPS; none: HTTP."""
 
+    @property
+    def url(self) -> str:
+        """The address as callers write it.
+
+        >>> Address().url, Address(host="::1", port=443, tls=Tls(certificate="c", key="k")).url
+        ('http://127.0.0.1:8000', 'https://[::1]:443')
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
+
 
 def has_own_haproxy() -> bool:
     """Return whether ``serve_quickly`` puts HAProxy in front as it likes: it is here, and the user set up none."""

@@ -11,7 +11,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.access.audit_log import AuditLog
-from melanoma_ray.cluster.front import Address
+from melanoma_ray.cluster.front import Address, Tls
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
@@ -30,6 +30,8 @@ _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 _REQUEST_TIMEOUT_S = 60.0
 """Longest time from a request's first byte to its answer's last, seconds; enough to upload 32 MiB at 5 Mbit/s."""
 _HERE = Address()
+_LOOPBACK = {"localhost": "127.0.0.1"}
+"""Another name of an address."""
 _USUAL_CHECK = RolloutCheck()
 
 
@@ -61,23 +63,24 @@ def start_service(
     run_service(arguments, address)
 
 
-def run_service(arguments: ServiceArguments, address: Address = _HERE, check: RolloutCheck = _USUAL_CHECK) -> None:
-    """Serve a checkpoint, and return when the service is ready.
+def run_service(arguments: ServiceArguments, address: Address = _HERE, check: RolloutCheck = _USUAL_CHECK) -> list[str]:
+    """Serve a checkpoint, and return when the service is ready, with what the check of it didn't look at.
 
     If the service already runs at this port of this cluster, it changes to the new checkpoint without downtime, once
     that was checked; where it can't be served, what was served before goes on.
 
     Args:
         arguments: What is served, and how. Without ``num_threads``, replicas on one machine share its CPUs.
-        address: Where to listen.
+        address: Where to listen; if Serve already runs on this cluster, where it listens.
         check: What a new checkpoint must do before it replaces one that is served.
 
     Raises:
         CheckpointError: The checkpoint can't be used, or fails the check; nothing was changed.
         ConfigError: The settings of alerts or tokens, or the file of keys, can't be read; nothing was changed.
-        ServiceError: The port can't be used (nothing was changed), or the replicas don't start.
+        ServiceError: The address can't be had (nothing was changed), or the replicas don't start.
     """
-    current = find_current()
+    _check_address(address)
+    current, notes = find_current(), list[str]()
     if current is not None:
         arguments = succeed(arguments, current)
     if arguments.num_threads is None and is_local():
@@ -85,19 +88,20 @@ def run_service(arguments: ServiceArguments, address: Address = _HERE, check: Ro
         arguments = arguments.model_copy(update={"num_threads": num_threads})
     app = build_app(arguments)
     if current is not None:
-        check_candidate(arguments.checkpoint, current.checkpoint, check)
+        notes += check_candidate(arguments.checkpoint, current.checkpoint, check)
     if arguments.canary is not None:
-        check_candidate(arguments.canary, arguments.checkpoint, check)
+        notes += check_candidate(arguments.canary, arguments.checkpoint, check)
     if arguments.shadow is not None:  # that it decides otherwise is what it is there to show
         check_candidate(arguments.shadow, arguments.checkpoint, _USUAL_CHECK)
-    _run(app, current, address)
+    _start(address)
+    _run(app, current)
+    return notes
 
 
-def roll_back(address: Address = _HERE) -> ServiceArguments:
+def roll_back() -> ServiceArguments:
     """Serve again what was served before the last rollout, without downtime, and return it; a second time undoes that.
 
-    Args:
-        address: Where the service listens.
+    The service listens where it did: Serve keeps its address.
 
     Raises:
         CheckpointError: The checkpoint before is gone or damaged; nothing was changed.
@@ -108,13 +112,12 @@ def roll_back(address: Address = _HERE) -> ServiceArguments:
         msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
         raise ServiceError(msg)
     arguments = go_back(current)
-    _run(build_app(arguments), current, address)
+    _run(build_app(arguments), current)
     return arguments
 
 
-def _run(app: serve.Application, current: ServiceArguments | None, address: Address) -> None:
-    """Have Serve run an application; if its replicas don't start, the one before goes on."""
-    _check_port(address.host, address.port, is_serving=bool(serve.status().proxies))
+def _start(address: Address) -> None:
+    """Start Serve at an address; if it runs already, it keeps its own."""
     tls = address.tls
     options = HTTPOptions(
         host=address.host,
@@ -124,6 +127,10 @@ def _run(app: serve.Application, current: ServiceArguments | None, address: Addr
         ssl_keyfile=None if tls is None else tls.key,
     )
     serve.start(http_options=options, logging_config=_LOGGING)
+
+
+def _run(app: serve.Application, current: ServiceArguments | None) -> None:
+    """Have Serve run an application; if its replicas don't start, the one before goes on."""
     try:
         serve.run(app, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
     except RuntimeError as error:
@@ -151,7 +158,7 @@ def check_service(arguments: ServiceArguments, address: Address) -> None:
     build_app(arguments)
     if arguments.audit_log is not None:
         AuditLog(arguments.audit_log)
-    _check_port(address.host, address.port, is_serving=False)
+    _check_free(address)
 
 
 def stop_service() -> None:
@@ -159,27 +166,60 @@ def stop_service() -> None:
     serve.shutdown()
 
 
-def _check_port(host: str, port: int, *, is_serving: bool) -> None:
-    """Refuse a port that can't be used. Serve doesn't: it shares ports, so two services would answer alternately.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on.
-        is_serving: Whether Serve already runs on this cluster; then it keeps its port.
+def _check_address(address: Address) -> None:
+    """Refuse an address at which the service wouldn't be, or wouldn't be alone.
 
     Raises:
-        ServiceError: The port is in use, not allowed, not of this machine, or not the one that Serve already has.
+        ServiceError: Serve already runs on this cluster and listens elsewhere; or the port is in use, not allowed, or
+            not of this machine.
     """
-    if not 1 <= port <= 65535:
-        msg = f"port {port}: expected 1 to 65535"
+    running = _get_global_client(raise_if_no_controller_running=False)  # serve.status() doesn't tell where it listens
+    if running is None:
+        _check_free(address)
+    else:
+        check_same(address, running.http_config)
+
+
+def check_same(address: Address, own: HTTPOptions) -> None:
+    """Refuse another address than that of the Serve that runs, which would keep its own without a word.
+
+    So what was found of keys and TLS for this address (``check_exposure``) holds for that one.
+
+    Args:
+        address: Where the service is to listen.
+        own: Where Serve listens.
+
+    Raises:
+        ServiceError: They differ.
+    """
+    if own.host is None:
+        msg = "Ray Serve already runs on this cluster and speaks no HTTP: stop it first (serve shutdown)"
         raise ServiceError(msg)
-    if is_serving:
-        own = _get_global_client().http_config.port  # which serve.status() doesn't tell
-        if port != own:
-            msg = f"Ray Serve already runs on this cluster, but at port {own}, not at {port}: give its port, or stop it"
-            raise ServiceError(msg)
-    elif not _is_free(host, port):
-        msg = f"port {port} on {host} is in use: choose another with --port"
+    tls = Tls(certificate=own.ssl_certfile, key=own.ssl_keyfile or "") if own.ssl_certfile else None
+    running, flags = Address(host=own.host, port=own.port, tls=tls), list[str]()
+    if address.port != running.port:
+        flags.append(f"--port {running.port}")
+    if _LOOPBACK.get(address.host, address.host) != _LOOPBACK.get(running.host, running.host):
+        flags.append(f"--host {running.host}")
+    if address.tls != tls:
+        flags.append(
+            "no --tls-certificate" if tls is None else f"--tls-certificate {tls.certificate} --tls-key {tls.key}"
+        )
+    if flags:
+        msg = (
+            f"Ray Serve already runs on this cluster and stays at {running.url}, not {address.url}: "
+            f"give {', '.join(flags)}, or stop it first"
+        )
+        raise ServiceError(msg)
+
+
+def _check_free(address: Address) -> None:
+    """Refuse a port that can't be used. Serve doesn't: it shares ports, so two services would answer alternately."""
+    if not 1 <= address.port <= 65535:
+        msg = f"port {address.port}: expected 1 to 65535"
+        raise ServiceError(msg)
+    if not _is_free(address.host, address.port):
+        msg = f"port {address.port} on {address.host} is in use: choose another with --port"
         raise ServiceError(msg)
 
 

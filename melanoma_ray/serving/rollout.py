@@ -15,11 +15,12 @@ from ray.serve.exceptions import RayServeException
 
 from melanoma_ray import storage
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, DecodeError, ServiceError
-from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.inference.agreement import draw_crops
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import Manifest, find_checkpoint, read_manifest
 from melanoma_ray.serving.arguments import ServiceArguments
+from melanoma_ray.sources.listing import list_source
+from melanoma_ray.wording import list_kinds
 
 APPLICATION = "melanoma_ray"
 _ANSWER_S = 30.0
@@ -53,8 +54,15 @@ def find_current() -> ServiceArguments | None:
     return found
 
 
-_GUARDS = {"keys": "--keys", "oidc": "--oidc", "audit_log": "--audit-log", "alerts": "--alerts"}
-"""Arguments without which a service would answer anybody, or tell nobody, with the flag of each."""
+_GUARDS = {
+    "keys": "--keys",
+    "oidc": "--oidc",
+    "audit_log": "--audit-log",
+    "alerts": "--alerts",
+    "requests_per_minute": "--requests-per-minute",
+    "max_concurrent": "--max-concurrent",
+}
+"""Arguments without which a service would answer anybody, or as much as anybody asks, or tell nobody; their flags."""
 
 
 def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArguments:
@@ -71,8 +79,12 @@ def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArgument
     if lost:
         msg = f"the service that runs has {', '.join(lost)}: give that again, or stop the service and start it without"
         raise ConfigError(msg)
-    before = current.model_copy(update={"previous": None})
-    return new.model_copy(update={"previous": before, "num_threads": new.num_threads or current.num_threads})
+    kept = {
+        "previous": current.model_copy(update={"previous": None}),
+        "num_threads": new.num_threads or current.num_threads,
+        "takes_certificates": current.takes_certificates,  # what stands in front asks for them or doesn't, as it began
+    }
+    return new.model_copy(update=kept)
 
 
 def go_back(current: ServiceArguments) -> ServiceArguments:
@@ -88,8 +100,8 @@ def go_back(current: ServiceArguments) -> ServiceArguments:
     return succeed(current.previous.model_copy(update=guards), current)
 
 
-def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> None:
-    """Refuse a checkpoint that can't be served in place of another one.
+def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> list[str]:
+    """Refuse a checkpoint that can't be served in place of another one; return what its check didn't look at.
 
     Args:
         checkpoint: The new checkpoint.
@@ -99,7 +111,7 @@ def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> None:
     Raises:
         CheckpointError: It is damaged or incompatible, has no answer for a sample image, or decides too many of them in
             another way.
-        DataError: There are no sample images in the folder.
+        DataError: There are no sample images in the folder, or none that can be read.
     """
     new, old = read_manifest(find_checkpoint(checkpoint)), read_manifest(find_checkpoint(current))
     check_compatible(checkpoint, new, old)
@@ -107,18 +119,45 @@ def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> None:
     if check.images is None:
         decided = predictor.predict(draw_crops(predictor.image.side))
         _check_answered(checkpoint, decided.is_answered.tolist(), "drawn lesions")
-        return
-    images = _read_images(check.images)
-    told = [_decide(predictor, image) for image in images]
-    _check_answered(checkpoint, [one is not None for one in told], f"images of {check.images}")
+        return []
+    listing = list_source(storage.absolute(check.images))
+    if not listing.images:
+        msg = f"{check.images}: no images to check the checkpoint with"
+        raise DataError(msg)
+    notes = [f"{check.images}: not checked with {list_kinds(listing.passed_over)}"] if listing.passed_over else []
     before = Predictor.load(current, "cpu")
-    num_changed = sum(one != _decide(before, image) for one, image in zip(told, images, strict=True))
-    if num_changed > check.max_changed_fraction * len(images):
+    told = [(_decide(predictor, info.path), _decide(before, info.path)) for info in listing.images]
+    return notes + _compare(told, checkpoint, current, check)
+
+
+def _compare(told: Sequence[tuple[str | None, str | None]], new: str, old: str, check: RolloutCheck) -> list[str]:
+    """Refuse a model that has no answer for an image, or decides too many in another way; return what wasn't compared.
+
+    Args:
+        told: What the new model and the old one decide about each image. One that neither can read says nothing of
+            either, so it isn't counted.
+        new: Checkpoint of the new model.
+        old: Checkpoint of the old one.
+        check: What the new one must do.
+    """
+    what = f"images of {check.images}"
+    read = [both for both in told if both != (_UNREADABLE, _UNREADABLE)]
+    unread = f"{len(told) - len(read)} of {len(told)} {what} can't be read"
+    if all(decision == _UNREADABLE for decision, _ in told):
         msg = (
-            f"checkpoint {checkpoint}: decides {num_changed} of {len(images)} images of {check.images} in another way "
-            f"than {current}: at most {check.max_changed_fraction:.0%} may change (--max-changed-fraction)"
+            f"checkpoint {new}: can't read any of the {len(told)} {what}: give some that the service may be asked about"
+        )
+        raise DataError(msg)
+    beside = f" ({unread})" if len(read) < len(told) else ""
+    _check_answered(new, [decision is not None for decision, _ in read], what + beside)
+    num_changed = sum(decision != before for decision, before in read)
+    if num_changed > check.max_changed_fraction * len(read):
+        msg = (
+            f"checkpoint {new}: decides {num_changed} of {len(read)} {what} in another way than {old}{beside}: "
+            f"at most {check.max_changed_fraction:.0%} may change (--max-changed-fraction)"
         )
         raise CheckpointError(msg)
+    return [f"{unread}, so they weren't compared"] if beside else []
 
 
 def check_compatible(checkpoint: str, new: Manifest, old: Manifest) -> None:
@@ -146,19 +185,15 @@ def _check_answered(checkpoint: str, answered: Sequence[bool], what: str) -> Non
         raise CheckpointError(msg)
 
 
-def _decide(predictor: Predictor, encoded: bytes) -> str | None:
-    """Return the decision about an image; none: the network's answer isn't finite."""
+_UNREADABLE = "unreadable"
+"""In place of a decision."""
+
+
+def _decide(predictor: Predictor, path: str) -> str | None:
+    """Return the decision about an image, or that it can't be read; none: the network's answer isn't finite."""
     try:
-        pixels = predictor.decode(encoded)
-    except DecodeError as error:
-        return error.fault
+        pixels = predictor.decode(storage.read_bytes(path))
+    except (DecodeError, OSError):
+        return _UNREADABLE
     (assessment,) = predictor.predict(np.stack([pixels])).assess(predictor.manifest.diagnoses)
     return assessment.decision if assessment.error is None else None
-
-
-def _read_images(folder: str) -> list[bytes]:
-    files = [file for file in storage.list_files(folder) if file[file.rfind(".") :].lower() in READABLE_ENDINGS]
-    if not files:
-        msg = f"{folder}: no images to check the checkpoint with"
-        raise DataError(msg)
-    return [storage.read_bytes(file) for file in files]

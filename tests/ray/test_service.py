@@ -7,6 +7,7 @@ import base64
 import http.client
 import io
 import os
+import re
 import select
 import signal
 import socket
@@ -30,7 +31,7 @@ from ray.util.state import list_actors
 
 from melanoma_ray.api import Prediction
 from melanoma_ray.client import AsyncClient, Client
-from melanoma_ray.cluster.front import Address
+from melanoma_ray.cluster.front import Address, Tls
 from melanoma_ray.errors import CheckpointError, ServiceError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.patients import encode_metadata
@@ -389,9 +390,20 @@ def test_overload_is_told_at_once_and_passes(url: str, client: Client) -> None:
     assert client.predict(IMAGE).probabilities
 
 
-def test_serve_keeps_its_port(url: str, checkpoint: str) -> None:
-    with pytest.raises(ServiceError, match="but at port"):
-        start_service(checkpoint, address=Address(port=free_port()))
+def test_another_address_than_that_of_the_serve_that_runs_is_refused(url: str, client: Client, tmp_path: Path) -> None:
+    """Serve would keep its own without a word, and what was found of keys and TLS would be of an address that isn't."""
+    before, port = client.model().checkpoint_id, int(url.rsplit(":", 1)[1])
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE + 32)
+    tls = Tls(certificate="/c.pem", key="/k.pem")
+    for address, flags in (
+        (Address(port=free_port()), f"--port {port}"),
+        (Address(host="127.0.0.2", port=port), "--host 127.0.0.1"),
+        (Address(port=port, tls=tls), "no --tls-certificate"),
+        (Address(host="0.0.0.0", port=port, tls=tls), "--host 127.0.0.1, no --tls-certificate"),
+    ):
+        with pytest.raises(ServiceError, match=rf"stays at {url}, not {re.escape(address.url)}: give {flags}, or stop"):
+            start_service(other, address=address)
+    assert client.model().checkpoint_id == before
 
 
 @contextmanager
@@ -423,14 +435,14 @@ def test_a_new_checkpoint_takes_over_without_a_gap_and_so_does_the_one_before(
 ) -> None:
     before, address = client.model().checkpoint_id, Address(port=int(url.rsplit(":", 1)[1]))
     with pytest.raises(ServiceError, match="nothing to go back to"):
-        roll_back(address)
+        roll_back()
     other = build_checkpoint(str(tmp_path / "other"), side=SIDE + 32)
     with constant_load(url) as failures:
         start_service(other, address=address)
         assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id != before
-        roll_back(address)
+        roll_back()
         assert client.model().checkpoint_id == before
-        roll_back(address)
+        roll_back()
         assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id
     assert failures == []
 

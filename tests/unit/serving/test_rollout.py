@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def checkpoints(tmp_path: Path) -> tuple[str, str]:
 
 def test_a_checkpoint_that_answers_is_served(checkpoints: tuple[str, str], tmp_path: Path) -> None:
     old, new = checkpoints
-    check_candidate(new, old, RolloutCheck())
+    assert check_candidate(new, old, RolloutCheck()) == []
     check_candidate(old, old, RolloutCheck(images=write_images(tmp_path / "images", 4), max_changed_fraction=0.0))
 
 
@@ -49,7 +50,8 @@ def test_one_without_finite_answers_isn_t(checkpoints: tuple[str, str], tmp_path
     break_weights(new)
     with pytest.raises(CheckpointError, match="no finite answer for 8 of 8 drawn lesions"):
         check_candidate(new, old, RolloutCheck())
-    with pytest.raises(CheckpointError, match="no finite answer for 4 of 5 images"):  # the fifth nobody can read
+    told = r"no finite answer for 4 of 4 images of .* \(1 of 5 .* can't be read\)"
+    with pytest.raises(CheckpointError, match=told):
         check_candidate(new, old, RolloutCheck(images=write_images(tmp_path / "images", 4)))
 
 
@@ -68,9 +70,24 @@ def test_one_that_decides_too_many_images_in_another_way_isn_t(checkpoints: tupl
     change_manifest(new, calibration=manifest["calibration"] | {"decision_threshold": 1e-9})  # refers everything
     change_manifest(old, calibration=manifest["calibration"] | {"decision_threshold": 1.0})
     images = write_images(tmp_path / "images", 4)
-    with pytest.raises(CheckpointError, match=r"decides 4 of 5 images .* at most 10% may change"):
+    with pytest.raises(CheckpointError, match=r"decides 4 of 4 images .* at most 10% may change"):
         check_candidate(new, old, RolloutCheck(images=images))
-    check_candidate(new, old, RolloutCheck(images=images, max_changed_fraction=0.8))
+    for number in range(40):  # as many as there may be: they say nothing of either model
+        (Path(images) / f"broken {number}.jpg").write_bytes(b"no image")
+    with pytest.raises(CheckpointError, match=r"decides 4 of 4 images .*41 of 45 .* can't be read"):
+        check_candidate(new, old, RolloutCheck(images=images, max_changed_fraction=0.9))
+    notes = check_candidate(new, old, RolloutCheck(images=images, max_changed_fraction=1.0))
+    assert [note.removeprefix(f"{images}: ") for note in notes] == [
+        "not checked with files ending in .txt, which are no images (1)",
+        f"41 of 45 images of {images} can't be read, so they weren't compared",
+    ]
+
+
+def test_one_that_can_read_none_of_the_images_isn_t(checkpoints: tuple[str, str], tmp_path: Path) -> None:
+    old, new = checkpoints
+    images = write_images(tmp_path / "images", 0)
+    with pytest.raises(DataError, match="can't read any of the 1 images"):
+        check_candidate(new, old, RolloutCheck(images=images, max_changed_fraction=1.0))
 
 
 def test_a_folder_without_images_is_told(checkpoints: tuple[str, str], tmp_path: Path) -> None:
@@ -95,13 +112,22 @@ def test_what_was_served_before_is_remembered_once_and_two_rollbacks_undo_each_o
         go_back(first)
 
 
-@pytest.mark.parametrize("guard", ["keys", "oidc", "audit_log", "alerts"])
+GUARDS = {"keys": "a", "oidc": "a", "audit_log": "a", "alerts": "a", "requests_per_minute": 600, "max_concurrent": 8}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
 def test_a_rollout_doesn_t_take_away_what_guards_the_service(guard: str) -> None:
     """Serve keeps its address, so whoever could reach the old one can reach the new one."""
-    guarded = ServiceArguments.model_validate({"checkpoint": "first", guard: "file"})
-    with pytest.raises(ConfigError, match=f"--{guard.replace('_', '-')} file: give that again"):
+    guarded = ServiceArguments.model_validate({"checkpoint": "first", guard: GUARDS[guard]})
+    with pytest.raises(ConfigError, match=rf"--{guard.replace('_', '-')} {GUARDS[guard]}[.0]*: give that again"):
         succeed(ServiceArguments(checkpoint="second"), guarded)
-    succeed(ServiceArguments.model_validate({"checkpoint": "second", guard: "another"}), guarded)
+    second = succeed(ServiceArguments.model_validate({"checkpoint": "second", guard: "9"}), guarded)
+    assert getattr(go_back(second), guard) == getattr(second, guard) != getattr(guarded, guard)
+
+
+def test_a_service_behind_one_that_asks_for_certificates_goes_on_knowing_callers_by_them() -> None:
+    first = ServiceArguments(checkpoint="first", takes_certificates=True)
+    assert succeed(ServiceArguments(checkpoint="second"), first).takes_certificates
 
 
 def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +140,19 @@ def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.Monkey
         DeployArguments(checkpoint="a", rollback=True)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert DeployArguments(rollback=True).checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"),
+    [
+        ({"port": 9000}, "--port"),
+        ({"keys": "keys.json", "requests_per_minute": 60.0}, "--keys, --requests-per-minute"),
+        ({"audit_log": "audit", "open_to_network": True}, "--audit-log, --open-to-network"),
+    ],
+)
+def test_what_a_rollback_would_not_heed_is_refused(
+    setting: dict[str, Any], flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with pytest.raises(ConfigError, match=f"leave out {flag}$"):
+        DeployArguments(rollback=True, **setting)
