@@ -11,7 +11,7 @@ from melanoma_ray.errors import ConfigError
 from melanoma_ray.model.checkpoint import find_checkpoint, identify, read_manifest, read_validation
 from melanoma_ray.monitoring.drift import measure_drift
 from melanoma_ray.monitoring.page import PAGE, write_drift
-from melanoma_ray.monitoring.served import read_audit_log, read_predictions
+from melanoma_ray.monitoring.served import Served, read_audit_log, read_predictions
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.wording import count
 
@@ -30,8 +30,8 @@ class DriftArguments:
     """Folder of the service's audit log; the source of an image is its caller."""
     predictions: str | None = None
     """A predictions.parquet instead; only scores are compared, and the source of an image is its folder."""
-    days: Annotated[float | None, Range(above=0)] = 7.0
-    """Answers of the last so many days in the audit log, more than 0; none: all."""
+    days: Annotated[float | None, Range(above=0, greatest=36500)] = 7.0
+    """Answers of the last so many days in the audit log, in (0, 36500]; none: all."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that there is one thing to compare.
@@ -51,7 +51,7 @@ def main(arguments: DriftArguments) -> None:
     manifest, checkpoint_id = read_manifest(uri), identify(uri)
     validation = read_validation(uri, manifest)
     if arguments.predictions is not None:
-        served, window = read_predictions(arguments.predictions), "the whole table"
+        served, window = read_predictions(arguments.predictions, checkpoint_id), "the whole table"
     else:
         since = None if arguments.days is None else datetime.now(UTC) - timedelta(days=arguments.days)
         served = read_audit_log(arguments.audit_log or "", checkpoint_id, since=since)
@@ -62,7 +62,8 @@ def main(arguments: DriftArguments) -> None:
         "Served": arguments.predictions or arguments.audit_log or "",
         "Window": window,
         "Images": f"{len(served):,}",
-        "Images of other checkpoints, left out": f"{served.num_of_others:,}",
+        "Answers about them, of which an image's newest counts": f"{served.num_answers:,}",
+        **_describe_others(served),
         "Images of the validation split": f"{len(validation['score']):,}",
     }
     write_drift(arguments.output, shifts, manifest, facts)
@@ -70,6 +71,13 @@ def main(arguments: DriftArguments) -> None:
         print(f"{shift.source}: {shift.measure} has moved from {shift.validation_mean:.3g} to {shift.mean:.3g} (means)")
     print(f"{count(sum(one.is_large for one in shifts), 'large shift')} in {count(len(shifts), 'comparison')}")
     print(f"page: {storage.join(arguments.output, PAGE)}")
+
+
+def _describe_others(served: Served) -> dict[str, str]:
+    """Return what is known of other checkpoints' answers."""
+    if served.num_of_others is None:
+        return {"Checkpoint of the predictions": "not known: an earlier version wrote the table"}
+    return {"Images of other checkpoints, left out": f"{served.num_of_others:,}"}
 
 
 if __name__ == "__main__":

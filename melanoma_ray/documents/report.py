@@ -32,7 +32,7 @@ from melanoma_ray.evaluation.scored import Scored
 from melanoma_ray.evaluation.subgroups import measure_subgroups
 from melanoma_ray.evaluation.subject import KnownImages, Subject, open_subject
 from melanoma_ray.evaluation.thresholds import FixedThresholds, measure_thresholds
-from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions
+from melanoma_ray.inference.predictions import PREDICTIONS, tabulate_predictions, write_predictions
 from melanoma_ray.inference.scoring import Scoring
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.model.known import USES
@@ -154,7 +154,8 @@ def report_on(subject: Subject, output: str, options: Options) -> dict[str, Any]
     storage.write_bytes(storage.join(output, PAGE), render_evaluation(build_page(evidence)).encode())
     card = write_model_card(evidence, options.statements)
     storage.write_bytes(storage.join(output, CARD), card.encode())
-    storage.write_table(storage.join(output, PREDICTIONS), _tabulate(subject, scored))
+    answers = _tabulate(subject, scored)
+    write_predictions(storage.join(output, PREDICTIONS), answers, subject.predictor.checkpoint_id)
     storage.write_json(storage.join(output, REPORT), written)
     return written
 

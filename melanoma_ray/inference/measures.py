@@ -14,6 +14,8 @@ from melanoma_ray.model.calibration import Calibration, calibrated_probability, 
 SCORE, UNLIKENESS = "score", "out_of_distribution_score"
 MEASURES = (SCORE, UNLIKENESS, *MEASUREMENTS)
 """The probability that is held against the threshold, how unlike the training images an image is, how it looks."""
+DECIMALS = 4
+"""Decimals of each measurement of how an image looks, where it is written down or compared."""
 
 
 def tabulate_measures(outputs: Outputs, calibration: Calibration, referred: Sequence[int]) -> pa.Table:

@@ -10,6 +10,8 @@ decision                          refer, routine or unassessable; null: the imag
 warnings                          what is wrong with the image itself; null: the image couldn't be read
 error                             reason why there is no answer, so that all figures are null; null: there is one
 runtime                           what computed the networks, such as OpenVINO fp32; null: the image couldn't be read
+
+The id of the checkpoint is in the metadata of the file's schema.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from melanoma_ray import storage
 from melanoma_ray.inference.predictor import NOT_FINITE, Predictions
 
 PREDICTIONS = "predictions.parquet"
+_CHECKPOINT = b"melanoma_ray.checkpoint_id"
 
 
 def column_name(diagnosis: str) -> str:
@@ -89,3 +93,24 @@ def tabulate_predictions(
         pa.array([predictions.runtime] * len(predictions), pa.string()).take(read),
     ]
     return pa.Table.from_arrays(columns, schema=predictions_schema(diagnoses))
+
+
+def write_predictions(uri: str, table: pa.Table, checkpoint_id: str) -> None:
+    """Write predictions.parquet with the id of the checkpoint that made all of it.
+
+    Args:
+        uri: The file.
+        table: Its columns.
+        checkpoint_id: Id of the checkpoint.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    metadata = {**(table.schema.metadata or {}), _CHECKPOINT: checkpoint_id.encode()}
+    storage.write_table(uri, table.replace_schema_metadata(metadata))
+
+
+def find_checkpoint_id(table: pa.Table) -> str | None:
+    """Return the id of the checkpoint that made a table of predictions; none: an earlier version didn't write it."""
+    found = (table.schema.metadata or {}).get(_CHECKPOINT)
+    return None if found is None else found.decode()

@@ -20,7 +20,8 @@ from jaxtyping import Float, Float64
 from scipy.stats import ks_2samp
 
 from melanoma_ray.errors import DataError
-from melanoma_ray.inference.measures import MEASURES
+from melanoma_ray.imaging.appearance import MEASUREMENTS
+from melanoma_ray.inference.measures import DECIMALS, MEASURES
 from melanoma_ray.monitoring.served import Served
 
 SOME_SHIFT: Final = 0.1
@@ -64,24 +65,32 @@ def measure_drift(served: Served, validation: Mapping[str, Float[np.ndarray, " i
         validation: The same measures of the validation split's images.
 
     Raises:
-        DataError: There are too few images.
+        DataError: There are too few images, or too few of the validation split.
     """
     if len(served) < _LEAST_IMAGES:
+        msg = f"{len(served)} different images of this checkpoint: expected {_LEAST_IMAGES} or more; {served.advice}"
+        raise DataError(msg)
+    found = _compare(EVERYTHING, served, validation)
+    if not found:
+        known = max(len(_finite(values)) for values in validation.values())
         msg = (
-            f"{len(served)} images of this checkpoint in the window: expected {_LEAST_IMAGES} or more; give more --days"
+            f"{known} images of the validation split in the checkpoint: expected {_LEAST_IMAGES} or more, so nothing "
+            "can be compared with them; train with more (--split.val-fraction of jobs.prepare)"
         )
         raise DataError(msg)
-    sources = [name for name, number in served.count_by_source().items() if number >= _LEAST_IMAGES]
-    found = _compare(EVERYTHING, served, validation)
-    for source in sorted(sources) if len(sources) > 1 else []:
-        found += _compare(source, served.of_source(source), validation)
+    numbers = served.count_by_source()
+    for source in sorted(numbers) if len(numbers) > 1 else []:  # a single one is everything
+        if numbers[source] >= _LEAST_IMAGES:
+            # A source may be called what everything is, and no folder or caller ``./``.
+            name = f"./{source}" if source == EVERYTHING else source
+            found += _compare(name, served.of_source(source), validation)
     return found
 
 
 def _compare(source: str, served: Served, validation: Mapping[str, Float[np.ndarray, " image"]]) -> list[Shift]:
     rows, p_values = [], []
     for measure in MEASURES:
-        new, old = (_finite(table[measure]) for table in (served.measures, validation))
+        new, old = (_as_written(measure, table[measure]) for table in (served.measures, validation))
         if min(len(new), len(old)) < _LEAST_IMAGES:
             continue
         rows.append((measure, new, old))
@@ -92,7 +101,7 @@ def _compare(source: str, served: Served, validation: Mapping[str, Float[np.ndar
             measure=measure,
             num_images=len(new),
             psi=population_stability_index(new, old),
-            expected_psi=(_NUM_BINS - 1) * (1 / len(new) + 1 / len(old)),
+            expected_psi=len(_find_ends(old)) * (1 / len(new) + 1 / len(old)),
             p_value=p_value,
             mean=float(new.mean()),
             validation_mean=float(old.mean()),
@@ -104,19 +113,28 @@ def _compare(source: str, served: Served, validation: Mapping[str, Float[np.ndar
 def population_stability_index(new: Float[np.ndarray, " image"], old: Float[np.ndarray, " image"]) -> float:
     """Return the index over the ten bins that hold a tenth of the old values each; 0: the same shares are in each.
 
-    Half an image is added to each bin, so that an empty one doesn't make it infinite.
+    A value that a tenth of the old ones or more have has a bin of its own, so that a move away from it shows. Half an
+    image is added to each bin, so that an empty one doesn't make it infinite.
 
     Args:
         new: Values to compare; one or more, all finite.
         old: Values that they are compared with; one or more, all finite.
     """
-    ends = np.unique(np.quantile(old, np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
+    ends = _find_ends(old)
     shares = [
         (np.bincount(np.searchsorted(ends, values, side="right"), minlength=len(ends) + 1) + 0.5)
         / (len(values) + 0.5 * (len(ends) + 1))
         for values in (new, old)
     ]
     return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
+
+
+def _find_ends(old: Float[np.ndarray, " image"]) -> Float64[np.ndarray, " end"]:
+    """Return where a bin ends and the next one begins, which has this value."""
+    values, numbers = np.unique(old, return_counts=True)
+    tied = values[numbers >= len(old) / _NUM_BINS]
+    quantiles = np.quantile(old, np.linspace(0, 1, _NUM_BINS + 1)[1:-1])
+    return np.unique(np.concatenate([quantiles, tied, np.nextafter(tied, np.inf)]))
 
 
 def correct_by_holm(p_values: Sequence[float]) -> list[float]:
@@ -132,6 +150,12 @@ def correct_by_holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, p_values[place] * (len(p_values) - rank)))
         corrected[place] = worst
     return [float(value) for value in corrected]
+
+
+def _as_written(measure: str, values: Float[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:
+    """Return the finite values as precisely as both sides have them, or equal ones would differ."""
+    found = _finite(values).astype(np.float32).astype(np.float64)
+    return found.round(DECIMALS) if measure in MEASUREMENTS else found
 
 
 def _finite(values: Float[np.ndarray, " image"]) -> Float64[np.ndarray, " image"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -47,7 +46,17 @@ def _to_prometheus(shifts: Sequence[Shift]) -> str:
     ):
         lines += [f"# HELP melanoma_drift_{name} {text}", f"# TYPE melanoma_drift_{name} gauge"]
         for shift in shifts:
-            labels = ",".join(f"{key}={json.dumps(getattr(shift, key))}" for key in ("source", "measure"))
+            labels = ",".join(f"{key}={_quote(getattr(shift, key))}" for key in ("source", "measure"))
             lines.append(f"melanoma_drift_{name}{{{labels}}} {getattr(shift, name):.6g}")
     lines += ["# TYPE melanoma_drift_checked_seconds gauge", f"melanoma_drift_checked_seconds {time.time():.0f}"]
     return "\n".join(lines) + "\n"
+
+
+def _quote(label: str) -> str:
+    r"""Return the value of a label as Prometheus's text format has it, in which nothing else is escaped.
+
+    >>> print(_quote('Köln "west"'))
+    "Köln \"west\""
+    """
+    escaped = label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'

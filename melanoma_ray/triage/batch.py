@@ -15,7 +15,7 @@ from melanoma_ray.alerts.dispatcher import SendingResult
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.api import Decision
 from melanoma_ray.inference.pool import map_with_actors
-from melanoma_ray.inference.predictions import PREDICTIONS
+from melanoma_ray.inference.predictions import PREDICTIONS, write_predictions
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.reports.thumbnails import picture_side
@@ -100,7 +100,7 @@ def _triage(
     _score(uri, pending, output, picture_side(min(MAX_ROWS, len(asked))), use_gpu=use_gpu)
     table = gather(asked, parts.read_answers())
     target = storage.join(output, PREDICTIONS)
-    storage.write_table(target, table)
+    write_predictions(target, table, predictor.checkpoint_id)
     with parts.open_pictures() as pictures:
         worklist, overlays = write_pages(
             output, fold_copies(add_owners(table, asked)), predictor, pictures.find, explain=explain

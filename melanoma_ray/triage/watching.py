@@ -29,7 +29,7 @@ from melanoma_ray.alerts.rules import as_iso
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.api import Decision
 from melanoma_ray.errors import ConfigError, DataError, NoImagesError, StorageError
-from melanoma_ray.inference.predictions import PREDICTIONS
+from melanoma_ray.inference.predictions import PREDICTIONS, write_predictions
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.reports.thumbnails import picture_side
 from melanoma_ray.runs.lock import hold
@@ -313,7 +313,8 @@ class Watch:
         if self._has_news:
             asked = self._answered.find_images(self._images)
             table = gather(asked, self._answered.table)
-            storage.write_table(storage.join(self.output, PREDICTIONS), table)
+            target = storage.join(self.output, PREDICTIONS)
+            write_predictions(target, table, self._actor.predictor.checkpoint_id)
             answers = fold_copies(add_owners(table, asked))
             _, overlays = write_pages(
                 self.output, answers, self._actor.predictor, self._pictures.find, explain=self.outlet.explain

@@ -16,8 +16,9 @@ from melanoma_ray.diagnoses import DIAGNOSES
 from melanoma_ray.documents.report import evaluate
 from melanoma_ray.errors import DataError
 from melanoma_ray.inference.agreement import TOLERANCE
-from melanoma_ray.inference.predictions import column_name
+from melanoma_ray.inference.predictions import column_name, find_checkpoint_id
 from melanoma_ray.inference.predictor import Predictor
+from melanoma_ray.model.checkpoint import find_checkpoint, identify
 from melanoma_ray.patients import encode_metadata
 from melanoma_ray.sources.unlabelled import list_images
 from melanoma_ray.triage.batch import triage
@@ -32,14 +33,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_checkpoint(str(tmp_path_factory.mktemp("checkpoint")), side=SIDE)
 
 
+def makers(*predictions: str) -> set[str | None]:
+    """Ids of the checkpoints that have made tables of predictions."""
+    return {find_checkpoint_id(storage.read_table(uri)) for uri in predictions}
+
+
 def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     checkpoint: str, prepared: str, tmp_path: Path
 ) -> None:
     report = evaluate(checkpoint, prepared, str(tmp_path), split="test")
     written = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(written, json.loads(SCHEMA.read_text()))
-    figures = written["figures"]
-    assert figures == report["figures"]
+    assert (figures := written["figures"]) == report["figures"]
     for name in ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity"):
         assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
     test = open_dataset(prepared).split("test")
@@ -57,6 +62,7 @@ def test_a_report_has_every_figure_with_its_interval_and_says_synthetic(
     assert flow["evaluated"] == len(test)
     answers = triage(checkpoint, list_images(str(Path(test["path"].iloc[0]).parents[1])), str(tmp_path / "triage"))
     triaged = pd.read_parquet(answers.predictions).set_index("path").loc[table["path"]]
+    assert makers(str(tmp_path / "predictions.parquet"), answers.predictions) == {identify(find_checkpoint(checkpoint))}
     assert [tuple(words) for words in table["warnings"]] == [tuple(words) for words in triaged["warnings"]]
     is_melanoma = table["diagnosis"] == "melanoma"
     assert (table["decision"][is_melanoma] == "refer").sum() == figures["sensitivity"]["numerator"]

@@ -11,17 +11,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import drift as job
 from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError
 from melanoma_ray.imaging.appearance import MEASUREMENTS
 from melanoma_ray.inference.measures import MEASURES, tabulate_measures
+from melanoma_ray.inference.predictions import write_predictions
 from melanoma_ray.inference.scorer import Outputs
 from melanoma_ray.model.calibration import Calibration
 from melanoma_ray.model.checkpoint import identify
-from melanoma_ray.monitoring.drift import EVERYTHING, measure_drift, population_stability_index
-from melanoma_ray.monitoring.served import Served
+from melanoma_ray.monitoring.drift import (
+    EVERYTHING,
+    LARGE_SHIFT,
+    SOME_SHIFT,
+    measure_drift,
+    population_stability_index,
+)
+from melanoma_ray.monitoring.served import Served, read_predictions
 from tests.checkpoints import build_checkpoint
 
 
@@ -32,7 +40,16 @@ def draw(number: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:
 
 
 def served(number: int, seed: int, shift: float = 0.0, source: str = "ward") -> Served:
-    return Served(measures=draw(number, seed, shift), sources=(source,) * number, num_of_others=0)
+    return Served(measures=draw(number, seed, shift), sources=(source,) * number, num_answers=number, num_of_others=0)
+
+
+def join(*parts: Served) -> Served:
+    return Served(
+        measures={name: np.concatenate([part.measures[name] for part in parts]) for name in MEASURES},
+        sources=tuple(source for part in parts for source in part.sources),
+        num_answers=sum(map(len, parts)),
+        num_of_others=0,
+    )
 
 
 def test_the_index_is_zero_for_the_same_values_and_as_expected_for_known_shares() -> None:
@@ -55,12 +72,7 @@ def test_chance_alone_is_a_large_shift_in_less_than_one_of_a_hundred_comparisons
 
 def test_a_shift_of_one_source_is_found_there() -> None:
     one, other = served(200, 1, source="ward"), served(200, 2, shift=1.0, source="practice")
-    both = Served(
-        measures={name: np.concatenate([one.measures[name], other.measures[name]]) for name in MEASURES},
-        sources=one.sources + other.sources,
-        num_of_others=0,
-    )
-    found = measure_drift(both, draw(300, 0))
+    found = measure_drift(join(one, other), draw(300, 0))
     large = {
         source: sum(shift.is_large for shift in found if shift.source == source) for source in ("ward", "practice")
     }
@@ -69,13 +81,60 @@ def test_a_shift_of_one_source_is_found_there() -> None:
 
 
 def test_too_few_images_are_told() -> None:
-    with pytest.raises(DataError, match="29 images of this checkpoint in the window: expected 30 or more"):
+    with pytest.raises(DataError, match="29 different images of this checkpoint: expected 30 or more; wait until"):
         measure_drift(served(29, 1), draw(300, 0))
+
+
+def test_where_nothing_can_be_compared_nothing_is_said_to_be_unmoved() -> None:
+    few = draw(29, 0)
+    few["edges"] = np.concatenate([few["edges"], [np.nan] * 50])
+    with pytest.raises(DataError, match=r"29 images of the validation split .* expected 30 or more") as raised:
+        measure_drift(served(100, 1, shift=9.0), few)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_source_is_compared_though_the_others_are_small() -> None:
+    found = measure_drift(join(served(100, 1, source="ward"), served(29, 2, source="practice")), draw(300, 0))
+    assert {shift.source for shift in found} == {EVERYTHING, "ward"}
+    assert {shift.source for shift in measure_drift(served(100, 1), draw(300, 0))} == {EVERYTHING}  # it is the ward
+
+
+def test_a_source_that_is_called_as_everything_is_told_apart() -> None:
+    found = measure_drift(join(served(100, 1, source=EVERYTHING), served(100, 2, source="ward")), draw(300, 0))
+    assert [shift.source for shift in found if shift.measure == "score"] == ["all", "./all", "ward"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([0.5] * 300, [0.9] * 100),  # a constant that has risen
+        ([0.5] * 300, [0.1] * 100),
+        ([*np.linspace(0, 0.9, 200), *[1.0] * 100], [*np.linspace(0, 0.9, 67), *[1.5] * 33]),  # above a tied top
+        ([*np.linspace(0, 0.9, 264), *[1.0] * 36], [*np.linspace(0, 0.9, 70), *[1.5] * 30]),
+        ([*[0.0] * 100, *np.linspace(0.1, 1, 200)], [*[0.05] * 33, *np.linspace(0.1, 1, 67)]),  # off a tied bottom
+    ],
+)
+def test_a_move_away_from_a_value_that_many_have_shows(old: list[float], new: list[float]) -> None:
+    assert population_stability_index(np.array(new), np.array(old)) > LARGE_SHIFT
+    again = np.random.default_rng(0).choice(old, 200)
+    assert population_stability_index(again, np.array(old)) < SOME_SHIFT
+
+
+def test_measurements_that_were_rounded_when_they_were_written_down_have_not_moved() -> None:
+    """The audit log has four decimals, the checkpoint single precision."""
+    validation, new = draw(300, 0), draw(200, 1)
+    validation["edges"] = np.repeat([0.1, 0.12345678, 3.3], 100).astype(np.float32)
+    new["edges"] = np.repeat([0.1, 0.1235, 3.3], 67)[:200]
+    found = measure_drift(Served(measures=new, sources=("ward",) * 200, num_answers=200, num_of_others=0), validation)
+    (edges,) = [shift for shift in found if shift.measure == "edges"]
+    assert edges.psi < 0.01
+    assert edges.p_value > 0.9
 
 
 def test_what_isn_t_known_of_the_images_isn_t_compared() -> None:
     measures = {name: values if name == "score" else values * np.nan for name, values in draw(100, 1).items()}
-    found = measure_drift(Served(measures=measures, sources=("a",) * 100, num_of_others=0), draw(300, 0))
+    of_a_table = Served(measures=measures, sources=("a",) * 100, num_answers=100, num_of_others=0)
+    found = measure_drift(of_a_table, draw(300, 0))
     assert [shift.measure for shift in found] == ["score"]
 
 
@@ -85,7 +144,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_checkpoint(str(tmp_path_factory.mktemp("drift") / "checkpoint"), validation=table)
 
 
-def write_log(folder: Path, checkpoint_id: str, number: int, shift: float, days_ago: float, caller: str) -> None:
+def write_log(
+    folder: Path, checkpoint_id: str, number: int, shift: float, days_ago: float, caller: str, *, image: str = ""
+) -> None:
+    """Write answers about images, or about one of this name."""
     log, table = AuditLog(str(folder)), draw(number, 7, shift)
     time = (datetime.now(UTC) - timedelta(days=days_ago)).isoformat()
     for i in range(number):
@@ -94,6 +156,7 @@ def write_log(folder: Path, checkpoint_id: str, number: int, shift: float, days_
                 "time": time,
                 "event": "predict",
                 "caller_id": caller,
+                "image_sha256": image or f"{caller} {shift} {i}",
                 "checkpoint_id": checkpoint_id,
                 "melanoma_probability": table["score"][i],
                 "out_of_distribution_score": table["out_of_distribution_score"][i],
@@ -134,12 +197,93 @@ def test_scores_of_a_table_of_predictions_are_compared_by_folder(
 ) -> None:
     scores = np.concatenate([draw(100, 1)["score"], draw(100, 2, 2.0)["score"], [np.nan]])
     paths = [f"/scans/{'old' if i < 100 else 'new'}/{i}.jpg" for i in range(201)]
-    pq.write_table(pa.table({"path": paths, "melanoma_probability": scores.astype(np.float32)}), tmp_path / "p.parquet")
+    table = pa.table({"path": paths, "melanoma_probability": scores.astype(np.float32)})
     predictions = str(tmp_path / "p.parquet")
+    write_predictions(predictions, table, identify(checkpoint))
     job.main(job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(tmp_path / "out")))
     printed = capsys.readouterr().out
     assert "new: score has moved from" in printed
     assert "old: score" not in printed
+    facts = json.loads((tmp_path / "out" / "drift.json").read_text())["facts"]
+    assert facts["Images of other checkpoints, left out"] == "0"
+
+
+def write_scores(folder: Path, checkpoint_id: str | None, paths: list[str], **columns: list[str | None]) -> str:
+    """Write a table of predictions, with all scores as those of validation images; none: as an earlier version did."""
+    scores = pa.array(draw(len(paths), 1)["score"], pa.float32())
+    table, file = pa.table({"path": paths, "melanoma_probability": scores, **columns}), str(folder / "p.parquet")
+    if checkpoint_id is None:
+        pq.write_table(table, file)
+    else:
+        write_predictions(file, table, checkpoint_id)
+    return file
+
+
+def test_a_table_of_another_checkpoint_is_refused_and_of_an_older_one_it_isn_t_said_whose_it_is(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    paths = [f"/scans/{i}.jpg" for i in range(100)]
+    predictions, output = write_scores(tmp_path, "another", paths), tmp_path / "out"
+    arguments = job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(output))
+    with pytest.raises(DataError, match=f"checkpoint another has made it, not {identify(checkpoint)}") as raised:
+        job.main(arguments)
+    assert "\n" not in str(raised.value)
+    assert not output.exists()
+    write_scores(tmp_path, None, paths)
+    job.main(arguments)
+    for name in ("drift.json", "drift.html"):
+        page = (output / name).read_text()
+        assert "other checkpoints" not in page
+        assert "not known: an earlier version wrote the table" in page
+
+
+def test_folders_of_one_name_are_told_apart_and_copies_in_one_count_once(tmp_path: Path) -> None:
+    paths = ["/scans/ward/left/1.jpg", "/scans/home/left/2.jpg", "/scans/home/left/3.jpg", "/scans/home/4.jpg"]
+    copies = [None, None, "/scans/home/left/2.jpg", "/scans/home/left/2.jpg"]
+    found = read_predictions(write_scores(tmp_path, "own", paths, copy_of=copies), "own")
+    assert found.sources == ("ward/left", "home/left", "home")
+    assert found.num_answers == 4
+    assert len(found.measures["score"]) == 3
+
+
+def test_too_few_predictions_don_t_ask_for_more_days(checkpoint: str, tmp_path: Path) -> None:
+    predictions = write_scores(tmp_path, identify(checkpoint), ["/a.jpg"])
+    with pytest.raises(DataError, match="expected 30 or more; give predictions for more images"):
+        job.main(job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(tmp_path / "out")))
+
+
+def test_an_image_that_is_sent_every_minute_is_one_image(checkpoint: str, tmp_path: Path) -> None:
+    """As a probe of the service's health does."""
+    own = identify(checkpoint)
+    write_log(tmp_path / "log", own, 100, 0.0, 1, "ward")
+    write_log(tmp_path / "log", own, 300, 5.0, 1, "ward", image="probe")
+    write_log(tmp_path / "log", "another", 50, 5.0, 1, "ward", image="probe")
+    output = tmp_path / "out"
+    job.main(job.DriftArguments(checkpoint=checkpoint, audit_log=str(tmp_path / "log"), output=str(output)))
+    found = json.loads((output / "drift.json").read_text())
+    assert not any(shift["is_large"] for shift in found["shifts"])
+    assert found["facts"]["Images"] == "101"
+    assert found["facts"]["Answers about them, of which an image's newest counts"] == "400"
+    assert found["facts"]["Images of other checkpoints, left out"] == "1"
+
+
+def test_prometheus_can_read_any_name_of_a_source(checkpoint: str, tmp_path: Path) -> None:
+    names = ["Köln", 'the "west" wing', "back\\slash"]
+    paths = [f"/scans/{name}/{i}.jpg" for name in names for i in range(40)]
+    predictions, output = write_scores(tmp_path, identify(checkpoint), paths), tmp_path / "out"
+    job.main(job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(output)))
+    (family,) = [
+        one
+        for one in text_string_to_metric_families((output / "drift.prom").read_text("utf-8"))
+        if one.name == "melanoma_drift_psi"
+    ]
+    assert {sample.labels["source"] for sample in family.samples} == {EVERYTHING, *names}
+
+
+@pytest.mark.parametrize("days", [0.0, 36501.0, 1e6, float("inf")])
+def test_a_window_that_no_calendar_has_is_refused(days: float) -> None:
+    with pytest.raises(ConfigError, match=r"days=.*expected \(0, 36500\]"):
+        job.DriftArguments(checkpoint="c", output="o", audit_log="a", days=days)
 
 
 def test_wrong_settings_and_older_checkpoints_are_one_line(tmp_path: Path) -> None:

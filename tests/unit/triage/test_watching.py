@@ -16,8 +16,11 @@ import pydicom
 import pytest
 
 from jobs.formatting import describe_round
+from melanoma_ray import storage
 from melanoma_ray.alerts.settings import AlertSettings
 from melanoma_ray.errors import ConfigError, DataError, RunHeldError
+from melanoma_ray.inference.predictions import find_checkpoint_id
+from melanoma_ray.model.checkpoint import identify
 from melanoma_ray.triage.arrivals import Arrivals
 from melanoma_ray.triage.watching import Inbox, Outlet, Round, Watch
 from melanoma_ray.triage.work import check_apart
@@ -118,7 +121,7 @@ def test_a_folder_that_isn_t_there_is_an_error(tmp_path: Path) -> None:
         Arrivals(str(tmp_path / "nowhere"), [], SETTLE_S).look(0.0)
 
 
-def test_what_arrives_is_answered_and_told(clock: Clock, inbox: Path, tmp_path: Path) -> None:
+def test_what_arrives_is_answered_and_told(clock: Clock, checkpoint: str, inbox: Path, tmp_path: Path) -> None:
     assert clock.step().num_answered == 0
     draw(inbox / "first.png", 1)
     (inbox / "study").mkdir()
@@ -131,6 +134,8 @@ def test_what_arrives_is_answered_and_told(clock: Clock, inbox: Path, tmp_path: 
     assert all("first" not in json.dumps(one) and "second" not in json.dumps(one) for one in sent)
     assert clock.step(60).num_answered == 0
     assert list(read_predictions(tmp_path).index) == ["first", "second"]
+    written = storage.read_table(str(tmp_path / "output" / "predictions.parquet"))
+    assert find_checkpoint_id(written) == identify(checkpoint)
     page = (tmp_path / "output" / "worklist.html").read_text()
     assert "first.png" in page
     assert "second.png" in page
