@@ -10,11 +10,14 @@ from typing import Any, Literal
 from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.api import Prediction
 from melanoma_ray.errors import StorageError
+from melanoma_ray.inference.measures import DECIMALS
 from melanoma_ray.serving.facts import current_facts
 from melanoma_ray.serving.problems import ProblemError
 
 logger = logging.getLogger(__name__)
 
+Event = Literal["predict", "explain"]
+"""What was asked for: a prediction; or an explanation, as a picture alone or with the prediction."""
 _COPIED = (
     "checkpoint_id",
     "probabilities",
@@ -30,7 +33,7 @@ _COPIED = (
 
 def keep(
     log: AuditLog,
-    event: Literal["predict", "explain"],
+    event: Event,
     encoded: bytes,
     told: Prediction | str,
     appearance: list[float] | None = None,
@@ -41,7 +44,7 @@ def keep(
         log: The audit log.
         event: What was asked for.
         encoded: The image as it was sent, of which only the SHA-256 is kept.
-        told: The prediction, or the id of the checkpoint of an explanation.
+        told: The prediction; or, of an explanation without one, the id of the checkpoint.
         appearance: Measurements of the crop (``imaging/appearance.py``), for ``jobs.drift``; none: not measured.
 
     Raises:
@@ -57,7 +60,7 @@ def keep(
     }
     record |= {"checkpoint_id": told} if isinstance(told, str) else {name: getattr(told, name) for name in _COPIED}
     if appearance is not None:
-        record["appearance"] = [round(value, 4) for value in appearance]
+        record["appearance"] = [round(value, DECIMALS) for value in appearance]
     try:
         log.append(record)
     except StorageError as error:

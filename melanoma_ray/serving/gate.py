@@ -61,8 +61,11 @@ def add_login(app: FastAPI) -> None:
 
     async def log_in(request: Request, assessor: CurrentAssessor) -> Response:
         """Exchange the key of the Authorization header for a session in a cookie that scripts can't read."""
-        if assessor.keys is None:
+        if assessor.keys is None and assessor.tokens is None:
             return Response(status_code=204)
+        if assessor.keys is None:
+            msg = "this service has no keys, with which the page logs in: send a token as Authorization: Bearer TOKEN"
+            raise ProblemError("no-key", msg)
         _check_readable(assessor.keys)
         key = _find_key(request, assessor.keys)
         response = Response(status_code=204)

@@ -78,6 +78,7 @@ class Service:
         # One more than compute at a time: while a thread waits for Python's lock, there is still enough to compute.
         self._workers = ThreadPoolExecutor(num_threads + 1, thread_name_prefix="assess")
         self._num_waiting = 0
+        self._count_waiting(0)  # or a service that nobody has asked yet would be taken for one that is gone
         # A single thread on a GPU: two passes at a time are slower.
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._predict_in_batch = {
@@ -95,6 +96,15 @@ class Service:
             DecodeError: The bytes aren't a usable image.
             ProblemError: The answer makes an alert that can't be kept.
         """
+        prediction = await self._answer(upload, patient, "predict")
+        meter().describe(prediction)
+        if self._shadow is not None:
+            metadata = encode_patient(patient.age, patient.sex, patient.site)
+            self._shadow.hear(upload.encoded, metadata, prediction)
+        return prediction.model_copy(update={"image_id": upload.image_id})
+
+    async def _answer(self, upload: Upload, patient: Patient, event: auditing.Event) -> Prediction:
+        """Return the prediction for an image, once those know of it who must before the caller does."""
         metadata = encode_patient(patient.age, patient.sex, patient.site)
         model = self._choose_model(upload)
         self._count_waiting(1)
@@ -115,11 +125,8 @@ class Service:
             if self._alarm is not None:
                 await self._alarm.hear(prediction, upload, patient)
             if self._audit_log is not None:
-                auditing.keep(self._audit_log, "predict", upload.encoded, prediction, appearance)
-        meter().describe(prediction)
-        if self._shadow is not None:
-            self._shadow.hear(upload.encoded, metadata, prediction)
-        return prediction.model_copy(update={"image_id": upload.image_id})
+                auditing.keep(self._audit_log, event, upload.encoded, prediction, appearance)
+        return prediction
 
     def tell_arguments(self) -> ServiceArguments:
         """Return what this replica was started with, for a rollout."""
@@ -146,6 +153,8 @@ class Service:
     async def explain_in_full(self, upload: Upload, patient: Patient, diagnosis: str) -> Explanation:
         """Return the explanation of an image as pictures that can be laid over each other, with its prediction.
 
+        It counts as no decision of its own: who asks has most often asked for the prediction before.
+
         Args:
             upload: The encoded image.
             patient: What the request has about the patient.
@@ -156,7 +165,8 @@ class Service:
             ProblemError: The answer makes an alert that can't be kept.
         """
         model = self._choose_model(upload)
-        prediction, pixels = await asyncio.gather(self.assess(upload, patient), self._decode(upload, model))
+        told, pixels = await asyncio.gather(self._answer(upload, patient, "explain"), self._decode(upload, model))
+        prediction = told.model_copy(update={"image_id": upload.image_id})
         with meter().time("explain"):
             strength = await _run(self._network, lambda: attribute(model.predictor, pixels, diagnosis))
 

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,16 @@ def keys(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def url(local_ray: None, folder: Path, keys: dict[str, str], issuer: Issuer) -> Iterator[str]:
+def others(local_ray: None) -> set[str]:
+    """Replicas of earlier services, of which the node may still tell."""
+    try:
+        return {labels["replica"] for _, labels, _ in read_metrics()}
+    except httpx.TransportError:  # the node tells nothing yet
+        return set()
+
+
+@pytest.fixture(scope="module")
+def url(local_ray: None, others: set[str], folder: Path, keys: dict[str, str], issuer: Issuer) -> Iterator[str]:
     port = free_port()
     (folder / "oidc.toml").write_text(f'issuer = "{issuer.url}"\naudience = "{AUDIENCE}"\n')
     arguments = ServiceArguments(
@@ -82,6 +91,45 @@ def url(local_ray: None, folder: Path, keys: dict[str, str], issuer: Issuer) -> 
 def post(url: str, key: str, path: str = "/v1/predict", **headers: str) -> httpx.Response:
     shown = {"Authorization": f"Bearer {key}", **headers}
     return httpx.post(url + path, content=IMAGE, headers=shown, trust_env=False, timeout=60)
+
+
+def read_own(name: str, others: set[str], **wanted: str) -> list[float]:
+    """Values of one of this service's metrics, of each replica and of all other labels."""
+    return [
+        value
+        for found, labels, value in read_metrics()
+        if found == f"ray_{name}" and labels["replica"] not in others and wanted.items() <= labels.items()
+    ]
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, read_metrics()
+        time.sleep(1)
+
+
+def test_a_service_that_nobody_has_asked_yet_is_measured(url: str, others: set[str]) -> None:
+    """Or Prometheus would take it for one that is gone (deploy/alerts.yaml)."""
+    wait_until(lambda: read_own("melanoma_waiting_images", others) == [0.0, 0.0])
+
+
+def test_an_explanation_with_its_prediction_is_told_as_one_and_counts_as_no_decision(
+    url: str, others: set[str], folder: Path, keys: dict[str, str]
+) -> None:
+    told = post(url, keys["nothing"]).json()
+    explained = [post(url, keys["nothing"], "/v1/explain", Accept="application/json").json() for _ in range(3)]
+    *_, predicted, first, second, third = read_records(str(folder / "log"))
+    assert [one["event"] for one in (predicted, first, second, third)] == ["predict", *["explain"] * 3]
+    for record, answer in zip((first, second, third), explained, strict=True):
+        assert record["request_id"] == answer["prediction"]["request_id"]
+        assert record["probabilities"] == answer["prediction"]["probabilities"]
+        assert record["decision"] == answer["prediction"]["decision"] == told["decision"]
+    wait_until(lambda: sum(read_own("melanoma_requests_total", others, operation="/v1/explain")) == 3)
+    wait_until(lambda: sum(read_own("melanoma_requests_total", others, operation="/v1/predict")) == 1)
+    time.sleep(16)  # a replica tells of everything in five seconds, and Ray passes it on in ten
+    assert sum(read_own("melanoma_decisions_total", others)) == 1
+    assert sum(read_own("melanoma_score_bucket_total", others, le="+Inf")) == 1
 
 
 def test_the_rate_of_a_key_holds_for_both_replicas_together(url: str, keys: dict[str, str]) -> None:

@@ -222,6 +222,9 @@ def test_a_token_of_the_hospital_s_login_is_as_good_as_a_key(path: str, issuer: 
         assert "isn't one for this service" in refused.json()["detail"]
         assert client.get("/v1/model").status_code == 401
         assert client.get("/v1/model", headers=bearer(key)).status_code == (200 if has_keys == "keys too" else 401)
+        for shown in (issuer.sign(), "anything"):  # the page logs in with keys only
+            assert client.post("/login", headers=bearer(shown)).status_code == 401
+        assert client.post("/login", headers=bearer(key)).status_code == (204 if has_keys == "keys too" else 401)
 
 
 def test_a_key_at_its_limit_gets_429_with_the_time_to_wait_and_others_go_on(path: str) -> None:
