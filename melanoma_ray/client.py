@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -55,6 +56,14 @@ class _Call:
     params: Mapping[str, str] | None = None
 
 
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text can be a key or a token: one word, as RFC 6750 (2.1) has it."""
+    return _BEARER.fullmatch(text) is not None
+
+
 class _Connection:
     """What both clients share: the calls, and what becomes of an answer or an error."""
 
@@ -67,6 +76,10 @@ class _Connection:
         self, key: str | None, ca_file: str | Path | None, certificate: tuple[str | Path, str | Path] | None
     ) -> dict[str, Any]:
         """Return how an httpx client is made."""
+        if key is not None and not is_key(key):
+            # Its value isn't told: a terminal, or the log of a night job, would have it.
+            msg = f"key: {len(key)} characters, and no key; expected the word that jobs.keys create prints, or a token"
+            raise ServiceError(msg)
         return {
             "timeout": self._timeout_s,
             "trust_env": False,
@@ -136,12 +149,15 @@ class Client(_Connection):
 
         Args:
             url: Scheme, host and port of the service.
-            key: Key for a service that asks for one; it is sent to this address and to no other.
+            key: Key or token for a service that asks for one; it is sent to this address and to no other.
             ca_file: File of certificates, PEM; one of them has signed an https:// service's own; none: the public ones.
             certificate: Files of the caller's own certificate chain and of its key, PEM, for a service that asks for
                 one; none: there is none.
             timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
             retries: How often and when a request is sent again.
+
+        Raises:
+            ServiceError: The key can't be one, or a file can't be read as certificates.
 
         Raises:
             ServiceError: The file of certificates can't be read.

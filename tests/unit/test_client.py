@@ -163,6 +163,24 @@ def test_overload_says_when_to_try_again(server: Server, client: Client) -> None
     assert "try again in 7 s" in error_of(lambda: client.predict(b"image"))
 
 
+@pytest.mark.parametrize("key", ["", "mray_1 secret", "mray_1\nsecret", "schlüssel", "\ufeffmray_1", "a=b"])
+def test_what_can_t_be_a_key_is_refused_before_it_is_sent_and_never_shown(key: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ServiceError) as raised:
+            kind("http://127.0.0.1:9", key=key)
+        assert "secret" not in str(raised.value)
+        assert "schl" not in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["mray_012345678901_" + "A-_" * 14 + "z", "eyJh.eyJp-_.sig+/~==", "a"])
+def test_a_key_or_a_token_is_sent_as_it_is(server: Server, key: str) -> None:
+    server.will(200, PREDICTION)
+    with Client(server.url, key=key) as client:
+        client.predict(b"image")
+    assert server.keys == {f"Bearer {key}"}
+
+
 def test_no_service_says_what_to_start() -> None:
     with Client(f"http://127.0.0.1:{free_port()}", retries=FAST) as client:
         assert "python -m jobs.deploy" in error_of(lambda: client.predict(b"image"))
