@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from melanoma_ray.access.audit_log import verify
 from melanoma_ray.wording import count
 
-from . import console
+from . import console, interruption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,8 @@ class AuditLogArguments:
     It prints the hash of the newest line. Note it where who may write the log can't, and give it to the next check:
     then lines that were taken off the end show, too.
     """
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     folder: str
     """Folder of the log, as in jobs.deploy --audit-log."""

@@ -37,11 +37,12 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
 
     Args:
         main: The job.
-        arguments: Dataclass from which the command line is made.
+        arguments: Dataclass from which the command line is made. Its ``INTERRUPTED``, if it has one, is what the job
+            says when it is interrupted.
         program: Name of the job in its help; by default the command that started it.
     """
     interruption.listen()
-    interruption.end_in_time()
+    interruption.end_in_time(_interrupted(arguments))
     with quiet_console() as log:
         _HIDDEN.append(log)
         try:
@@ -58,23 +59,31 @@ def _run(
 ) -> tuple[int, str] | None:
     """Run the job; return exit code and last line if an interrupt or an error that can be foreseen ended it."""
     quiet_ray()
+    interruption.print_any_name()
     try:
         main(parse(arguments, program))
+        interruption.write_out()  # here, where it is foreseen that nobody reads it
     except KeyboardInterrupt as interrupt:
         _fall_silent()
-        return getattr(interrupt, "exit_code", 130), interruption.MESSAGE
+        told = getattr(interrupt, "message", None)
+        return getattr(interrupt, "exit_code", 130), told or _interrupted(arguments)
     except SystemExit as ending:
         if ending.code != signal.SIGTERM:
             raise
         _fall_silent()  # the signal came while Ray started, and its own handler took it
-        return 128 + signal.SIGTERM, interruption.MESSAGE
+        return 128 + signal.SIGTERM, _interrupted(arguments)
     except Exception as error:
         cause = find_cause(error)
         if cause is None:
             raise
         _fall_silent()
-        return 1, f"error: {describe(cause)}"
+        is_unread = isinstance(cause, BrokenPipeError) and not interruption.has_reader()
+        return (interruption.READER_GONE, "") if is_unread else (1, f"error: {describe(cause)}")
     return None
+
+
+def _interrupted(arguments: type[object]) -> str:
+    return getattr(arguments, "INTERRUPTED", interruption.MESSAGE)
 
 
 def _fall_silent() -> None:
@@ -104,6 +113,14 @@ def connect(*, wait_minutes: float | None = None) -> None:
         quiet_ray()
 
 
-def wait_for_interrupt() -> None:
-    """Wait for Ctrl-C or a SIGTERM, which raises KeyboardInterrupt from here."""
-    threading.Event().wait()
+def wait_for_interrupt(message: str) -> None:
+    """Wait for Ctrl-C or a SIGTERM, which raises KeyboardInterrupt from here.
+
+    Args:
+        message: What the job says at its end, since it wasn't cut off.
+    """
+    try:
+        threading.Event().wait()
+    except interruption.Interrupted as interrupt:
+        interrupt.message = message
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import ValidationError
 
@@ -20,12 +20,14 @@ from melanoma_ray.serving.exposure import check_exposure, put_in_front, read_tls
 from melanoma_ray.serving.lifecycle import check_service, roll_back, run_service, stop_service
 from melanoma_ray.serving.rollout import RolloutCheck
 
-from . import console, formatting
+from . import console, formatting, interruption
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeployArguments:
     """Serve a checkpoint over HTTP."""
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str | None = None
     """Checkpoint directory, run directory or a sweep's best.json; needed unless --rollback."""
@@ -144,7 +146,7 @@ def main(arguments: DeployArguments) -> None:
     if is_local():
         print("Ctrl-C stops it.", flush=True)
         try:
-            console.wait_for_interrupt()
+            console.wait_for_interrupt("the service is stopped")
         finally:
             stop_service()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from melanoma_ray import storage
 from melanoma_ray.errors import ConfigError
@@ -15,12 +15,14 @@ from melanoma_ray.monitoring.served import Served, read_audit_log, read_predicti
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.wording import count
 
-from . import console
+from . import console, interruption
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftArguments:
     """Tell how far the images that are served have moved away from the validation split, all and by source."""
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str
     """Checkpoint that is served: its directory, a run's, or a sweep's best.json."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
@@ -22,13 +22,15 @@ from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Scope
 from melanoma_ray.sources.readings import Reading, read_readings
 
-from . import command_line, console, formatting
+from . import command_line, console, formatting, interruption
 from .progress import show_progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateArguments:
     """Evaluate a checkpoint on images that it wasn't trained on: a prepared dataset's, or any labelled collection's."""
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from melanoma_ray import storage
 from melanoma_ray.dataset.prepared import open_dataset
@@ -10,12 +11,14 @@ from melanoma_ray.inference.export import EXPORT, check_packages, export_checkpo
 from melanoma_ray.model.checkpoint import find_checkpoint
 from melanoma_ray.patients import encode_metadata
 
-from . import console
+from . import console, interruption
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments:
     """Write a checkpoint's networks as ONNX files, with what another program needs to know in export.json."""
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json."""

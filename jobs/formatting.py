@@ -215,11 +215,12 @@ def read_file(path: Path, what: str = "an image") -> bytes:
     Raises:
         DataError: The path is a folder, or the file can't be read.
     """
-    if path.is_dir():
+    place = Path(storage.absolute(str(path)))
+    if place.is_dir():
         msg = f"{path}: a folder; expected a file"
         raise DataError(msg)
     try:
-        return path.read_bytes()
+        return place.read_bytes()
     except OSError as error:
         msg = f"{path}: {error.strerror}; give the path of {what}"
         raise DataError(msg) from error

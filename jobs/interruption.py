@@ -6,6 +6,7 @@ A thread of its own waits for signals, since the interpreter reports them to it 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -15,6 +16,9 @@ from types import FrameType
 from typing import NoReturn
 
 MESSAGE = "interrupted; the same command goes on"
+BEGINS_ANEW = "interrupted; the same command begins anew"
+READER_GONE = 141
+"""Exit code by the convention of shells where nobody reads the output any more, as after ``| head -1``."""
 _GRACE_S = 8.0
 """Longest time to release locks, stop a service and shut down Ray, seconds; then the process is ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -25,7 +29,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         exit_code: Exit code of the process by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM.
+        message: What the job says at its end; none: what it always says.
     """
+
+    message: str | None = None
 
     def __init__(self, number: int) -> None:
         """Set the exit code that belongs to the signal's number."""
@@ -39,19 +46,50 @@ def listen() -> None:
         signal.signal(number, _interrupt)
 
 
-def end_in_time() -> None:
-    """Start the thread that ends the process if it doesn't end in time after a signal, or at a second signal."""
+def end_in_time(message: str = MESSAGE) -> None:
+    """Start the thread that ends the process if it doesn't end in time after a signal, or at a second signal.
+
+    Args:
+        message: What it says then.
+    """
     listening, telling = os.pipe()
     os.set_blocking(telling, False)
     signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(listening,), name="interruption", daemon=True).start()
+    threading.Thread(target=_watch, args=(listening, message), name="interruption", daemon=True).start()
 
 
 def leave(exit_code: int, message: str) -> NoReturn:
-    """Print a last line and end the process at once, because other threads may still wait for a Ray that is gone."""
-    sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
+    """Print a last line and end the process at once, because other threads may still wait for a Ray that is gone.
+
+    Args:
+        exit_code: Exit code of the process.
+        message: The line; empty: there is none.
+    """
+    with contextlib.suppress(OSError):  # nobody reads it, or a disk is full, which was the reason to leave
+        write_out()
+    if message:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
     os._exit(exit_code)
+
+
+def has_reader() -> bool:
+    """Return whether somebody still reads what is printed; the system tells it of pipes and sockets."""
+    asked = select.poll()
+    asked.register(1, 0)
+    return not any(told & (select.POLLERR | select.POLLHUP) for _, told in asked.poll(0))
+
+
+def write_out() -> None:
+    """Write out what was printed; raises OSError if it can't be."""
+    if sys.stdout is not None:  # none: the shell has closed it
+        sys.stdout.flush()
+
+
+def print_any_name() -> None:
+    """Have whatever isn't a letter of the output's encoding printed as an escape, such as a byte of a file's name."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -64,11 +102,11 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Do nothing; unlike with SIG_IGN the thread is still told."""
 
 
-def _watch(listening: int) -> None:
+def _watch(listening: int, message: str) -> None:
     number = _next_signal(listening, timeout_s=None)
     _next_signal(listening, timeout_s=_GRACE_S)
     with contextlib.suppress(OSError):
-        os.write(2, f"{MESSAGE}\n".encode())
+        os.write(2, f"{message}\n".encode())
     os._exit(128 + number)
 
 

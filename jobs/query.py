@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from tqdm import tqdm
 
+from melanoma_ray import storage
 from melanoma_ray.api import ModelCard, Prediction
-from melanoma_ray.client import AsyncClient
+from melanoma_ray.client import AsyncClient, is_key
 from melanoma_ray.errors import DataError, ServiceError
-from melanoma_ray.imaging.decoding import READABLE_ENDINGS
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Sex, Site
-from melanoma_ray.wording import count
+from melanoma_ray.sources.listing import list_source
+from melanoma_ray.wording import count, list_kinds
 
 from . import console, formatting
 
 KEY_VARIABLE = "MELANOMA_KEY"
 """Environment variable that has the key."""
+_TABLES, _CONTAINERS = "tables", "containers of images, which jobs.predict reads"
 Format = Literal["lines", "json", "table"]
 Writer = Callable[["Answer"], None]
 
@@ -36,8 +39,11 @@ Writer = Callable[["Answer"], None]
 class QueryArguments:
     """Send images to a running service and print its answers as they come, in the order of the images."""
 
+    INTERRUPTED: ClassVar[str] = "interrupted; the images that were printed are answered, no others"
+
     images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files to send, and folders of which all images are sent, those in folders below them too."""
+    """Image files to send, and folders of which all images are sent, those in folders below them too, as jobs.predict
+    finds them."""
     format: Format = "lines"
     """lines: a sentence an image; json: a JSON object a line; table: CSV with a row an image. Both of the latter also
     have the images without an answer, with the reason in error."""
@@ -74,6 +80,11 @@ class Answer:
     error: str | None = None
     """Why there is no prediction."""
 
+    @property
+    def reason(self) -> str | None:
+        """Why the image has no answer; none: it has one. A prediction may say itself that it has none."""
+        return self.error if self.prediction is None else self.prediction.error
+
 
 def main(arguments: QueryArguments) -> None:
     """Print the answer for each image, and on stderr why others have none.
@@ -85,26 +96,28 @@ def main(arguments: QueryArguments) -> None:
     if not arguments.images:
         msg = "no image given: python -m jobs.query IMAGE|FOLDER... [--url ADDRESS]"
         raise DataError(msg)
+    key = _read_key(arguments.key_file)
     paths = [path for given in arguments.images for path in _list_images(given)]
-    num_failed = asyncio.run(_query(paths, arguments, _read_key(arguments.key_file)))
+    num_failed = asyncio.run(_query(paths, arguments, key))
     if num_failed:
         msg = f"no answer for {num_failed} of {count(len(paths), 'image')}"
         raise ServiceError(msg)
 
 
 def _list_images(given: Path) -> list[Path]:
-    """Return the images in a folder by their names' endings, sorted; a file is itself."""
-    if not given.is_dir():
+    """Return the images in a folder, sorted, and say what else is in it; a file is itself."""
+    root = storage.absolute(str(given))
+    if not Path(root).is_dir():
         return [given]
-    files = sorted(path for path in given.rglob("*") if path.is_file())
-    images = [path for path in files if path.suffix.lower() in READABLE_ENDINGS]
-    if not images:
-        msg = f"{given}: {count(len(files), 'file')}, none of them named like an image (such as .jpg or .png)"
+    listing = list_source(root, most_readings=1)
+    passed_over = listing.passed_over + Counter({_TABLES: len(listing.tables), _CONTAINERS: len(listing.containers)})
+    others = list_kinds(+passed_over)
+    if not listing.images:
+        msg = f"{given}: no image in it" + (f"; passed over: {others}" if others else "")
         raise DataError(msg)
-    if len(images) < len(files):
-        passed_over = count(len(files) - len(images), "file is", "files are")
-        print(f"{given}: {passed_over} passed over, not named like an image", file=sys.stderr)
-    return images
+    if others:
+        print(f"{given}: passed over: {others}", file=sys.stderr)
+    return [given / info.path[len(root) :].lstrip("/") for info in listing.images]
 
 
 async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) -> int:
@@ -118,9 +131,9 @@ async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) 
         with tqdm(total=len(paths), unit="image", disable=None, file=sys.stderr) as bar:
             async for answer in _ask_all(client, paths, arguments):
                 bar.clear()  # or a line would be written into it
-                if answer.error is not None:
+                if answer.reason is not None:
                     num_failed += 1
-                    print(f"{answer.path}: {answer.error}", file=sys.stderr)
+                    print(f"{_show(answer.path)}: {answer.reason}", file=sys.stderr)
                 write(answer)
                 bar.update()
     return num_failed
@@ -159,19 +172,31 @@ def _start_writing(kind: Format, card: ModelCard) -> Writer:
         return _write_line
     if kind == "json":
         return lambda answer: print(json.dumps(_to_record(answer), ensure_ascii=False), flush=True)
-    table = csv.DictWriter(sys.stdout, [*_to_row(Answer(path=Path()), card)], lineterminator="\n")
-    table.writeheader()
+    line = io.StringIO()
+    table = csv.DictWriter(line, [*_to_row(Answer(path=Path()), card)], lineterminator="\n")
+
+    def print_line() -> None:
+        print(line.getvalue(), end="", flush=True)
+        line.seek(0)
+        line.truncate()
 
     def write_row(answer: Answer) -> None:
         table.writerow(_to_row(answer, card))
-        sys.stdout.flush()
+        print_line()
 
+    table.writeheader()
+    print_line()
     return write_row
 
 
 def _write_line(answer: Answer) -> None:
     if answer.prediction is not None:
-        print(formatting.describe_answer(str(answer.path), answer.prediction), flush=True)
+        print(formatting.describe_answer(_show(answer.path), answer.prediction), flush=True)
+
+
+def _show(path: Path) -> str:
+    """Return a path as part of a line: what is no letter of it, such as a byte that isn't UTF-8, is escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(path))
 
 
 def _to_record(answer: Answer) -> dict[str, Any]:
@@ -182,30 +207,35 @@ def _to_record(answer: Answer) -> dict[str, Any]:
 
 
 def _to_row(answer: Answer, card: ModelCard) -> dict[str, Any]:
-    """Return an answer as the row of a table, whose columns are named as in predictions.parquet."""
+    """Return an answer as the row of a table: the columns of predictions.parquet, then what else an answer says."""
     given = answer.prediction
     return {
+        "image_id": answer.path.stem,
         "path": answer.path,
         **{f"probability_{name.replace(' ', '_')}": given and given.probabilities.get(name) for name in card.diagnoses},
         "melanoma_probability": given and given.melanoma_probability,
         "predicted_diagnosis": given and given.diagnosis,
+        "prediction_set": given and given.prediction_set and "; ".join(given.prediction_set),
         "decision": given and given.decision,
-        "decision_threshold": given and given.decision_threshold,
         "warnings": given and "; ".join(given.warnings),
+        "error": answer.reason,
+        "runtime": given and given.runtime,
+        "decision_threshold": given and given.decision_threshold,
         "checkpoint_id": given and given.checkpoint_id,
-        "error": answer.error if given is None else given.error,
     }
 
 
 def _read_key(file: Path | None) -> str | None:
     """Return the key; none: none is given. It is no argument, since every user of a machine sees those."""
     if file is None:
-        return os.environ.get(KEY_VARIABLE) or None
-    key = formatting.read_file(file, "a file with a key").decode("ascii", "replace").strip()
-    if not key:
-        msg = f"{file}: is empty; expected a key as jobs.keys create prints it"
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+    else:
+        key = formatting.read_file(file, "a file with a key").decode("utf-8-sig", "replace").strip()
+    if (key or file is not None) and not is_key(key):
+        words = count(len(key.split()), "word")
+        msg = f"{file or KEY_VARIABLE}: {words}; expected a key alone, as the last line that jobs.keys create prints"
         raise DataError(msg)
-    return key
+    return key or None
 
 
 if __name__ == "__main__":

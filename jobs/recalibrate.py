@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import check_room
@@ -15,13 +15,15 @@ from melanoma_ray.evaluation.subject import open_subject
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest
 from melanoma_ray.ranges import Range, check_ranges
 
-from . import command_line, console, formatting
+from . import command_line, console, formatting, interruption
 from .progress import show_progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecalibrateArguments:
     """Fit a checkpoint's probabilities and threshold on a part of a clinic's images, and evaluate it on the rest."""
+
+    INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str
     """Checkpoint directory, run directory or a sweep's best.json; its weights stay as they are."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
@@ -116,10 +117,10 @@ def running(log: Path, *arguments: str) -> Iterator[Job]:
             job.process.wait()
 
 
-def assert_ended_in_one_line(job: Job, code: int) -> None:
+def assert_ended_in_one_line(job: Job, code: int, told: str = "interrupted; the same command goes on") -> None:
     assert job.end() == code
     printed = job.printed[job.num_printed_before :]
-    assert printed.strip().splitlines()[-1] == "interrupted; the same command goes on"
+    assert printed.strip().splitlines()[-1] == told
     for dump in ("Traceback", "SIGTERM received", "KeyboardInterrupt", "*** "):
         assert dump not in printed
 
@@ -169,7 +170,7 @@ def test_a_service_ends_within_seconds(tmp_path: Path, number: int, code: int) -
     with running(tmp_path / "log", *command) as job:
         job.wait_until(lambda: "Ctrl-C stops it" in job.printed)
         job.signal_group(number)
-        assert_ended_in_one_line(job, code)
+        assert_ended_in_one_line(job, code, "the service is stopped")
 
 
 def test_a_second_ctrl_c_ends_a_job_at_once(prepared: str, tmp_path: Path) -> None:
@@ -180,8 +181,13 @@ def test_a_second_ctrl_c_ends_a_job_at_once(prepared: str, tmp_path: Path) -> No
         assert job.process.wait(3) == 130
 
 
-def last_line_of(*arguments: str) -> str:
-    """Return the last line of a job that must fail without a traceback."""
+def last_line_of(*arguments: str, code: int = 1) -> str:
+    """Return the last line of a job that must end without a traceback.
+
+    Args:
+        arguments: Module and arguments of the job.
+        code: Exit code that it must have.
+    """
     job = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
@@ -191,7 +197,7 @@ def last_line_of(*arguments: str) -> str:
         timeout=BEGIN_WITHIN_S,
         check=False,
     )
-    assert job.returncode == 1, job.stderr
+    assert job.returncode == code, job.stderr
     assert "Traceback" not in job.stderr
     return job.stderr.strip().splitlines()[-1]
 
@@ -238,3 +244,18 @@ def test_a_full_disk_ends_a_preparation_and_a_training_in_one_line(
     line = last_line_of("jobs.train", "baseline", *SMALL, *run, "--max-failures", "0")
     assert line.startswith("error: ")
     assert line.endswith(full)
+
+
+def test_a_sweep_on_a_full_disk_ends_in_one_line_and_its_same_command_runs_all_trials(
+    prepared: str, small_disk: Path
+) -> None:
+    """No trial has failed by itself, so none is recorded as failed."""
+    run = ["--data", prepared, "--storage", str(small_disk), "--name", "sweep", "--num-epochs", "1"]
+    command = ["jobs.tune", "baseline", *SMALL, *run, "--num-trials", "2", "--max-failures", "0"]
+    line = last_line_of(*command)
+    assert line.startswith("error: ")
+    assert line.endswith("No space left on device; free some space, or give a directory on another disk")
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    assert last_line_of(*command, code=0)
+    table = pd.read_parquet(small_disk / "sweep" / "trials.parquet")
+    assert sorted(table["status"]) == ["finished", "finished"]
