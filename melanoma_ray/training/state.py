@@ -58,9 +58,9 @@ class TrainingState:
         """Write a progress directory: the evaluated weights, and the state from which the run continues."""
         save_file(_contiguous(self.evaluated.state_dict()), directory / WEIGHTS)
         tensors = {f"network.{name}": tensor for name, tensor in self.classifier.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for name, value in moments.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+        for parameter_name, parameter in self.classifier.named_parameters():
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{moment}.{parameter_name}"] = torch.as_tensor(value)
         save_file(_contiguous(tensors), directory / TRAINED)
         Progress(
             batch_index=self.batch_index,
@@ -76,16 +76,29 @@ class TrainingState:
         self.classifier.load_state_dict(_below(tensors, "network."))
         if self.average is not None:
             self.average.module.load_state_dict(parse_tensors(str(directory / WEIGHTS)))
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below(tensors, "optimizer.").items():
-            index, moment = name.split(".", 1)
-            state.setdefault(int(index), {})[moment] = _laid_out_as(parameters[int(index)], tensor)
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        self._load_moments(_below(tensors, "optimizer."))
         progress = read_progress(str(directory))
         self.batch_index, self.step = progress.batch_index, progress.step
         self.tally = np.array(progress.tally)
         self.history, self.steps = progress.history, progress.steps
+
+    def _load_moments(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the optimizer's moments by their parameters' names.
+
+        Its own numbering would not do: it depends on settings, such as the weight decay, which another trial that goes
+        on from here may have changed.
+        """
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+        named = {name: numbers[id(one)] for name, one in self.classifier.named_parameters() if id(one) in numbers}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            first, rest = name.split(".", 1)
+            # Until November 2026 the number of a run's own parameter stood where its name is now.
+            number, moment = (int(first), rest) if first.isdigit() else (named.get(rest), first)
+            if number is not None:  # one that isn't trained any more has no moments
+                state.setdefault(number, {})[moment] = _laid_out_as(parameters[number], tensor)
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
 
 def build_state(experiment: Experiment, num_diagnoses: int, device: torch.device) -> TrainingState:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from melanoma_ray.config import Experiment, ModelConfig
 from melanoma_ray.recipes import baseline, convnext, lite0
@@ -42,6 +43,50 @@ def test_a_state_that_was_saved_and_loaded_goes_on_to_the_same_weights(experimen
         ours, theirs = (getattr(state, module).state_dict() for state in (resumed, whole))
         for name, tensor in ours.items():
             assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize(
+    ("weight_decay", "layer_decay"), [((0.0, 0.05), (1.0, 1.0)), ((0.05, 0.0), (1.0, 1.0)), ((0.05, 0.05), (1.0, 0.7))]
+)
+def test_moments_stay_with_their_parameters_where_other_settings_group_them_otherwise(
+    weight_decay: tuple[float, float], layer_decay: tuple[float, float], tmp_path: Path
+) -> None:
+    before, after = (
+        replace(
+            lite0(),
+            model=ModelConfig(network="tf_efficientnet_lite0", image_side=64),
+            optimizer=replace(lite0().optimizer, weight_decay=decay, layer_decay=layers),
+            precision="fp32",
+        )
+        for decay, layers in zip(weight_decay, layer_decay, strict=True)
+    )
+    parent = advance(build_state(before, 9, CPU_BACKEND.device), before, 0, 2)
+    parent.save(tmp_path)
+    child = build_state(after, 9, CPU_BACKEND.device)
+    child.load(tmp_path)
+    theirs = dict(parent.classifier.named_parameters())
+    for name, parameter in child.classifier.named_parameters():
+        for moment, value in child.optimizer.state[parameter].items():
+            assert torch.equal(value, parent.optimizer.state[theirs[name]][moment]), (name, moment)
+    advance(child, after, 2, NUM_STEPS)
+    assert all(torch.isfinite(parameter).all() for parameter in child.classifier.parameters())
+
+
+def test_progress_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """It had the optimizer's own numbers in place of the parameters' names."""
+    experiment = replace(baseline(), model=replace(baseline().model, image_side=64), precision="fp32")
+    state = advance(build_state(experiment, 9, CPU_BACKEND.device), experiment, 0, 2)
+    state.save(tmp_path)
+    tensors = {k: v for k, v in load_file(tmp_path / "progress.safetensors").items() if not k.startswith("optimizer.")}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "progress.safetensors")
+    resumed = build_state(experiment, 9, CPU_BACKEND.device)
+    resumed.load(tmp_path)
+    for one in (state, resumed):
+        advance(one, experiment, 2, NUM_STEPS)
+    for ours, theirs in zip(resumed.classifier.parameters(), state.classifier.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_state_survives_its_progress_directory_to_the_bit(tmp_path: Path) -> None:
