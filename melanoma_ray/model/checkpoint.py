@@ -198,7 +198,10 @@ def find_checkpoint(uri: str) -> str:
     """
     if uri.endswith(".json"):
         try:
-            return find_checkpoint(str(storage.read_json(uri)["checkpoint"]))
+            address = str(storage.read_json(uri)["checkpoint"])
+            beside = uri.removesuffix(uri.rsplit("/", 1)[-1]) + BEST
+            # A sweep that was moved has its checkpoint beside it, and another one may stand where it was.
+            return beside if storage.exists(storage.join(beside, MANIFEST)) else find_checkpoint(address)
         except (DataError, KeyError) as error:
             msg = f"{uri}: not the best.json of a sweep ({error}); give a checkpoint directory, a run or a best.json"
             raise CheckpointError(msg) from error

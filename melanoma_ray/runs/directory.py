@@ -25,7 +25,9 @@ from melanoma_ray.runs.progress import Progress, read_progress
 from melanoma_ray.runs.provenance import describe_provenance
 from melanoma_ray.settings import experiment_from_dict, to_dict
 
-_RUN = "run.json"
+RUN = "run.json"
+SWEEP = "sweep.json"
+"""File that a sweep has in place of run.json."""
 _HISTORY = "history.json"
 _NAME_BYTES = 200
 """Largest length of a name, bytes: filesystems allow 255, and Ray appends to the name."""
@@ -57,7 +59,7 @@ class RunDirectory:
     def of_checkpoint(cls, checkpoint: str) -> RunDirectory | None:
         """Return the run that wrote a checkpoint directory; none: the directory isn't in its run any more."""
         parent, _, name = checkpoint.rstrip("/").rpartition("/")
-        return cls(uri=parent) if name == BEST and storage.exists(storage.join(parent, _RUN)) else None
+        return cls(uri=parent) if name == BEST and storage.exists(storage.join(parent, RUN)) else None
 
     @property
     def best(self) -> str:
@@ -80,9 +82,12 @@ class RunDirectory:
             over: What the networks of the run differ by, if it is an ensemble.
 
         Raises:
-            ConfigError: The run was started with other settings or other data.
+            ConfigError: The run was started with other settings or other data, or the directory is a sweep's.
         """
-        name = storage.join(self.uri, _RUN)
+        name = storage.join(self.uri, RUN)
+        if storage.exists(storage.join(self.uri, SWEEP)):
+            msg = f"run {self.uri}: there is a sweep of this name; give another --name or --storage"
+            raise ConfigError(msg)
         settings = {
             "experiment": to_dict(experiment),
             "data_fingerprint": dataset.info.fingerprint,

@@ -20,6 +20,19 @@ def test_a_checkpoint_is_found_by_its_directory_its_run_and_a_sweep_s_best_json(
         assert find_checkpoint(name) == checkpoint
 
 
+def test_a_sweep_that_was_moved_has_its_own_checkpoint_and_not_that_of_another_one_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = build_checkpoint(str(tmp_path / "sweeps" / "first" / "best"))
+    (tmp_path / "sweeps" / "first" / "best.json").write_text(json.dumps({"checkpoint": old}))
+    (tmp_path / "sweeps" / "first").rename(tmp_path / "archive")
+    build_checkpoint(str(tmp_path / "sweeps" / "first" / "best"))
+    moved = tmp_path / "archive"
+    assert find_checkpoint(str(moved / "best.json")) == str(moved / "best")
+    monkeypatch.chdir(moved)
+    assert find_checkpoint("best.json") == "best"
+
+
 def test_a_missing_checkpoint_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not found; give a checkpoint directory"):
         Predictor.load(str(tmp_path / "none"))
