@@ -29,13 +29,14 @@ from melanoma_ray.preparation.pipeline import prepare
 from melanoma_ray.recipes import baseline
 from melanoma_ray.reports.sweep import SweepTrial
 from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.settings import with_settings
 from melanoma_ray.sources.layouts import read_collection
 from melanoma_ray.synthetic.collection import write_synthetic_collection
 from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job
 from melanoma_ray.tuning.options import SearchOptions
-from melanoma_ray.tuning.space import SearchSpace, apply_settings, build_space
+from melanoma_ray.tuning.space import SearchSpace, build_space
 from melanoma_ray.tuning.study import build_pruner, build_sampler, seed_of
 from melanoma_ray.tuning.sweep import SweepPlan, sweep
 
@@ -124,7 +125,7 @@ def run_alone(
         study.sampler = build_sampler(options, seed_of(experiment.seed, number))
         trial = study.ask()
         settings = {one.name: one.suggest(trial) for one in space.dimensions}
-        job = build_job(apply_settings(experiment, settings), dataset)
+        job = build_job(with_settings(experiment, settings), dataset)
         backend = PlainBackend(job, images, trial)
         try:
             Worker(job, backend).train()

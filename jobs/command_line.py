@@ -126,15 +126,22 @@ def find_experiment_file(words: Sequence[str]) -> str | None:
     Other JSON files, such as a search space, are values of flags.
 
     >>> find_experiment_file(["lite0", "--space", "space.json"])
-    >>> find_experiment_file(["--data", "prepared", "best.json", "--space", "space.json"])
+    >>> find_experiment_file(["--data", "prepared", "best.json", "--space", "default", "space.json"])
     'best.json'
     """
-    values = {place + 1 for place, word in enumerate(words) if word.startswith("--") and "=" not in word}
-    loose = [word for place, word in enumerate(words) if place not in values and not word.startswith("-")]
+    loose: list[str] = []
+    values: list[str] = []
+    flag = ""
+    for word in words:
+        if word.startswith("-"):
+            flag = "" if "=" in word else word
+        elif flag != "--space":  # the only flag that takes several words
+            (values if flag else loose).append(word)
+            flag = ""
     if RECIPES.keys() & set(loose):
         return None
     # A flag without a value, such as --use-gpu, may stand before it.
-    files = [word for word in (*loose, *words) if word.endswith(".json") and not word.startswith("-")]
+    files = [word for word in (*loose, *values) if word.endswith(".json")]
     return files[0] if files else None
 
 

@@ -17,6 +17,7 @@ from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.runs.directory import check_name
 from melanoma_ray.tuning.confirmation import ConfirmationPlan
 from melanoma_ray.tuning.options import SearchOptions
+from melanoma_ray.tuning.population import can_change
 from melanoma_ray.tuning.results import SweepResult
 from melanoma_ray.tuning.space import build_space
 from melanoma_ray.tuning.sweep import SweepPlan, sweep
@@ -49,13 +50,13 @@ class TuneArguments:
     gpus_per_worker: Annotated[float, Range(above=0)] = 1.0
     """GPUs of each worker, or of each trial that has no workers, with --use-gpu; more than 0; 0.25: four share one."""
     cpus_per_worker: Annotated[float | None, Range(above=0)] = None
-    """Logical CPUs reserved for each worker, more than 0; by default the workers share half of this machine's CPUs,
-    and on a cluster each gets 4."""
+    """Logical CPUs reserved for each worker, also of a confirmation, more than 0; by default the workers share half of
+    this machine's CPUs, and on a cluster each gets 4."""
     confirm: Literal["no", "folds", "seeds"] = "no"
     """Train the winner and the experiment itself anew, each on all folds of the data or with several seeds, and tell
     whether their difference is more than noise. no: that isn't done."""
     confirm_seeds: Annotated[int, Range(2)] = 5
-    """Number of seeds with --confirm seeds, 2 or more."""
+    """Number of seeds with --confirm seeds, 2 or more; they are others than the sweep's own."""
     wait_minutes: command_line.WaitMinutes = command_line.WAIT_MINUTES
     """Minutes to wait for free CPUs and GPUs on a cluster before the job gives up, more than 0."""
     mlflow_uri: str | None = None
@@ -69,16 +70,26 @@ class TuneArguments:
         if not self.space:
             msg = "--space has nothing after it: name what is searched, or leave it out for the default space"
             raise ConfigError(msg)
+        if self.gpus_per_worker != 1.0 and not self.use_gpu:
+            msg = f"gpus_per_worker={self.gpus_per_worker:g}: has no effect without --use-gpu; give both, or neither"
+            raise ConfigError(msg)
+        if self.cpus_per_worker is not None and not self.num_workers and self.confirm == "no":
+            msg = (
+                f"cpus_per_worker={self.cpus_per_worker:g}: there are no workers; give --num-workers 1 or more with it"
+            )
+            raise ConfigError(msg)
 
 
 def main(arguments: TuneArguments) -> SweepResult:
     """Run the sweep and print its trials, best first."""
     experiment, workers = arguments.experiment, arguments.num_workers
-    space = build_space(arguments.space, experiment)
+    is_population = arguments.options.is_population
+    space = build_space(arguments.space, experiment, **({"is_taken": can_change} if is_population else {}))
     for network in space.values_of("model.network", experiment):
         check_network(str(network))
+    num_parts = min(map(int, space.values_of("num_accumulations", experiment)))
     for size in space.values_of("global_batch_size", experiment):
-        check_batch_size(int(size), max(1, workers), num_parts=experiment.num_accumulations)
+        check_batch_size(int(size), max(1, workers), num_parts=num_parts)
     scaling = build_trial_scaling(
         workers,
         gpus_per_worker=arguments.gpus_per_worker if arguments.use_gpu else 0.0,
@@ -106,7 +117,12 @@ def _confirmation(arguments: TuneArguments) -> ConfirmationPlan | None:
     if arguments.confirm == "no":
         return None
     workers = max(1, arguments.num_workers)  # a run is trained by Ray Train
-    scaling = build_scaling(workers, use_gpu=arguments.use_gpu, cpus_per_worker=arguments.cpus_per_worker)
+    scaling = build_scaling(
+        workers,
+        use_gpu=arguments.use_gpu,
+        cpus_per_worker=arguments.cpus_per_worker,
+        gpus_per_worker=arguments.gpus_per_worker,
+    )
     return ConfirmationPlan(over=arguments.confirm, num_seeds=arguments.confirm_seeds, scaling=scaling)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -106,11 +107,30 @@ def with_setting(experiment: Experiment, dotted_name: str, value: object) -> Exp
     >>> with_setting(Experiment(), "loss.label_smoothing", 0.1).loss.label_smoothing
     0.1
     """
-    field_annotation(dotted_name)
+    return with_settings(experiment, {dotted_name: value})
+
+
+def with_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
+    """Return the experiment with fields changed, all at once: two of them may be right only together.
+
+    Args:
+        experiment: The experiment.
+        settings: New values by the dotted names of their fields.
+
+    Raises:
+        ConfigError: There is no such field, a value has the wrong type or is out of its range, or the settings
+            contradict each other.
+
+    >>> found = with_settings(Experiment(), {"num_accumulations": 3, "global_batch_size": 48})
+    >>> found.num_accumulations, found.global_batch_size
+    (3, 48)
+    """
     data = to_dict(experiment)
-    *parents, last = dotted_name.split(".")
-    part = data
-    for parent in parents:
-        part = part[parent]
-    part[last] = value
+    for dotted_name, value in settings.items():
+        field_annotation(dotted_name)
+        *parents, last = dotted_name.split(".")
+        part = data
+        for parent in parents:
+            part = part[parent]
+        part[last] = value
     return experiment_from_dict(data)

@@ -40,4 +40,6 @@ def _behind(error: BaseException | None, seen: set[int]) -> Iterator[BaseExcepti
         for failure in getattr(error, "worker_failures", {}).values():
             yield from _behind(failure, seen)
         yield from _behind(getattr(error, "controller_failure", None), seen)
+    if type(error).__name__ == "TuneError":  # Ray Tune keeps the text alone of the error that it was handling
+        yield from _behind(error.__context__, seen)
     yield from _behind(error.__cause__, seen)

@@ -67,6 +67,9 @@ class EpochRecord:
     after a start."""
     ended_at: float
     """End of the epoch, Unix time, seconds."""
+    seconds: float = 0.0
+    """Wall time of the epoch with its validation, seconds, from the start of the training function or the end of the
+    epoch before; what an interruption cost isn't in it. 0 in records of earlier versions."""
     val_balanced_accuracy_low: float | None = None
     """Lower end of its 95 % interval, each validation image being its own unit; none: it wasn't measured."""
     val_balanced_accuracy_high: float | None = None
@@ -138,7 +141,9 @@ class Tally:
         counts, scores = sums[7 : 7 + side**2], sums[7 + side**2 :]
         return counts.reshape(side, side).astype(np.int64), np.resize(scores if scores.size else 0.0, (2, NUM_BINS))
 
-    def record(self, total: np.ndarray, *, num_workers: int, epoch: int, step: int) -> EpochRecord:
+    def record(
+        self, total: np.ndarray, *, num_workers: int, epoch: int, step: int, seconds: float = 0.0
+    ) -> EpochRecord:
         """Return the figures of the epoch.
 
         Args:
@@ -146,6 +151,7 @@ class Tally:
             num_workers: Number of workers.
             epoch: Number of the epoch, from 1.
             step: Number of optimizer steps done since the start of the run.
+            seconds: Wall time of the epoch, seconds.
         """
         train_loss, train_correct, num_train = total[:3]
         val_loss, num_val = total[3:5]
@@ -166,6 +172,7 @@ class Tally:
             waiting_fraction=float(waiting_s / training_s) if training_s else 0.0,
             first_batch_s=self.first_batch_s,
             ended_at=time.time(),
+            seconds=seconds,
             **measure_scores(scores),
         )
 

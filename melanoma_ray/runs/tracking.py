@@ -10,7 +10,8 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ _MLFLOW = "mlflow.json"
 _UNTRACKED = {"epoch", "step", "ended_at"}
 _SQLITE = "sqlite:///"
 EndStatus = Literal["FINISHED", "KILLED", "FAILED"]
-"""How a run has ended, in MLflow's words; killed: it was stopped early."""
+"""How a run has ended, in MLflow's words; killed: it was stopped early, or by a person."""
 _MLFLOW_POINTS = 500
 """Number of points in one request to MLflow, which allows 1000."""
 
@@ -76,8 +77,29 @@ def absolute_mlflow_uri(uri: str | None) -> str | None:
     return f"{_SQLITE}{file}"
 
 
-def begin_tracking(config: TrackingConfig) -> None:
-    """Begin the run of a sweep in MLflow, below which those of its trials are; a sweep that goes on goes on with it."""
+@contextmanager
+def tracked(config: TrackingConfig, experiment: Experiment) -> Iterator[None]:
+    """Have the run of a sweep in MLflow, below which those of its trials are, while the block runs, and tell its end.
+
+    A sweep that goes on goes on with its run.
+
+    Args:
+        config: Where to log.
+        experiment: Experiment that the sweep started from.
+    """
+    status: EndStatus = "FAILED"
+    _begin(config)
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        end_tracking(config, experiment, [], [], status=status)
+
+
+def _begin(config: TrackingConfig) -> None:
     if config.mlflow_uri is None:
         return
     try:
@@ -156,8 +178,8 @@ def end_tracking(
     *,
     status: EndStatus = "FINISHED",
     figures: Mapping[str, float] | None = None,
-) -> None:
-    """Log what is missing, and tell MLflow how the run has ended.
+) -> bool:
+    """Log what is missing, and tell MLflow how the run has ended; return whether all of it could be told.
 
     Args:
         config: Where to log.
@@ -177,6 +199,8 @@ def end_tracking(
             client.set_terminated(run_id, status)
     except _errors(config) as error:
         logger.warning("curves and end of %s can't be logged: %s", config.run_uri, _first_line(error))
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -87,9 +87,10 @@ class RayTrainBackend:
     def report(self, metrics: dict[str, Any], progress: Path | None) -> None:
         """Report to Ray Train, which uploads the directory while training continues."""
         checkpoint = ray.train.Checkpoint.from_directory(progress) if progress else None
+        # Ray keeps the newest and the best, and needs a figure even within an epoch and where one isn't defined.
+        unknown = {name: math.nan for name in RANKING_METRICS if metrics.get(name) is None}
         ray.train.report(
-            metrics
-            or dict.fromkeys(RANKING_METRICS, math.nan),  # Ray keeps the newest and the best, and needs a figure
+            metrics | unknown,
             checkpoint=checkpoint,
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
         )

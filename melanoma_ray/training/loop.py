@@ -52,6 +52,9 @@ class TrainingJob:
     starts_from: str | None = None
     """Progress directory of another run, whose weights, optimizer and place in the plan this one begins with, as a
     trial does that goes on from another trial; none: it begins anew."""
+    last_epoch: int | None = None
+    """Number of the epoch after which training ends, before the end of the plan, as a generation of a population does;
+    none: it goes on to the end of the plan."""
     is_live: bool = False
     """Show a progress bar, for a person at a terminal; otherwise a line twice a minute."""
 
@@ -67,7 +70,7 @@ class Worker:
             backend: Place where this worker runs.
         """
         self.job, self.backend = job, backend
-        self.started_at = time.perf_counter()
+        self.started_at = self.epoch_began_at = time.perf_counter()
         num_diagnoses = len(job.num_train_images)
         self.state = build_state(job.experiment, num_diagnoses, backend.device)
         self.tally = Tally(num_diagnoses, job.referred)
@@ -94,7 +97,7 @@ class Worker:
             state.batch_index += 1
             if self._epoch_is_over():
                 self._end_epoch()
-                if state.batch_index >= plan.num_batches:
+                if state.batch_index >= plan.num_batches or len(state.history) == self.job.last_epoch:
                     break
             elif self._should_save():
                 self._save(metrics={})
@@ -106,7 +109,7 @@ class Worker:
         plan, backend = self.job.plan, self.backend
         parts = self.job.experiment.num_accumulations
         check_batch_size(plan.global_batch_size, backend.num_workers, num_parts=parts)
-        if self.state.batch_index >= plan.num_batches:
+        if self.state.batch_index >= plan.num_batches or len(self.state.history) == self.job.last_epoch:
             return
         stream = backend.batches(plan.global_batch_size // backend.num_workers, self.state.batch_index)
         asked, is_first = time.perf_counter(), True
@@ -143,9 +146,15 @@ class Worker:
     def _end_epoch(self) -> None:
         state, plan = self.state, self.job.plan
         total = sum_over_workers(self.tally.sums(), self.backend)
+        now = time.perf_counter()
         record = self.tally.record(
-            total, num_workers=self.backend.num_workers, epoch=len(state.history) + 1, step=state.step
+            total,
+            num_workers=self.backend.num_workers,
+            epoch=len(state.history) + 1,
+            step=state.step,
+            seconds=now - self.epoch_began_at,
         )
+        self.epoch_began_at = now
         state.history.append(record)
         self.tally = Tally(self.tally.num_diagnoses, self.job.referred)
         patience = self.job.experiment.patience_epochs

@@ -1,7 +1,8 @@
 """The winner of a sweep beside the experiment that it started from, both trained anew: is it better, or was it luck?
 
 The best of many trials is chosen by its value, so the value flatters it. Here both are trained on the same folds, or
-with the same seeds, and the differences are taken pair by pair.
+with the same seeds, and the differences are taken pair by pair. The seeds are others than the sweep's. One of the folds
+is the split by which the winner was chosen, and over seeds all runs are measured on that split: the sentences say so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ray.train import ScalingConfig
@@ -17,11 +18,12 @@ from ray.train import ScalingConfig
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, TrainingError
 from melanoma_ray.metrics.intervals import quantile
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.trainer import Supervision, build_run_config
+from melanoma_ray.tuning.objective import check_objective
 from melanoma_ray.tuning.options import WORDS, SearchOptions
 
 CONFIRMATION = "confirmation.json"
@@ -40,15 +42,24 @@ class ConfirmationPlan:
     scaling: ScalingConfig
     """Ray's number of workers, CPUs and GPUs of each run, with 1 worker or more."""
 
-    def check(self, dataset: PreparedDataset) -> None:
+    def check(self, dataset: PreparedDataset, experiment: Experiment, options: SearchOptions) -> None:
         """Refuse what can't be done, before the sweep begins.
 
+        Args:
+            dataset: Prepared dataset.
+            experiment: Experiment that the sweep starts from.
+            options: How the sweep searches, and what for.
+
         Raises:
-            ConfigError: The dataset has no folds, or there are too few seeds.
+            ConfigError: The dataset has no folds, a fold can't measure the objective, or there are too few seeds.
         """
-        if self.over == "folds" and not dataset.info.config.split.num_folds:
+        num_folds = dataset.info.config.split.num_folds
+        if self.over == "folds" and not num_folds:
             msg = f"confirm=folds: {dataset.uri} has none; prepare it with --split.num-folds 5, or confirm over seeds"
             raise ConfigError(msg)
+        if self.over == "folds":
+            for fold in range(num_folds):
+                check_objective(options, experiment, dataset.with_fold(fold), where=f"fold {fold}")
         if self.over == "seeds" and self.num_seeds < _FEWEST:
             msg = f"confirm_seeds={self.num_seeds}: expected {_FEWEST} or more, since an interval needs them"
             raise ConfigError(msg)
@@ -127,12 +138,21 @@ def confirm(
     winner, default = experiments
     if winner == default:
         return ["The best trial is the experiment that the sweep started from, so there is nothing to confirm."]
+    runs = "folds"
+    if plan.over == "seeds":  # the sweep's own seed would repeat the run by which the winner was chosen
+        runs, (winner, default) = "other-seeds", (replace(one, seed=one.seed + 1) for one in experiments)
     values = [
         _train(plan, experiment, dataset, storage.join(uri, "confirmation"), name, metric)
-        for name, experiment in ((f"{trial}-{plan.over}", winner), (f"default-{plan.over}", default))
+        for name, experiment in ((f"{trial}-{runs}", winner), (f"default-{runs}", default))
     ]
     difference = compare_paired(values[0], values[1], over=plan.over)
-    sentences = describe(difference, len(values[0]), plan.over, WORDS[options.objective])
+    unsearched = compare_unsearched(values[0], values[1]) if plan.over == "folds" else None
+    sentences = describe(difference, len(values[0]), plan.over, WORDS[options.objective], unsearched=unsearched)
+    if options.is_population:
+        sentences.append(
+            "In the population the winner went on from weights of other members, with settings that changed on the "
+            "way; here it is trained from the beginning with its last settings."
+        )
     storage.write_json(
         storage.join(uri, CONFIRMATION),
         {
@@ -145,6 +165,7 @@ def confirm(
             "difference": difference.mean,
             "low": difference.low,
             "high": difference.high,
+            "unsearched_difference": unsearched,
             "is_noise": difference.is_noise,
         },
     )
@@ -163,7 +184,19 @@ def recall(uri: str, trial: str) -> list[str]:
     return [str(sentence) for sentence in found["sentences"]] if found.get("trial") == trial else []
 
 
-def describe(difference: PairedDifference, number: int, over: Over, words: str) -> list[str]:
+def compare_unsearched(winner: Sequence[float], default: Sequence[float]) -> float:
+    """Return the mean difference over all folds but fold 0, which is the split by which the winner was chosen.
+
+    Args:
+        winner: Value of the winner on each fold.
+        default: Value of the default on each fold.
+    """
+    return statistics.fmean(one - other for one, other in zip(winner[1:], default[1:], strict=True))
+
+
+def describe(
+    difference: PairedDifference, number: int, over: Over, words: str, *, unsearched: float | None = None
+) -> list[str]:
     """Return the comparison in sentences.
 
     Args:
@@ -171,18 +204,30 @@ def describe(difference: PairedDifference, number: int, over: Over, words: str) 
         number: Number of pairs.
         over: What the runs differ by.
         words: Name of the value.
+        unsearched: Mean difference over the folds by which the winner wasn't chosen; none: over seeds all runs are
+            measured on the split by which it was chosen.
     """
     found = (
         f"Trained anew on {number} {over}, the winner's {words} differs from the default's by "
         f"{difference.mean:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})."
     )
+    if unsearched is None:
+        chosen = "All of these runs are measured on the validation split by which the winner was chosen."
+    else:
+        chosen = (
+            "One of the folds is the split by which the winner was chosen; without it they differ by "
+            f"{unsearched:+.3f}."
+        )
+    where = " on this split" if unsearched is None else ""
     if difference.is_noise:
         verdict = "The difference is within the noise: the winner isn't shown to be better than the default."
+    elif difference.mean > 0 and (unsearched is None or unsearched > 0):
+        verdict = f"The winner is better than the default{where}."
     elif difference.mean > 0:
-        verdict = "The winner is better than the default."
+        verdict = "Only the fold by which it was chosen makes the winner better: it isn't shown to be so elsewhere."
     else:
-        verdict = "The winner is worse than the default: its value in the sweep was luck."
-    return [found, verdict]
+        verdict = f"The winner is worse than the default{where}."
+    return [found, chosen, verdict]
 
 
 def _train(
@@ -204,5 +249,12 @@ def _train(
             supervision=supervision,
         )
         names = [f"seed-{experiment.seed + number}" for number in range(plan.num_seeds)]
-    runs = [RunDirectory(uri=storage.join(whole.uri, one)) for one in names]
-    return [max(float(getattr(record, metric)) for record in run.history()) for run in runs]
+    return [_best_value(RunDirectory(uri=storage.join(whole.uri, one)), metric) for one in names]
+
+
+def _best_value(run: RunDirectory, metric: str) -> float:
+    values = [value for record in run.history() if (value := getattr(record, metric)) is not None]
+    if not values:
+        msg = f"run {run.uri}: has no epoch with a finite loss: training has diverged, so nothing can be compared"
+        raise TrainingError(msg)
+    return float(max(values))

@@ -19,6 +19,8 @@ from melanoma_ray.tuning.space import SHORT_NAMES
 
 LATENCY = "latency.json"
 """File with the time of an image, where it is searched for."""
+LATENCIES = "latencies"
+"""Directory of a sweep with the time of an image for each network that was measured."""
 TRIALS = "trials"
 _EPOCH = "epoch-"
 

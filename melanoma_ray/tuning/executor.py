@@ -15,8 +15,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from melanoma_ray import storage
 from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.workarounds import free_orphaned_places
+from melanoma_ray.errors import StorageError
 from melanoma_ray.tuning.coordination import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -95,7 +97,17 @@ class EndOfTrial(Callback):
         self._tell(number_of(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:  # noqa: ARG002
-        """Tell that it has failed more often than it may."""
+        """Tell that it has failed more often than it may.
+
+        A disk or a store that fails isn't the trial's fault, and would be the end of all others: it ends the sweep,
+        whose same command goes on with this trial.
+
+        Raises:
+            OSError: The trial failed for that.
+        """
+        cause = find_cause(error) if (error := trial.get_pickled_error()) else None
+        if isinstance(cause, StorageError) or (isinstance(cause, OSError) and cause.errno in storage.DISK_FAULTS):
+            raise cause
         self._coordinator.fail(number_of(trial), reason_of(trial))
         self._tell(number_of(trial))
 

@@ -51,7 +51,7 @@ class SearchOptions:
     """Number of epochs of a generation of a population, 1 or more; unused with other searches."""
     max_failures: Annotated[int, Range(0)] = 1
     """Number of failures of a trial from which it goes on at its newest progress, 0 or more; after one more it is
-    recorded as failed, and the sweep goes on."""
+    recorded as failed, and the sweep goes on. With workers these are also started again once within each try."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that the options don't contradict each other."""

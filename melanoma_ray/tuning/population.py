@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.tuning.dimension import Dimension
 from melanoma_ray.tuning.options import SearchOptions
@@ -34,20 +35,21 @@ _FEWEST = 2
 class Population:
     """Which trials the generations have; a pure function of the trials before."""
 
-    def __init__(self, space: SearchSpace, options: SearchOptions, size: int, num_epochs: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, options: SearchOptions, size: int, experiment: Experiment) -> None:
         """Check that the members can exchange their weights.
 
         Args:
             space: Search space.
             options: How the sweep searches.
             size: Number of members.
-            num_epochs: Number of epochs of all generations together.
-            seed: Seed of the variations.
+            experiment: Experiment that the sweep starts from, with the number of epochs of all generations together
+                and the seed of the variations.
 
         Raises:
-            ConfigError: There are too few members, there is a single generation, or the space has a setting with which
-                weights can't be exchanged.
+            ConfigError: There are too few members, there is a single generation, members could end by themselves, or
+                the space has a setting with which weights can't be exchanged.
         """
+        num_epochs = experiment.num_epochs
         if size < _FEWEST:
             msg = f"num_trials={size}: expected {_FEWEST} or more, the members of the population"
             raise ConfigError(msg)
@@ -57,14 +59,19 @@ class Population:
                 "generations together, or none follows from the first"
             )
             raise ConfigError(msg)
+        if experiment.patience_epochs is not None:
+            msg = (
+                f"patience_epochs={experiment.patience_epochs}: the members of a population end together; leave it out"
+            )
+            raise ConfigError(msg)
         for dimension in space.dimensions:
-            if not dimension.name.startswith(_ROOMS) and dimension.name != "model.dropout":
+            if not can_change(dimension.name):
                 msg = (
                     f"search space: {dimension.name} can't change while a network is trained, as the settings of a "
                     "population do; leave it out, or choose another search"
                 )
                 raise ConfigError(msg)
-        self.space, self.size, self.seed = space, size, seed
+        self.space, self.size, self.seed = space, size, experiment.seed
         self.ends = [
             min(end, num_epochs)
             for end in range(
@@ -127,6 +134,15 @@ class Population:
             if best:
                 return best[int(random.integers(len(best)))]
         return own
+
+
+def can_change(name: str) -> bool:
+    """Return whether a setting can change while a network is trained.
+
+    Args:
+        name: Dotted name of the setting.
+    """
+    return name.startswith(_ROOMS) or name == "model.dropout"
 
 
 def newest_value(trial: FrozenTrial) -> float:

@@ -36,7 +36,8 @@ class TrialLines:
         """
         values = [value for one in trials if (value := best_value(one)) is not None]
         num_ended = sum(one.state in ENDED for one in trials)
-        done = f"{num_ended} of {self._num_trials}, best {max(values, default=0.0):.3f}"
+        best = f"best {max(values):.3f}" if values else "none has a value yet"
+        done = f"{num_ended} of {self._num_trials}, {best}"
         took = time.monotonic() - self._began_at
         logger.info("trial %s: %s (%s, %.0f s)", trial.user_attrs["name"], self._describe(trial), done, took)
 

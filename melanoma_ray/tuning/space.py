@@ -6,7 +6,7 @@ experiment itself, as the result that a sweep must beat.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import range_of
-from melanoma_ray.settings import field_annotation, get_setting, with_setting
+from melanoma_ray.settings import field_annotation, get_setting
 from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, parse_value
 
 SHORT_NAMES = {
@@ -84,22 +84,9 @@ def _check_order(name: str, other: str, later: Sequence[Dimension]) -> None:
             raise ConfigError(msg)
 
 
-def apply_settings(experiment: Experiment, settings: Mapping[str, object]) -> Experiment:
-    """Return an experiment with a trial's settings.
-
-    Args:
-        experiment: Experiment that the sweep started from.
-        settings: Settings of the trial, by their dotted names.
-
-    Raises:
-        ConfigError: The settings contradict each other.
-    """
-    for name, value in settings.items():
-        experiment = with_setting(experiment, name, value)
-    return experiment
-
-
-def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
+def build_space(
+    texts: Sequence[str], experiment: Experiment, *, is_taken: Callable[[str], bool] = lambda _: True
+) -> SearchSpace:
     """Return the space that a command line describes.
 
     Args:
@@ -107,6 +94,8 @@ def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
             What a file or a text says of a setting counts before what a named space says, and of two named spaces the
             first one counts.
         experiment: Experiment around which the named spaces lie.
+        is_taken: Function that returns whether a setting, by its dotted name, is taken from a named space; what is
+            named itself is always taken.
 
     Raises:
         ConfigError: A name is unknown, or a setting doesn't take the values.
@@ -119,7 +108,7 @@ def build_space(texts: Sequence[str], experiment: Experiment) -> SearchSpace:
     own: set[str] = set()
     for text in texts or ("default",):
         if text in SPACES:
-            for dimension in SPACES[text](experiment):
+            for dimension in filter(lambda one: is_taken(one.name), SPACES[text](experiment)):
                 found.setdefault(dimension.name, dimension)
             continue
         for dimension in _read_text(text):

@@ -81,11 +81,6 @@ class Study:
                 trial.user_attrs[name]
 
     @property
-    def optuna_study(self) -> optuna.Study:
-        """The study as Optuna's functions take it."""
-        return self._study
-
-    @property
     def trials(self) -> list[FrozenTrial]:
         """All trials, by number."""
         return list(self._study.get_trials(deepcopy=False))

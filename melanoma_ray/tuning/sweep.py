@@ -8,26 +8,28 @@ best.json …      the results (``results.py``)
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from ray import tune
 from ray.train import ScalingConfig
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.waiting import Request, wait_for
 from melanoma_ray.config import Experiment
-from melanoma_ray.dataset.prepared import PreparedDataset, referred_classes
+from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, TrainingError
 from melanoma_ray.loading.stream import open_images
 from melanoma_ray.model.checkpoint import BEST, read_manifest
-from melanoma_ray.runs.history import BEST_METRIC
+from melanoma_ray.reports.sweep import SweepTrial
+from melanoma_ray.runs.directory import RUN, SWEEP
+from melanoma_ray.runs.history import RANKING_METRICS
 from melanoma_ray.runs.lock import hold
-from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, begin_tracking, end_tracking
-from melanoma_ray.settings import experiment_from_dict, to_dict
+from melanoma_ray.runs.tracking import TrackingConfig, absolute_mlflow_uri, tracked
+from melanoma_ray.settings import experiment_from_dict, to_dict, with_settings
 from melanoma_ray.training.finalization import finalize_checkpoint
 from melanoma_ray.training.trainer import worker_request
 from melanoma_ray.tuning.concurrency import DRIVER_CPUS, RoomLimiter, num_that_fit, takes_of_trial
@@ -42,21 +44,23 @@ from melanoma_ray.tuning.executor import (
     directory_of,
     name_of,
 )
+from melanoma_ray.tuning.objective import check_objective
 from melanoma_ray.tuning.options import WORDS, SearchOptions
 from melanoma_ray.tuning.page import write_page
 from melanoma_ray.tuning.population import Population
 from melanoma_ray.tuning.reporting import TrialLines
 from melanoma_ray.tuning.results import BEST_JSON, SweepResult, rank_trials, write_best, write_table
-from melanoma_ray.tuning.space import SearchSpace, apply_settings
+from melanoma_ray.tuning.space import SearchSpace
 from melanoma_ray.tuning.study import ENDED, NAME, STUDY, Study
 from melanoma_ray.tuning.trial import TrialContext, build_trainable, threads_per_trial
 from melanoma_ray.wording import count
 
 logger = logging.getLogger(__name__)
 
-_SWEEP = "sweep.json"
 _OF_RAY = "tune"
 """Ray Tune's own directory, which has nothing that the study hasn't; it goes when the sweep is over."""
+_WRITTEN = "trials_sha256"
+"""Field of best.json that tells of which trials the results are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +105,7 @@ class SweepPlan:
             "search": self.options.search,
             "stopping": self.options.stopping,
             "objective": self.options.objective,
-            "generation_epochs": self.options.generation_epochs,
+            "generation_epochs": self.options.generation_epochs if self.options.is_population else None,
             "members": self.num_trials if self.options.is_population else None,
             "num_workers": "1 or more" if self.has_workers else 0,  # the progress of a trial is kept in another way
         }
@@ -126,9 +130,9 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
     """
     check_objective(plan.options, plan.experiment, dataset)
     if plan.confirmation is not None:
-        plan.confirmation.check(dataset)
+        plan.confirmation.check(dataset, plan.experiment, plan.options)
     if plan.options.is_population:  # which checks all this, before anything is written
-        Population(plan.space, plan.options, plan.num_trials, plan.experiment.num_epochs, plan.experiment.seed)
+        Population(plan.space, plan.options, plan.num_trials, plan.experiment)
     with hold(uri):
         _claim(plan, dataset, uri)
         study = Study(uri, plan.options, seed=plan.experiment.seed, num_epochs=plan.experiment.num_epochs)
@@ -137,43 +141,18 @@ def sweep(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> SweepResult:
         coordinator = Coordinator(
             study, plan.space, plan.experiment, num_trials=plan.num_trials, directory_of=context.directory
         )
-        tracking = TrackingConfig(run_uri=uri, mlflow_uri=context.mlflow_uri)
-        begin_tracking(tracking)
-        for trial in study.trials:
-            if trial.state in ENDED and trial.number not in study.tracked:  # the sweep was killed before it was told
-                _track(trial.number, study, context)
-        num_known = sum(trial.state.is_finished() for trial in study.trials)
-        if coordinator.num_left:
-            if num_known:
+        with tracked(TrackingConfig(run_uri=uri, mlflow_uri=context.mlflow_uri), plan.experiment):
+            for trial in study.trials:
+                if trial.state in ENDED and trial.number not in study.tracked:  # the sweep was killed before it told
+                    _track(trial.number, study, context)
+            num_known = sum(trial.state.is_finished() for trial in study.trials)
+            if num_known and coordinator.num_left:
                 logger.info("sweep %s: goes on after %d of its trials", uri, num_known)
-            _search(plan, dataset, coordinator, context)
-        elif num_known:
-            logger.info("sweep %s: %s", uri, _why_over(plan, coordinator))
-        end_tracking(tracking, plan.experiment, [], [])
-        return _conclude(plan, dataset, coordinator, context)
-
-
-def check_objective(options: SearchOptions, experiment: Experiment, dataset: PreparedDataset) -> None:
-    """Refuse an objective that the validation split can't measure.
-
-    Args:
-        options: How the sweep searches.
-        experiment: Experiment that it starts from.
-        dataset: Prepared dataset.
-
-    Raises:
-        ConfigError: The split has none of the images to refer, or no others.
-    """
-    if options.metric == BEST_METRIC:
-        return
-    target = dataset.target(dataset.split("val"))
-    is_referred = np.isin(target[target >= 0], referred_classes(dataset.info, experiment.decision))
-    if is_referred.all() or not is_referred.any():
-        msg = (
-            f"objective={options.objective}: the validation split of {dataset.uri} has {int(is_referred.sum())} images "
-            f"to refer among {is_referred.size}, and both kinds are needed; choose balanced-accuracy"
-        )
-        raise ConfigError(msg)
+            if coordinator.num_left:
+                _search(plan, dataset, coordinator, context)
+            if num_known == len(study.trials) or len(study.trials) < coordinator.num_trials_in_all:
+                logger.info("sweep %s: %s", uri, _why_over(plan, coordinator))
+            return _conclude(plan, dataset, coordinator, context)
 
 
 def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
@@ -181,22 +160,22 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
 
     What didn't exist when the sweep was begun counts as its default.
     """
-    name, origin = storage.join(uri, _SWEEP), plan.origin(dataset)
+    name, origin = storage.join(uri, SWEEP), plan.origin(dataset)
+    if storage.exists(storage.join(uri, RUN)):
+        msg = f"sweep {uri}: there is a trained run of this name; give another --name or --storage"
+        raise ConfigError(msg)
     if not storage.exists(name):
-        if storage.exists(storage.join(uri, STUDY)):
-            msg = f"{name}: is gone, which says what {STUDY} was begun with; put it back, or give another --name"
-            raise DataError(msg)
-        if storage.exists(storage.join(uri, "best.json")):
-            msg = f"sweep {uri}: was made by an earlier version, which kept no study; give another --name"
-            raise ConfigError(msg)
+        _check_unclaimed(uri, name)
         storage.write_json(name, origin)
         return
     old = {"generation_epochs": 1, "members": None, "num_workers": origin["num_workers"], **storage.read_json(name)}
     if "started_from" not in old:
         msg = f"{name}: malformed (it has no 'started_from'); put it back, or give another --name"
         raise DataError(msg)
-    if not plan.options.stops_trials:  # then it has no effect
-        old["stopping"] = origin["stopping"]
+    if not plan.options.stops_trials:
+        old["stopping"] = origin["stopping"]  # it has no effect
+    if not plan.options.is_population:
+        old["generation_epochs"] = origin["generation_epochs"]  # it has no effect
     old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
     differing = [one for one in origin if old.get(one) != _as_json(origin[one])]
     if differing:
@@ -206,10 +185,19 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
         raise ConfigError(msg)
 
 
+def _check_unclaimed(uri: str, name: str) -> None:
+    """Refuse a directory with a sweep of which it isn't known what it was begun with."""
+    if storage.exists(storage.join(uri, STUDY)):
+        msg = f"{name}: is gone, which says what {STUDY} was begun with; put it back, or give another --name"
+        raise DataError(msg)
+    if storage.exists(storage.join(uri, BEST_JSON)):
+        msg = f"sweep {uri}: was made by an earlier version, which kept no study; give another --name"
+        raise ConfigError(msg)
+
+
 def _track(number: int, study: Study, context: TrialContext) -> None:
-    """Tell MLflow how a trial has ended, once."""
-    if context.mlflow_uri is not None:
-        context.end_tracking(study.trial(number))
+    """Log what is missing of a trial's curves, and how it has ended, once."""
+    if context.end_tracking(study.trial(number)):
         study.note_tracked(number)
 
 
@@ -256,6 +244,7 @@ def _build_context(plan: SweepPlan, uri: str) -> TrialContext:
         scaling=plan.scaling,
         mlflow_uri=absolute_mlflow_uri(plan.mlflow_uri),
         has_latency=plan.options.has_latency,
+        max_failures=plan.options.max_failures,
     )
 
 
@@ -314,7 +303,7 @@ def _conclude(
     if best is None:
         msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status if trials else 'none was begun'})"
         raise TrainingError(msg)
-    experiment = apply_settings(plan.experiment, best.settings)
+    experiment = with_settings(plan.experiment, best.settings)
     earlier = recall(uri, best.trial_id)
     if not _is_written(result):
         _write(plan, dataset, coordinator, context, result, earlier)
@@ -327,21 +316,28 @@ def _conclude(
 
 
 def _is_written(result: SweepResult) -> bool:
-    """Return whether all results are in the directory, and are those of as many trials."""
+    """Return whether all results are in the directory, and are those of these trials as they are now."""
     names = ("trials.parquet", "sweep.html")
     is_whole = _has_checkpoint(result) and all(storage.exists(storage.join(result.uri, name)) for name in names)
-    return is_whole and bool(storage.read_json(result.best_json).get("num_trials") == len(result.trials))
+    return is_whole and storage.read_json(result.best_json).get(_WRITTEN) == _identify(result.trials)
+
+
+def _identify(trials: Sequence[SweepTrial]) -> str:
+    """Return a text that differs where any trial's end, value or length does."""
+    facts = [(trial.trial_id, trial.status, trial.value, trial.num_epochs) for trial in trials]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _has_checkpoint(result: SweepResult) -> bool:
-    """Return whether best.json and the checkpoint are those of the best trial."""
-    folder = storage.join(result.uri, BEST)
+    """Return whether best.json names the checkpoint here, and both are those of the best trial and its value."""
+    folder, best = storage.join(result.uri, BEST), result.trials[0]
     try:
-        files = read_manifest(folder).files
-        is_of_best = storage.read_json(result.best_json).get("trial") == result.trials[0].trial_id
+        files, found = read_manifest(folder).files, storage.read_json(result.best_json)
     except (DataError, CheckpointError):  # there is none, or half of one: it is written anew
         return False
-    return is_of_best and all(storage.exists(storage.join(folder, name)) for name in files)
+    is_of_best = found.get("trial") == best.trial_id and best.value in (found.get(name) for name in RANKING_METRICS)
+    is_here = found.get("checkpoint") == folder and all(storage.exists(storage.join(folder, name)) for name in files)
+    return is_of_best and is_here
 
 
 def _write(
@@ -354,7 +350,7 @@ def _write(
 ) -> None:
     """Write the checkpoint of the best trial, the table, the page, and last best.json."""
     uri, best = result.uri, result.trials[0]
-    experiment, checkpoint = apply_settings(plan.experiment, best.settings), storage.join(uri, BEST)
+    experiment, checkpoint = with_settings(plan.experiment, best.settings), storage.join(uri, BEST)
     if not _has_checkpoint(result):
         progress = context.directory(best.trial_id).best()
         if progress is None:
@@ -367,5 +363,10 @@ def _write(
     old = storage.join(uri, CONFIRMATION)
     if not confirmation and storage.exists(old):  # of a trial that was the best one then
         storage.delete_file(old)
-    facts = {plan.options.metric: best.value, "num_trials": len(result.trials), **plan.origin(dataset)}
+    facts = {
+        plan.options.metric: best.value,
+        "num_trials": len(result.trials),
+        _WRITTEN: _identify(result.trials),
+        **plan.origin(dataset),
+    }
     write_best(uri, experiment, best, checkpoint, facts)

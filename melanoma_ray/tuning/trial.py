@@ -8,6 +8,8 @@ directory, whatever ended the trial's process before.
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import os
 import shutil
 import statistics
@@ -36,11 +38,11 @@ from melanoma_ray.model.networks import build_classifier
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.progress import Progress, local_progress, read_progress
 from melanoma_ray.runs.tracking import EndStatus, TrackingConfig, end_tracking
+from melanoma_ray.settings import to_dict, with_settings
 from melanoma_ray.training.backend import PREFETCHED_BATCHES
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.training.trainer import build_job, build_run_config, fit
-from melanoma_ray.tuning.directory import LATENCY, TrialDirectory
-from melanoma_ray.tuning.space import apply_settings
+from melanoma_ray.tuning.directory import LATENCIES, LATENCY, TrialDirectory
 from melanoma_ray.tuning.study import NAME, SETTINGS, latency_of
 
 _STATUS: dict[TrialState, EndStatus] = {
@@ -72,6 +74,8 @@ class TrialContext:
     """MLflow tracking server or file; none: MLflow isn't used."""
     has_latency: bool = False
     """Whether the time of an image is measured."""
+    max_failures: int = 1
+    """Number of failures of a trial from which it goes on, 0 or more."""
 
     @property
     def has_workers(self) -> bool:
@@ -86,19 +90,23 @@ class TrialContext:
         """Return where a trial's curves are logged: in MLflow below the run of the sweep."""
         return TrackingConfig(run_uri=directory.uri, mlflow_uri=self.mlflow_uri, parent_uri=self.uri)
 
-    def end_tracking(self, trial: FrozenTrial) -> None:
-        """Log to MLflow what is missing of a trial that has ended, and how it has ended, if it was begun at all."""
-        if self.mlflow_uri is None:
-            return
+    def end_tracking(self, trial: FrozenTrial) -> bool:
+        """Log what is missing of a trial that has ended, and to MLflow how it has ended, if it was begun at all.
+
+        Its last epoch is always missing: Ray Tune ends the trial's function when it reports that.
+
+        Returns:
+            Whether all of it could be told.
+        """
         try:
-            experiment = apply_settings(self.experiment, trial.user_attrs[SETTINGS])
+            experiment = with_settings(self.experiment, trial.user_attrs[SETTINGS])
         except ConfigError:  # its settings contradict each other, so it never ran
-            return
+            return True
         directory = self.directory(trial.user_attrs[NAME])
         newest = directory.newest()
         progress = Progress() if newest is None else read_progress(newest)
         latency = latency_of(trial)
-        end_tracking(
+        return end_tracking(
             self.tracking(directory),
             experiment,
             progress.steps,
@@ -192,8 +200,13 @@ def run_with_workers(told: dict[str, Any], *, context: TrialContext, dataset: Pr
     assert context.scaling is not None
     directory = context.directory(told["name"])
     parent, name = directory.uri.rsplit("/", 1)
+    # The workers of a lost node are started again once; what fails more often is Ray Tune's to start again.
     run_config = build_run_config(
-        parent, name, max_failures=1, callbacks=[TuneReportCallback()], best_by=context.metric
+        parent,
+        name,
+        max_failures=min(1, context.max_failures),
+        callbacks=[TuneReportCallback()],
+        best_by=context.metric,
     )
     job = _build_job(told, context, dataset, directory)
     RunDirectory(uri=directory.uri).claim(job.experiment, dataset)
@@ -204,17 +217,27 @@ def run_with_workers(told: dict[str, Any], *, context: TrialContext, dataset: Pr
 def _build_job(
     told: dict[str, Any], context: TrialContext, dataset: PreparedDataset, directory: TrialDirectory
 ) -> TrainingJob:
-    job = build_job(apply_settings(context.experiment, told["settings"]), dataset)
-    return replace(job, starts_from=told["starts_from"], tracking=context.tracking(directory))
+    job = build_job(with_settings(context.experiment, told["settings"]), dataset)
+    return replace(
+        job, starts_from=told["starts_from"], last_epoch=told["last_epoch"], tracking=context.tracking(directory)
+    )
 
 
 def _keep_latency(job: TrainingJob, context: TrialContext, directory: TrialDirectory) -> None:
-    """Measure the time of an image on this process's CPU, if it is searched for and not known yet, and keep it."""
+    """Measure the time of an image on this process's CPU, if it is searched for and not known yet, and keep it.
+
+    Trials with the same network have the same time: that of the first of them that was measured.
+    """
     name = storage.join(directory.uri, LATENCY)
-    if context.has_latency and not storage.exists(name):
-        model = replace(job.experiment.model, pretrained=False, num_frozen_stages=0)  # the weights don't matter
+    if not context.has_latency or storage.exists(name):
+        return
+    model = replace(job.experiment.model, pretrained=False, num_frozen_stages=0, dropout=0.0)  # what takes no time
+    digest = hashlib.sha256(json.dumps(to_dict(model), sort_keys=True).encode()).hexdigest()[:16]
+    known = storage.join(context.uri, LATENCIES, f"{digest}.json")
+    if not storage.exists(known):
         classifier = build_classifier(model, len(job.num_train_images))
-        storage.write_json(name, {"milliseconds": measure_latency(classifier, model)})
+        storage.write_json(known, {"milliseconds": measure_latency(classifier, model)})
+    storage.write_json(name, storage.read_json(known))
 
 
 @torch.inference_mode()

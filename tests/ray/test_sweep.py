@@ -66,6 +66,10 @@ def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_t
     table = pd.read_parquet(tmp_path / "sweep" / "trials.parquet")
     assert list(table["trial"]) == [trial.trial_id for trial in result.trials]
     assert sweep(plan, dataset, uri) == result
+    for trial in result.trials:  # with the last epoch of each, which Ray Tune ends while it is reported
+        events = tmp_path / "sweep" / "trials" / trial.trial_id / "tensorboard"
+        assert len(list(events.iterdir())) >= trial.num_epochs  # workers train on until they are stopped
+        assert 0 < trial.seconds < 120
     if not num_workers:
         is_repaired_by_the_same_command(tmp_path / "sweep", lambda: sweep(plan, dataset, uri))
     with pytest.raises(ConfigError, match="begun from other settings"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from melanoma_ray import storage
@@ -17,9 +19,9 @@ from melanoma_ray.runs.tracking import (
     EVENTS,
     TrackingConfig,
     absolute_mlflow_uri,
-    begin_tracking,
     end_tracking,
     log_curves,
+    tracked,
 )
 
 HISTORY = [
@@ -66,17 +68,34 @@ def test_a_run_is_told_to_mlflow_once_with_its_origin(tmp_path: Path) -> None:
 def test_a_trial_s_run_is_below_that_of_its_sweep_and_says_how_it_ended(tmp_path: Path) -> None:
     uri, above = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "sweep")
     whole = TrackingConfig(run_uri=above, mlflow_uri=uri)
-    begin_tracking(whole)
-    begin_tracking(whole)  # the sweep goes on after a kill
+    client = MlflowClient(tracking_uri=uri)
+    with tracked(whole, Experiment()):
+        check_trials(whole, client)
+    for error, status in ((KeyboardInterrupt(), "KILLED"), (ValueError(), "FAILED"), (None, "FINISHED")):
+        with suppress(KeyboardInterrupt, ValueError), tracked(whole, Experiment()):
+            assert sweep_s_run(client).info.status == "RUNNING"
+            if error is not None:
+                raise error
+        assert sweep_s_run(client).info.status == status
+
+
+def sweep_s_run(client: MlflowClient) -> Run:
+    experiment = client.get_experiment_by_name("melanoma_ray")
+    assert experiment is not None
+    (found,) = [run for run in client.search_runs([experiment.experiment_id]) if run.info.run_name == "sweep"]
+    return found
+
+
+def check_trials(whole: TrackingConfig, client: MlflowClient) -> None:
+    above, uri = whole.run_uri, whole.mlflow_uri
     trials = [TrackingConfig(run_uri=f"{above}/trials/0{n}", mlflow_uri=uri, parent_uri=above) for n in (1, 2, 3)]
     log_curves(trials[0], Experiment(), STEPS, HISTORY[:1])
     end_tracking(trials[0], Experiment(), STEPS, HISTORY, figures={"latency_ms": 4.5})
     end_tracking(trials[1], Experiment(), STEPS, HISTORY[:2], status="KILLED")
-    end_tracking(trials[2], Experiment(), [], [], status="FAILED")
-    client = MlflowClient(tracking_uri=uri)
+    assert end_tracking(trials[2], Experiment(), [], [], status="FAILED")
     experiment = client.get_experiment_by_name("melanoma_ray")
     assert experiment is not None
-    assert experiment.artifact_location == (tmp_path / "mlruns").as_uri()
+    assert experiment.artifact_location == (Path(above).parent / "mlruns").as_uri()
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {name: run.info.status for name, run in runs.items()} == {
         "sweep": "RUNNING",
@@ -89,8 +108,6 @@ def test_a_trial_s_run_is_below_that_of_its_sweep_and_says_how_it_ended(tmp_path
     }
     assert runs["01"].data.metrics["latency_ms"] == 4.5
     assert runs["03"].data.params["model.network"] == "baseline"
-    end_tracking(whole, Experiment(), [], [])
-    assert client.get_run(runs["sweep"].info.run_id).info.status == "FINISHED"
 
 
 def test_an_epoch_s_event_file_stays_as_it_is_when_the_next_is_told(tmp_path: Path) -> None:
@@ -107,7 +124,9 @@ def test_an_mlflow_that_is_not_there_ends_no_training(tmp_path: Path, caplog: py
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}"
-    log_curves(TrackingConfig(run_uri=str(tmp_path), mlflow_uri=nowhere), Experiment(), [], HISTORY)
+    config = TrackingConfig(run_uri=str(tmp_path), mlflow_uri=nowhere)
+    log_curves(config, Experiment(), [], HISTORY)
+    assert not end_tracking(config, Experiment(), [], HISTORY)  # so it is told another time
     assert f"curves of {tmp_path} can't be logged now" in caplog.text
     assert len(list((tmp_path / EVENTS).iterdir())) == len(HISTORY)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from melanoma_ray.tuning.confirmation import Over, PairedDifference, compare_paired, describe
+from melanoma_ray.tuning.confirmation import Over, PairedDifference, compare_paired, compare_unsearched, describe
 
 WINNER, DEFAULT = [0.71, 0.74, 0.69, 0.73, 0.72], [0.70, 0.70, 0.70, 0.70, 0.70]
 
@@ -37,15 +37,30 @@ def test_two_equal_experiments_are_seldom_told_apart() -> None:
     [
         (PairedDifference(mean=0.02, low=-0.01, high=0.05), "within the noise"),
         (PairedDifference(mean=0.02, low=0.01, high=0.03), "is better than the default"),
-        (PairedDifference(mean=-0.02, low=-0.03, high=-0.01), "was luck"),
+        (PairedDifference(mean=-0.02, low=-0.03, high=-0.01), "is worse than the default"),
     ],
 )
 @pytest.mark.parametrize("over", ["folds", "seeds"])
 def test_the_verdict_follows_from_the_interval(difference: PairedDifference, verdict: str, over: Over) -> None:
-    found, said = describe(difference, 5, over, "balanced accuracy")
+    unsearched = 0.5 * difference.mean if over == "folds" else None
+    found, chosen, said = describe(difference, 5, over, "balanced accuracy", unsearched=unsearched)
     assert f"on 5 {over}" in found
     assert f"{difference.low:+.3f} to {difference.high:+.3f}" in found
     assert verdict in said
+    if over == "folds":
+        assert chosen.endswith(f"without it they differ by {0.5 * difference.mean:+.3f}.")
+    else:
+        assert chosen == "All of these runs are measured on the validation split by which the winner was chosen."
+        assert "within the noise" in said or said.endswith("on this split.")
+
+
+def test_the_fold_by_which_the_winner_was_chosen_doesn_t_make_it_better() -> None:
+    winner, default = [0.99, 0.70, 0.69, 0.70, 0.69], DEFAULT
+    unsearched = compare_unsearched(winner, default)
+    assert unsearched == pytest.approx(-0.005)
+    difference = PairedDifference(mean=0.054, low=0.01, high=0.1)
+    *_, verdict = describe(difference, 5, "folds", "balanced accuracy", unsearched=unsearched)
+    assert verdict == "Only the fold by which it was chosen makes the winner better: it isn't shown to be so elsewhere."
 
 
 def test_one_pair_has_no_interval() -> None:

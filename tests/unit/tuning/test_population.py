@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optuna.trial import TrialState
 from safetensors.torch import load_file
 
 from melanoma_ray.config import AugmentationConfig, OptimizerConfig
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.runs.progress import Progress
+from melanoma_ray.settings import with_settings
 from melanoma_ray.training.loop import TrainingJob, Worker
 from melanoma_ray.tuning.coordination import Coordinator, Proposal
 from melanoma_ray.tuning.options import SearchOptions
-from melanoma_ray.tuning.population import newest_value, vary
-from melanoma_ray.tuning.space import apply_settings, build_space
+from melanoma_ray.tuning.population import can_change, newest_value, vary
+from melanoma_ray.tuning.space import build_space
 from tests.unit.training.local_backend import EXPERIMENT as SMALL
 from tests.unit.training.local_backend import LocalBackend, build_job
 from tests.unit.tuning.test_study import EXPERIMENT, RECORD, coordinate, result
@@ -143,6 +146,35 @@ def test_settings_with_which_weights_can_t_be_exchanged_are_refused(tmp_path: Pa
         coordinate(tmp_path, space=build_space([setting], EXPERIMENT), options=POPULATION)
 
 
+def test_members_that_could_end_by_themselves_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="patience_epochs=2: the members of a population end together; leave it out"):
+        coordinate(
+            tmp_path, num_trials=4, space=SPACE, options=POPULATION, experiment=replace(EXPERIMENT, patience_epochs=2)
+        )
+
+
+def test_a_named_space_is_searched_but_for_what_can_t_change(tmp_path: Path) -> None:
+    whole, taken = build_space(["loss"], EXPERIMENT), build_space(["loss"], EXPERIMENT, is_taken=can_change)
+    assert {one.name for one in whole.dimensions} - {one.name for one in taken.dimensions} == {"sampling"}
+    coordinate(tmp_path, num_trials=4, space=taken, options=POPULATION)
+
+
+def test_a_member_whose_parent_s_progress_is_gone_doesn_t_begin_anew_in_silence(tmp_path: Path) -> None:
+    coordinator = reopen(tmp_path)
+    for number in range(4):
+        proposal = coordinator.next()
+        assert proposal is not None
+        train(coordinator, proposal, 1, 0.1 * (number + 1), tmp_path)
+    gone = coordinator.study.trial(2).user_attrs["name"]
+    shutil.rmtree(tmp_path / "trials" / gone)
+    again = reopen(tmp_path)
+    begun = [proposal.number for _ in range(4) if (proposal := again.next()) is not None]
+    failed = [trial for trial in again.study.trials if trial.state is TrialState.FAIL]
+    assert [trial.user_attrs["parent"] for trial in failed] == [2]
+    assert failed[0].user_attrs["error"] == f"the progress of trial {gone}, from which it goes on, is gone"
+    assert failed[0].number not in begun
+
+
 def test_a_population_has_members_and_one_objective(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_trials=1: expected 2 or more"):
         coordinate(tmp_path, num_trials=1, space=SPACE, options=POPULATION)
@@ -179,7 +211,7 @@ def test_a_population_clones_weights_and_beats_its_own_first_generation(tmp_path
     coordinator = coordinate(tmp_path, num_trials=4, space=space, options=POPULATION, experiment=plain)
     begun_with: dict[int, dict[str, torch.Tensor]] = {}
     while (proposal := coordinator.next()) is not None:
-        job = replace(build_job(apply_settings(plain, proposal.settings)), starts_from=proposal.starts_from)
+        job = replace(build_job(with_settings(plain, proposal.settings)), starts_from=proposal.starts_from)
         worker = Worker(job, Member(coordinator, proposal, job))
         begun_with[proposal.number] = {k: v.clone() for k, v in worker.state.classifier.state_dict().items()}
         with pytest.raises(Stopped):

@@ -12,9 +12,9 @@ import pytest
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError, DataError, MelanomaRayError
 from melanoma_ray.recipes import RECIPES, baseline, lite0
-from melanoma_ray.settings import with_setting
+from melanoma_ray.settings import with_setting, with_settings
 from melanoma_ray.tuning.dimension import Condition, Dimension
-from melanoma_ray.tuning.space import SPACES, SearchSpace, apply_settings, build_space, parse_dimension
+from melanoma_ray.tuning.space import SPACES, SearchSpace, build_space, parse_dimension
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 each_space = pytest.mark.parametrize("space", SPACES)
@@ -26,7 +26,7 @@ def test_a_named_space_includes_the_experiment_itself(recipe: Callable[[], Exper
     experiment = recipe()
     searched = build_space([space], experiment)
     own = searched.own_values(experiment)
-    assert apply_settings(experiment, own) == experiment
+    assert with_settings(experiment, own) == experiment
     assert [one.name for one in searched.dimensions if not one.includes(own[one.name])] == []
 
 
@@ -39,7 +39,7 @@ def test_every_proposal_of_a_named_space_is_an_experiment(recipe: Callable[[], E
     drawn = []
     for _ in range(30):
         trial = study.ask()
-        drawn.append(apply_settings(experiment, {one.name: one.suggest(trial) for one in dimensions}))
+        drawn.append(with_settings(experiment, {one.name: one.suggest(trial) for one in dimensions}))
     assert len(set(drawn)) >= 12
 
 

@@ -20,6 +20,7 @@ from melanoma_ray.runs.progress import Progress
 from melanoma_ray.tuning.coordination import Coordinator
 from melanoma_ray.tuning.directory import TrialDirectory, name_trial
 from melanoma_ray.tuning.options import SearchOptions
+from melanoma_ray.tuning.page import measure_importance
 from melanoma_ray.tuning.space import SearchSpace, build_space
 from melanoma_ray.tuning.study import SETTINGS, Study, best_value
 
@@ -59,7 +60,7 @@ def coordinate(
 
 
 def result(epoch: int, value: float) -> dict[str, float]:
-    return {"epoch": epoch, "train_loss": 1.0, "val_balanced_accuracy": value, "time_this_iter_s": 2.0}
+    return {"epoch": epoch, "train_loss": 1.0, "val_balanced_accuracy": value, "seconds": 2.0}
 
 
 def value_of(settings: dict[str, object], epoch: int) -> float:
@@ -214,6 +215,92 @@ def test_a_diverged_trial_has_failed_whatever_it_was_before(tmp_path: Path) -> N
     assert trial.state is TrialState.FAIL
     assert best_value(trial) is None
     assert "diverged" in trial.user_attrs["error"]
+
+
+@pytest.mark.parametrize("objective", ["melanoma-auroc", "specificity"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_trial_whose_outputs_are_no_numbers_has_failed_whatever_the_objective(
+    tmp_path: Path, objective: str, *, is_late: bool
+) -> None:
+    options = SearchOptions(objective=objective)  # type: ignore[arg-type]
+    coordinator = coordinate(tmp_path, options=options)
+    proposal = coordinator.next()
+    assert proposal is not None
+    if is_late:
+        assert not coordinator.hear(proposal.number, {"epoch": 1, "train_loss": 1.0, options.metric: 0.9})
+    undefined = {"epoch": 1 + is_late, "train_loss": float("nan"), options.metric: None}  # as the loop reports it
+    assert coordinator.hear(proposal.number, undefined)
+    assert coordinator.study.trial(proposal.number).state is TrialState.FAIL
+    assert "diverged" in coordinator.study.trial(proposal.number).user_attrs["error"]
+
+
+def test_a_smaller_number_of_trials_than_before_ends_those_that_were_running(tmp_path: Path) -> None:
+    coordinator = coordinate(tmp_path, num_trials=6)
+    proposals = [proposal for _ in range(6) if (proposal := coordinator.next()) is not None]
+    for proposal in proposals[:4]:
+        coordinator.fail(proposal.number, "a reason")
+    fewer = coordinate(tmp_path, num_trials=4)
+    assert fewer.num_left == 2
+    assert [fewer.next(), fewer.next()] == proposals[4:]
+    assert fewer.next() is None
+
+
+def test_an_epoch_that_was_saved_but_never_reported_counts(tmp_path: Path) -> None:
+    coordinator = coordinate(tmp_path)
+    proposal = coordinator.next()
+    assert proposal is not None
+    assert not coordinator.hear(proposal.number, result(1, 0.1))
+    local = tmp_path / "local"
+    local.mkdir()
+    history = [replace(RECORD, epoch=one, val_balanced_accuracy=one / 10, seconds=2.0) for one in (1, 2, 3, 4)]
+    Progress(batch_index=40, history=history).write(local)
+    coordinator.directory_of(proposal.name).save(local)  # the trial's process died before it reported these
+    coordinator.finish(proposal.number)
+    trial = coordinator.study.trial(proposal.number)
+    assert trial.state is TrialState.COMPLETE
+    assert trial.intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
+    assert trial.user_attrs["seconds"] == 8.0
+
+
+def test_settings_that_are_right_only_together_are_tried_in_any_order(tmp_path: Path) -> None:
+    space = build_space(["num-accumulations=choice:1,3", "global-batch-size=choice:32,48"], EXPERIMENT)
+    coordinator = coordinate(tmp_path, space=space, options=SearchOptions(search="random"), num_trials=20)
+    while (proposal := coordinator.next()) is not None:
+        coordinator.fail(proposal.number, "began")
+    errors = {
+        (one.user_attrs[SETTINGS]["num_accumulations"], one.user_attrs[SETTINGS]["global_batch_size"]):
+        one.user_attrs["error"] for one in coordinator.study.trials
+    }  # fmt: skip
+    assert errors.pop((3, 32)) == "num_accumulations=3: expected a divisor of the batch of 32"
+    assert errors == {(1, 32): "began", (1, 48): "began", (3, 48): "began"}
+
+
+def test_every_setting_has_an_importance_however_the_trials_came_to_it(tmp_path: Path) -> None:
+    texts = ["optimizer.learning-rate=log:0.01:0.1", "loss.label-smoothing=uniform:0:0.2"]
+    texts += ["loss.class-weighting=choice:none,sqrt", "loss.focal-gamma=uniform:1:3@loss.class-weighting=sqrt"]
+    space = build_space(texts, EXPERIMENT)  # the experiment's own learning rate, 0.001, is outside
+    coordinator = coordinate(tmp_path, space=space, options=SearchOptions(stopping="none"), num_trials=20)
+    while (proposal := coordinator.next()) is not None:
+        for epoch in range(1, 5):
+            coordinator.hear(proposal.number, result(epoch, 0.5 + proposal.settings["loss.label_smoothing"]))
+    importance = measure_importance(coordinator.study, space)
+    assert set(importance) == {one.name for one in space.dimensions}
+    assert max(importance, key=lambda name: importance[name]) == "loss.label_smoothing"
+
+
+def test_values_that_differ_by_chance_alone_have_no_importance_and_do_no_harm(tmp_path: Path) -> None:
+    space = build_space(["loss.class-weighting=choice:none,sqrt", "model.dropout=choice:0.1,0.2"], EXPERIMENT)
+    coordinator = coordinate(tmp_path, space=space, options=SearchOptions(search="random"), num_trials=12)
+    same = coordinator.own
+    while (proposal := coordinator.next()) is not None:
+        if dict(proposal.settings) == same:
+            for epoch in range(1, 5):
+                coordinator.hear(proposal.number, result(epoch, 0.5 + 0.01 * proposal.number))
+        else:
+            coordinator.fail(proposal.number, "a reason")
+    finished = [trial for trial in coordinator.study.trials if trial.state is TrialState.COMPLETE]
+    assert len({trial.values[0] for trial in finished}) > 1
+    assert measure_importance(coordinator.study, space) == {}
 
 
 def test_a_trial_keeps_its_newest_and_its_best_progress(tmp_path: Path) -> None:

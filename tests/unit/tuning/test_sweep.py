@@ -15,11 +15,13 @@ from melanoma_ray.cluster.resources import build_trial_scaling
 from melanoma_ray.config import Experiment, PrepareConfig, SplitConfig
 from melanoma_ray.dataset.prepared import DatasetInfo, PreparedDataset
 from melanoma_ray.errors import ConfigError, MelanomaRayError
+from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.tuning.concurrency import takes_of_trial
 from melanoma_ray.tuning.confirmation import ConfirmationPlan
+from melanoma_ray.tuning.objective import check_objective
 from melanoma_ray.tuning.options import SearchOptions
 from melanoma_ray.tuning.space import build_space
-from melanoma_ray.tuning.sweep import SweepPlan, check_objective, sweep
+from melanoma_ray.tuning.sweep import SweepPlan, sweep
 
 
 def dataset_of(*diagnoses: str, num_folds: int = 0) -> PreparedDataset:
@@ -59,11 +61,34 @@ def test_an_objective_that_the_validation_split_can_t_measure_is_refused(
 
 def test_a_confirmation_that_can_t_be_made_is_refused() -> None:
     scaling = build_trial_scaling(0, gpus_per_worker=0.0, cpus_per_worker=None)
+    what = (Experiment(), SearchOptions())
     with pytest.raises(ConfigError, match=r"confirm=folds: data has none; prepare it with --split.num-folds 5"):
-        ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling).check(dataset_of("nevus"))
-    ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling).check(dataset_of("nevus", num_folds=5))
+        ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling).check(dataset_of("nevus"), *what)
+    folds = dataset_of("nevus", num_folds=5)
+    folds = replace(folds, index=folds.index.assign(fold=[0]))
+    ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling).check(folds, *what)
     with pytest.raises(ConfigError, match=r"confirm_seeds=1: expected 2 or more"):
-        ConfirmationPlan(over="seeds", num_seeds=1, scaling=scaling).check(dataset_of("nevus"))
+        ConfirmationPlan(over="seeds", num_seeds=1, scaling=scaling).check(dataset_of("nevus"), *what)
+
+
+def test_a_confirmation_on_folds_of_which_one_can_t_measure_the_objective_is_refused() -> None:
+    data = dataset_of("melanoma", "nevus", "melanoma", "nevus", "nevus", num_folds=3)
+    data = replace(data, index=data.index.assign(fold=[0, 0, 1, 1, 2]))
+    scaling = build_trial_scaling(0, gpus_per_worker=0.0, cpus_per_worker=None)
+    plan = ConfirmationPlan(over="folds", num_seeds=5, scaling=scaling)
+    plan.check(data, Experiment(), SearchOptions())
+    with pytest.raises(ConfigError, match=r"objective=melanoma-auroc: fold 2 of data has 0 images to refer among 1"):
+        plan.check(data, Experiment(), SearchOptions(objective="melanoma-auroc"))
+
+
+def test_a_run_and_a_sweep_of_one_name_leave_each_other_alone(tmp_path: Path) -> None:
+    """Both may have their storage and name from one melanoma.toml."""
+    run, plan = tmp_path / "run", SweepPlan(experiment=Experiment(), space=build_space([], Experiment()), num_trials=1)
+    RunDirectory(uri=str(run)).claim(Experiment(), dataset_of("nevus"))
+    refuse(run, r"sweep .*run: there is a trained run of this name; give another --name or --storage")
+    storage.write_json(str(tmp_path / "sweep" / "sweep.json"), plan.origin(dataset_of("nevus")))
+    with pytest.raises(ConfigError, match=r"run .*sweep: there is a sweep of this name; give another --name or --stor"):
+        RunDirectory(uri=str(tmp_path / "sweep")).claim(Experiment(), dataset_of("nevus"))
 
 
 @pytest.mark.parametrize(
