@@ -24,7 +24,7 @@ from melanoma_ray.errors import DataError
 from melanoma_ray.inference.predictions import predictions_schema
 
 ROOT = Path(__file__).parents[3]
-ANSWER = {
+ANSWER: dict[str, object] = {
     "image_id": None,
     "probabilities": {"nevus": 0.9999, "melanoma": 0.0001},
     "melanoma_probability": 0.0001,
@@ -35,7 +35,7 @@ ANSWER = {
 }
 WAIT_S = 60
 """Time that an image takes which says that it is slow, seconds."""
-NOT_FINITE = {
+NOT_FINITE: dict[str, object] = {
     "probabilities": {},
     "melanoma_probability": None,
     "decision": "unassessable",
