@@ -42,7 +42,8 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
         program: Name of the job in its help; by default the command that started it.
     """
     interruption.listen()
-    interruption.end_in_time(_interrupted(arguments))
+    interruption.say_at_end(getattr(arguments, "INTERRUPTED", interruption.MESSAGE))
+    interruption.end_in_time()
     with quiet_console() as log:
         _HIDDEN.append(log)
         try:
@@ -65,13 +66,12 @@ def _run(
         interruption.write_out()  # here, where it is foreseen that nobody reads it
     except KeyboardInterrupt as interrupt:
         _fall_silent()
-        told = getattr(interrupt, "message", None)
-        return getattr(interrupt, "exit_code", 130), told or _interrupted(arguments)
+        return getattr(interrupt, "exit_code", 130), interruption.last_line()
     except SystemExit as ending:
         if ending.code != signal.SIGTERM:
             raise
         _fall_silent()  # the signal came while Ray started, and its own handler took it
-        return 128 + signal.SIGTERM, _interrupted(arguments)
+        return 128 + signal.SIGTERM, interruption.last_line()
     except Exception as error:
         cause = find_cause(error)
         if cause is None:
@@ -80,10 +80,6 @@ def _run(
         is_unread = isinstance(cause, BrokenPipeError) and not interruption.has_reader()
         return (interruption.READER_GONE, "") if is_unread else (1, f"error: {describe(cause)}")
     return None
-
-
-def _interrupted(arguments: type[object]) -> str:
-    return getattr(arguments, "INTERRUPTED", interruption.MESSAGE)
 
 
 def _fall_silent() -> None:
@@ -119,8 +115,5 @@ def wait_for_interrupt(message: str) -> None:
     Args:
         message: What the job says at its end, since it wasn't cut off.
     """
-    try:
-        threading.Event().wait()
-    except interruption.Interrupted as interrupt:
-        interrupt.message = message
-        raise
+    interruption.say_at_end(message)
+    threading.Event().wait()

@@ -29,10 +29,7 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         exit_code: Exit code of the process by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM.
-        message: What the job says at its end; none: what it always says.
     """
-
-    message: str | None = None
 
     def __init__(self, number: int) -> None:
         """Set the exit code that belongs to the signal's number."""
@@ -46,16 +43,26 @@ def listen() -> None:
         signal.signal(number, _interrupt)
 
 
-def end_in_time(message: str = MESSAGE) -> None:
-    """Start the thread that ends the process if it doesn't end in time after a signal, or at a second signal.
+_LAST_LINE = [MESSAGE]
+"""What this process says when a signal has ended it."""
 
-    Args:
-        message: What it says then.
-    """
+
+def say_at_end(message: str) -> None:
+    """Set what this process says when a signal has ended its job."""
+    _LAST_LINE[0] = message
+
+
+def last_line() -> str:
+    """Return what this process says when a signal has ended its job."""
+    return _LAST_LINE[0]
+
+
+def end_in_time() -> None:
+    """Start the thread that ends the process if it doesn't end in time after a signal, or at a second signal."""
     listening, telling = os.pipe()
     os.set_blocking(telling, False)
     signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(listening, message), name="interruption", daemon=True).start()
+    threading.Thread(target=_watch, args=(listening,), name="interruption", daemon=True).start()
 
 
 def leave(exit_code: int, message: str) -> NoReturn:
@@ -102,11 +109,11 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Do nothing; unlike with SIG_IGN the thread is still told."""
 
 
-def _watch(listening: int, message: str) -> None:
+def _watch(listening: int) -> None:
     number = _next_signal(listening, timeout_s=None)
     _next_signal(listening, timeout_s=_GRACE_S)
     with contextlib.suppress(OSError):
-        os.write(2, f"{message}\n".encode())
+        os.write(2, f"{last_line()}\n".encode())
     os._exit(128 + number)
 
 
