@@ -22,7 +22,7 @@ from melanoma_ray.synthetic.collection import write_synthetic_collection
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.tuning.results import SweepResult
 
-from . import command_line, console, evaluate, formatting, predict, prepare, train, tune
+from . import answers, command_line, console, evaluate, predict, prepare, train, tune
 from .steps import Steps
 
 NUM_SYNTHETIC_IMAGES = 360
@@ -162,7 +162,7 @@ def _ask(checkpoint: str, data: str, port: int) -> list[str]:
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             return [
-                formatting.describe_answer(
+                answers.describe_answer(
                     f"{row.image_id} ({row.diagnosis})", client.predict(read_encoded(str(row.path)))
                 )
                 for row in [*test[is_melanoma].head(1).itertuples(), *test[~is_melanoma].head(1).itertuples()]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from melanoma_ray import storage
-from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE, Prediction, describe_share
+from melanoma_ray.api import DECISION_WORDS, NOTICE, SYNTHETIC_NOTICE
 from melanoma_ray.cluster.front import Address
 from melanoma_ray.dataset.prepared import DatasetInfo
-from melanoma_ray.errors import DataError
 from melanoma_ray.evaluation.wording import TOO_FEW, describe_scope
 from melanoma_ray.model.checkpoint import read_manifest
 from melanoma_ray.preparation.audit import AUDIT
@@ -185,45 +183,11 @@ def _describe_without_report(without: Mapping[str, int]) -> str:
     return f"; {count(sum(without.values()), 'DICOM image has', 'DICOM images have')} no report: {why}"
 
 
-def describe_answer(name: str, answer: Prediction) -> str:
-    """Return the service's answer for one image as one line."""
-    mark = " [synthetic model]" if answer.is_synthetic else ""
-    if answer.melanoma_probability is None:
-        return f"{name}: {DECISION_WORDS[answer.decision]}; no answer: {answer.error}{mark}"
-    top, share = max(answer.probabilities.items(), key=lambda item: item[1])
-    melanoma, threshold = describe_share(answer.melanoma_probability), describe_share(answer.decision_threshold)
-    sure = f"{answer.referred_for} {melanoma} (threshold {threshold})"
-    predicted = f"; predicted: {answer.diagnosis}" if answer.diagnosis not in {None, top} else ""
-    likely = f"most probable: {top} {describe_share(share)}{predicted}"
-    return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; {likely}{mark}"
-
-
 def describe_service(address: Address) -> str:
     """Return the addresses of the service's page and of its HTTP interface."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared, not bound
     url = replace(address, host=here).url
     return f"page: {url}/   API: {url}/docs\n{NOTICE}"
-
-
-def read_file(path: Path, what: str = "an image") -> bytes:
-    """Return a file's bytes.
-
-    Args:
-        path: Of the file.
-        what: What is expected there, for messages.
-
-    Raises:
-        DataError: The path is a folder, or the file can't be read.
-    """
-    place = Path(storage.absolute(str(path)))
-    if place.is_dir():
-        msg = f"{path}: a folder; expected a file"
-        raise DataError(msg)
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        msg = f"{path}: {error.strerror}; give the path of {what}"
-        raise DataError(msg) from error
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:

@@ -26,7 +26,7 @@ from melanoma_ray.schema import Sex, Site
 from melanoma_ray.sources.listing import list_source
 from melanoma_ray.wording import count, list_kinds
 
-from . import console, formatting
+from . import answers, console
 
 KEY_VARIABLE = "MELANOMA_KEY"
 """Environment variable that has the key."""
@@ -156,7 +156,7 @@ async def _ask_all(client: AsyncClient, paths: Iterable[Path], arguments: QueryA
 
 async def _ask(client: AsyncClient, path: Path, arguments: QueryArguments) -> Answer:
     try:
-        encoded = await asyncio.to_thread(formatting.read_file, path)
+        encoded = await asyncio.to_thread(answers.read_file, path)
     except DataError as error:
         return Answer(path=path, error=str(error).removeprefix(f"{path}: "))
     try:
@@ -191,7 +191,7 @@ def _start_writing(kind: Format, card: ModelCard) -> Writer:
 
 def _write_line(answer: Answer) -> None:
     if answer.prediction is not None:
-        print(formatting.describe_answer(_show(answer.path), answer.prediction), flush=True)
+        print(answers.describe_answer(_show(answer.path), answer.prediction), flush=True)
 
 
 def _show(path: Path) -> str:
@@ -230,7 +230,7 @@ def _read_key(file: Path | None) -> str | None:
     if file is None:
         key = os.environ.get(KEY_VARIABLE, "").strip()
     else:
-        key = formatting.read_file(file, "a file with a key").decode("utf-8-sig", "replace").strip()
+        key = answers.read_file(file, "a file with a key").decode("utf-8-sig", "replace").strip()
     if (key or file is not None) and not is_key(key):
         words = count(len(key.split()), "word")
         msg = f"{file or KEY_VARIABLE}: {words}; expected a key alone, as the last line that jobs.keys create prints"
