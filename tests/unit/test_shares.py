@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.formatting import describe_answer
+from jobs.answers import describe_answer
 from melanoma_ray.api import Prediction, describe_share
 from melanoma_ray.reports.worklist import WorklistRow, render_worklist
 from tests.unit.reports.report_samples import build_worklist
