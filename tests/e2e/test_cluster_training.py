@@ -113,6 +113,7 @@ def undisturbed(cluster: Cluster, prepared: str, storage: Path) -> dict[str, Any
     return {"nodes": nodes, "trained_on": trained_on, "weights": weights, "history": history}
 
 
+@pytest.mark.slow
 def test_two_workers_on_two_nodes_train_to_the_end(undisturbed: dict[str, Any]) -> None:
     assert undisturbed["trained_on"] == undisturbed["nodes"]
     assert undisturbed["history"][-1]["train_loss"] < undisturbed["history"][0]["train_loss"]

@@ -104,6 +104,7 @@ def test_evaluate_and_predict_write_what_the_readme_says(
     assert (tmp_path / "out" / "predictions.parquet").exists()
 
 
+@pytest.mark.slow
 def test_cross_validation_is_one_command_and_its_figures_another(collection: str, tmp_path: Path) -> None:
     data, storage = str(tmp_path / "data"), str(tmp_path / "runs")
     folds = ["--split.num-folds", "2", "--split.test-fraction", "0"]

@@ -130,7 +130,9 @@ def begin_training(prepared: str, tmp_path: Path, *options: str) -> list[str]:
     return ["jobs.train", "baseline", *SMALL, *where, "--num-epochs", "200", *options]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_training_ends_within_seconds_and_leaves_its_run_free(
     prepared: str, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_training_ends_within_seconds_and_leaves_its_run_free(
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_within_seconds(prepared: str, tmp_path: Path) -> None:
     where = ["--data", prepared, "--storage", str(tmp_path), "--name", "sweep"]
     command = ["jobs.tune", "baseline", *SMALL, *where, "--num-trials", "2", "--num-epochs", "200"]
@@ -163,7 +166,9 @@ def test_a_preparation_ends_within_seconds(collection: str, tmp_path: Path) -> N
         assert_ended_in_one_line(job, 130)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_service_ends_within_seconds(tmp_path: Path, number: int, code: int) -> None:
     checkpoint = build_checkpoint(str(tmp_path / "checkpoint"))
     command = ["jobs.deploy", "--checkpoint", checkpoint, "--port", str(free_ports(1)[0])]
@@ -173,6 +178,7 @@ def test_a_service_ends_within_seconds(tmp_path: Path, number: int, code: int) -
         assert_ended_in_one_line(job, code, "the service is stopped")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_job_at_once(prepared: str, tmp_path: Path) -> None:
     with running(tmp_path / "log", *begin_training(prepared, tmp_path)) as job:
         job.wait_until((tmp_path / "run" / "run.json").exists)
@@ -232,6 +238,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_preparation_and_a_training_in_one_line(
     prepared: str, collection: str, small_disk: Path
 ) -> None:
@@ -246,6 +253,7 @@ def test_a_full_disk_ends_a_preparation_and_a_training_in_one_line(
     assert line.endswith(full)
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_full_disk_ends_in_one_line_and_its_same_command_runs_all_trials(
     prepared: str, small_disk: Path
 ) -> None:

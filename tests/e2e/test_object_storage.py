@@ -55,7 +55,7 @@ def test_a_bucket_s_images_become_a_dataset_in_the_bucket(bucket: str, collectio
     assert "151 images; 1 of them to be decoded" in run_prepare(images, output)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_sweep_in_a_bucket_ends_with_a_checkpoint_in_the_bucket(bucket: str, prepared: str, num_workers: int) -> None:
     """Beside the tests' own Ray, which a trial with workers must not take for its own."""
     data, sweeps = f"{bucket}/tuned/prepared", f"{bucket}/tuned/sweeps"
