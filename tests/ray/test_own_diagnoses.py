@@ -34,7 +34,11 @@ def draw(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "names"), [(None, ("benign", "malignant")), (OWN, ("mole", "sarcoma"))], ids=["two words", "own diagnoses"]
+    ("text", "names"),
+    [
+        pytest.param(None, ("benign", "malignant"), id="two words", marks=pytest.mark.slow),
+        pytest.param(OWN, ("mole", "sarcoma"), id="own diagnoses"),
+    ],
 )
 def test_a_set_without_melanoma_refers_what_is_malignant(
     text: str | None, names: tuple[str, str], local_ray: None, small_experiment: Experiment, tmp_path: Path

@@ -44,7 +44,7 @@ def plan_of(experiment: Experiment, num_trials: int, **options: object) -> Sweep
     )
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_sweep_on_two_cpus_stops_trials_and_ends_with_settings_that_training_takes(
     small_experiment: Experiment, prepared: str, tmp_path: Path, num_workers: int
 ) -> None:
@@ -90,6 +90,7 @@ def is_repaired_by_the_same_command(folder: Path, again: Callable[[], object]) -
         again()
 
 
+@pytest.mark.slow
 def test_more_trials_are_added_to_a_finished_sweep_and_none_is_run_again(
     small_experiment: Experiment, prepared: str, tmp_path: Path
 ) -> None:

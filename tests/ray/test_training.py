@@ -142,7 +142,8 @@ def test_a_checkpoint_keeps_what_its_validation_images_looked_like(undisturbed: 
     assert ((kept["score"] >= 0) & (kept["score"] <= 1)).all()
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_worker_killed_within_an_epoch_changes_nothing_in_the_weights(
     num_workers: int, small_experiment: Experiment, prepared: str, storage: Path
 ) -> None:
