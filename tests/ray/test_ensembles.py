@@ -66,13 +66,7 @@ def arguments(storage: str, name: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("fixture", "names"),
-    [
-        ("ensemble", ("fold-0", "fold-1")),
-        pytest.param("seeds", ("seed-7", "seed-8"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("fixture", "names"), [("ensemble", ("fold-0", "fold-1")), ("seeds", ("seed-7", "seed-8"))])
 def test_the_ensemble_answers_with_the_mean_of_its_members_logits(
     fixture: str, names: tuple[str, str], folded: PreparedDataset, request: pytest.FixtureRequest
 ) -> None:
