@@ -206,6 +206,7 @@ def render(records: Mapping[str, Any]) -> str:
         "group), and ± is the standard deviation over seeds; a mean of networks is one checkpoint of all seeds' runs.",
         "The epoch that is kept is the one of the best balanced accuracy on val, in cross-validation on the fold",
         "itself, so figures on val and folds flatter a little; no training sees the test split.",
+        "[tuning.md](tuning.md#in-the-morning) has a sweep's winner beside the default on the five folds.",
         "",
         *([_OLD_INTERVALS, ""] if any(record["made"] == _BEFORE for _, record in found) else []),
         f"| what | made | images | {' | '.join(_FIGURES.values())} |",
