@@ -82,15 +82,19 @@ def _explained(uri: str) -> Iterator[None]:
         raise StorageError(explain(error, uri)) from error
 
 
-def check_writable(uri: str) -> None:
+def check_writable(uri: str, num_bytes: int = 1) -> None:
     """Create a directory and check that files can be written to it, before work that takes long is started.
+
+    Args:
+        uri: The directory.
+        num_bytes: Size of the file that is written, and deleted, for it.
 
     Raises:
         StorageError: They can't.
     """
     probe = join(absolute(uri), f".writing-{secrets.token_hex(4)}")
     try:
-        _write(probe, b"1")
+        _write(probe, bytes(num_bytes))
         delete_file(probe)
     except OSError as error:
         raise StorageError(explain(error, uri)) from error

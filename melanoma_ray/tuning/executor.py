@@ -24,6 +24,8 @@ from melanoma_ray.tuning.coordination import Coordinator
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 5.0
+_PROBED_BYTES = 2**20
+"""Free space without which a disk counts as full, bytes; an epoch's progress needs more."""
 
 
 class StudySearcher(Searcher):
@@ -105,7 +107,10 @@ class EndOfTrial(Callback):
         Raises:
             OSError: The trial failed for that.
         """
-        cause = find_cause(error) if (error := trial.get_pickled_error()) else None
+        error = trial.get_pickled_error()
+        if error is None:  # Ray Tune couldn't write it down
+            storage.check_writable(self._coordinator.directory_of(name_of(trial)).uri, _PROBED_BYTES)
+        cause = None if error is None else find_cause(error)
         if isinstance(cause, StorageError) or (isinstance(cause, OSError) and cause.errno in storage.DISK_FAULTS):
             raise cause
         self._coordinator.fail(number_of(trial), reason_of(trial))

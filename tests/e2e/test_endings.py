@@ -262,7 +262,7 @@ def test_a_sweep_on_a_full_disk_ends_in_one_line_and_its_same_command_runs_all_t
     command = ["jobs.tune", "baseline", *SMALL, *run, "--num-trials", "2", "--max-failures", "0"]
     line = last_line_of(*command)
     assert line.startswith("error: ")
-    assert line.endswith("No space left on device; free some space, or give a directory on another disk")
+    assert line.endswith("No space left on device; free some space, or give a directory on another disk"), line
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     assert last_line_of(*command, code=0)
     table = pd.read_parquet(small_disk / "sweep" / "trials.parquet")
