@@ -83,8 +83,8 @@ class TuneArguments:
 def main(arguments: TuneArguments) -> SweepResult:
     """Run the sweep and print its trials, best first."""
     experiment, workers = arguments.experiment, arguments.num_workers
-    is_population = arguments.options.is_population
-    space = build_space(arguments.space, experiment, **({"is_taken": can_change} if is_population else {}))
+    is_taken = can_change if arguments.options.is_population else None
+    space = build_space(arguments.space, experiment, is_taken=is_taken)
     for network in space.values_of("model.network", experiment):
         check_network(str(network))
     num_parts = min(map(int, space.values_of("num_accumulations", experiment)))

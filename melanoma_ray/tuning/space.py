@@ -85,7 +85,7 @@ def _check_order(name: str, other: str, later: Sequence[Dimension]) -> None:
 
 
 def build_space(
-    texts: Sequence[str], experiment: Experiment, *, is_taken: Callable[[str], bool] = lambda _: True
+    texts: Sequence[str], experiment: Experiment, *, is_taken: Callable[[str], bool] | None = None
 ) -> SearchSpace:
     """Return the space that a command line describes.
 
@@ -95,7 +95,7 @@ def build_space(
             first one counts.
         experiment: Experiment around which the named spaces lie.
         is_taken: Function that returns whether a setting, by its dotted name, is taken from a named space; what is
-            named itself is always taken.
+            named itself is always taken. none: all are.
 
     Raises:
         ConfigError: A name is unknown, or a setting doesn't take the values.
@@ -108,7 +108,8 @@ def build_space(
     own: set[str] = set()
     for text in texts or ("default",):
         if text in SPACES:
-            for dimension in filter(lambda one: is_taken(one.name), SPACES[text](experiment)):
+            named = SPACES[text](experiment)
+            for dimension in named if is_taken is None else [one for one in named if is_taken(one.name)]:
                 found.setdefault(dimension.name, dimension)
             continue
         for dimension in _read_text(text):
