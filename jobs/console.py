@@ -19,6 +19,7 @@ from melanoma_ray.cluster.waiting import set_patience
 from melanoma_ray.cluster.workarounds import (
     forward_nothing,
     hide_chatter_of_workers,
+    own_process_group,
     quiet_ray,
     set_environment,
     start_no_other_ray,
@@ -42,7 +43,7 @@ def run_job(main: Callable[[Arguments], object], arguments: type[Arguments], *, 
         program: Name of the job in its help; by default the command that started it.
     """
     interruption.listen()
-    interruption.say_at_end(getattr(arguments, "INTERRUPTED", interruption.MESSAGE))
+    interruption.prepare(getattr(arguments, "INTERRUPTED", interruption.MESSAGE))
     interruption.end_in_time()
     with quiet_console() as log:
         _HIDDEN.append(log)
@@ -73,6 +74,9 @@ def _run(
         _fall_silent()  # the signal came while Ray started, and its own handler took it
         return 128 + signal.SIGTERM, interruption.last_line()
     except Exception as error:
+        if interruption.received():
+            _fall_silent()
+            return interruption.received(), interruption.last_line()
         cause = find_cause(error)
         if cause is None:
             raise
@@ -99,7 +103,8 @@ def connect(*, wait_minutes: float | None = None) -> None:
     if not ray.is_initialized():
         # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
         where = {"address": "local", "num_cpus": usable_cpus()} if is_local() else {}
-        ray.init(**where, logging_level=logging.WARNING)
+        with own_process_group():
+            ray.init(**where, logging_level=logging.WARNING)
         interruption.listen()  # again, because Ray has replaced the handler of SIGTERM
         for log in _HIDDEN:
             hide_chatter_of_workers(log)
@@ -109,11 +114,12 @@ def connect(*, wait_minutes: float | None = None) -> None:
         quiet_ray()
 
 
-def wait_for_interrupt(message: str) -> None:
+def wait_for_interrupt(message: str, *, longest_s: float) -> None:
     """Wait for Ctrl-C or a SIGTERM, which raises KeyboardInterrupt from here.
 
     Args:
         message: What the job says at its end, since it wasn't cut off.
+        longest_s: Time that it has for its end, seconds; then the process is ended.
     """
-    interruption.say_at_end(message)
+    interruption.prepare(message, longest_s)
     threading.Event().wait()

@@ -17,7 +17,14 @@ from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.serving.arguments import ServiceArguments
 from melanoma_ray.serving.exposure import check_exposure, put_in_front, read_tls
-from melanoma_ray.serving.lifecycle import check_service, roll_back, run_service, stop_service
+from melanoma_ray.serving.lifecycle import (
+    LONGEST_DRAIN_S,
+    check_service,
+    finish_requests,
+    roll_back,
+    run_service,
+    stop_service,
+)
 from melanoma_ray.serving.rollout import RolloutCheck
 
 from . import console, formatting, interruption
@@ -146,8 +153,10 @@ def main(arguments: DeployArguments) -> None:
     if is_local():
         print("Ctrl-C stops it.", flush=True)
         try:
-            console.wait_for_interrupt("the service is stopped")
+            console.wait_for_interrupt("the service is stopped", longest_s=LONGEST_DRAIN_S + interruption.GRACE_S)
         finally:
+            finish_requests()
+            interruption.end_within()
             stop_service()
 
 

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -19,8 +20,8 @@ MESSAGE = "interrupted; the same command goes on"
 BEGINS_ANEW = "interrupted; the same command begins anew"
 READER_GONE = 141
 """Exit code by the convention of shells where nobody reads the output any more, as after ``| head -1``."""
-_GRACE_S = 8.0
-"""Longest time to release locks, stop a service and shut down Ray, seconds; then the process is ended."""
+GRACE_S = 8.0
+"""Longest time to release locks and shut down Ray, seconds; then the process is ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,18 +44,46 @@ def listen() -> None:
         signal.signal(number, _interrupt)
 
 
-_LAST_LINE = [MESSAGE]
-"""What this process says when a signal has ended it."""
+@dataclass
+class _Ending:
+    """How this process ends when a signal comes."""
+
+    last_line: str = MESSAGE
+    """What it says then."""
+    longest_s: float = GRACE_S
+    """Time that the job has until the process is ended, seconds."""
+    exit_code: int = 0
+    """Exit code that belongs to the signal that came; 0: none did."""
 
 
-def say_at_end(message: str) -> None:
-    """Set what this process says when a signal has ended its job."""
-    _LAST_LINE[0] = message
+_ENDING = _Ending()
+
+
+def prepare(message: str, longest_s: float = GRACE_S) -> None:
+    """Set what this process says when a signal has ended its job, and how many seconds the job has for its end."""
+    _ENDING.last_line, _ENDING.longest_s = message, longest_s
+
+
+def end_within(longest_s: float = GRACE_S) -> None:
+    """End the process in so many seconds, if a signal has come and it hasn't ended by itself."""
+    if received():
+        timer = threading.Timer(longest_s, _end_now)
+        timer.daemon = True
+        timer.start()
 
 
 def last_line() -> str:
     """Return what this process says when a signal has ended its job."""
-    return _LAST_LINE[0]
+    return _ENDING.last_line
+
+
+def received() -> int:
+    """Return the exit code that belongs to the signal that this process has handled; 0: there was none.
+
+    While a signal unwinds the job, any step may fail of its own accord: Ray's processes got the signal, too. Then the
+    signal is the reason of the end all the same.
+    """
+    return _ENDING.exit_code
 
 
 def end_in_time() -> None:
@@ -102,6 +131,7 @@ def print_any_name() -> None:
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     for further in _SIGNALS:  # the thread hears of them, and here they would cut off what unwinds the job
         signal.signal(further, _ignore)
+    _ENDING.exit_code = 128 + number
     raise Interrupted(number)
 
 
@@ -110,11 +140,15 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 
 def _watch(listening: int) -> None:
-    number = _next_signal(listening, timeout_s=None)
-    _next_signal(listening, timeout_s=_GRACE_S)
+    _ENDING.exit_code = 128 + _next_signal(listening, timeout_s=None)  # while Ray starts, its own handler is told
+    _next_signal(listening, timeout_s=_ENDING.longest_s)
+    _end_now()
+
+
+def _end_now() -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, f"{last_line()}\n".encode())
-    os._exit(128 + number)
+    os._exit(_ENDING.exit_code)
 
 
 def _next_signal(listening: int, timeout_s: float | None) -> int:

@@ -87,7 +87,7 @@ def serve_quickly(address: Address | None = None) -> None:
     a configuration that nobody changes any more. Where setpriv (util-linux) is there, the kernel ends it, too.
 
     Ray lets a replica that is to stop wait for half a minute, for load balancers elsewhere to notice. The one here is
-    told at once.
+    told at once, and sends what a replica refuses to another one.
 
     HAProxy 2.8 gives the connection to a replica back for others to use when a request of HTTP/2 was refused before all
     of its body was sent. What is missing of the body is then taken from the next caller's request, whose own body is
@@ -114,7 +114,7 @@ def serve_quickly(address: Address | None = None) -> None:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(of_replicas[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(of_replicas[-1]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     }
     for name, value in switches.items():
@@ -131,8 +131,9 @@ _BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 _CONFINED_HAPROXY = """#!/bin/sh
 # HAProxy, whose metrics and statistics listen on the loopback alone, whose socket for commands is its user's own, who
 # must be sent headers within ten seconds, in HTTP/1.1, who has connections to the replicas for each caller, and who
-# says so while the service starts; Ray calls it with -db -f CONFIGURATION. It ends with who called it.
+# says so while no replica is ready; Ray calls it with -db -f CONFIGURATION. It ends with who called it.
 sed -i -e 's/^\\( *stats socket .* mode\\) 666 /\\1 600 /' "$3"
+sed -n -e 's/^ *stats socket \\([^ ]*\\) .*/\\1/p' "$3" > "{folder}/{socket}"
 sed -i -e 's/^defaults$/&\\n    timeout http-request 10s\\n    option disable-h2-upgrade/' "$3"
 sed -i -e 's/^\\( *http-reuse\\) always$/\\1 never/' "$3"
 sed -i -e 's|^\\( *http-request return status\\) 404 .* not found.*|{starting}|' "$3"
@@ -152,9 +153,9 @@ _STARTING = {
     "type": "urn:melanoma-ray:problem:not-available",
     "title": "The service isn't available now",
     "status": 503,
-    "detail": "the service is starting; send the request again",
+    "detail": "no replica is ready; send the request again",
 }
-"""Answer to all requests until the first replica is ready, as the service's own problems are."""
+"""Answer to all requests while no replica is ready, as the service's own problems are."""
 
 
 def _write_confined_haproxy(address: Address | None) -> str:
@@ -171,6 +172,8 @@ def _write_confined_haproxy(address: Address | None) -> str:
     answer = f'content-type application/problem+json hdr Retry-After 1 file "{folder}/starting.json"'
     content = _CONFINED_HAPROXY.format(
         binary=get_haproxy_binary(),
+        folder=folder,
+        socket=_SOCKET_FILE,
         metrics=os.environ["RAY_SERVE_HAPROXY_METRICS_PORT"],
         statistics=os.environ["RAY_SERVE_HAPROXY_STATS_PORT"],
         further=further,
@@ -202,6 +205,42 @@ def _describe_bind(address: Address, folder: Path) -> str:
     for name, file in links.items():
         (folder / name).symlink_to(file)
     return f"\\1{line}\\n\\1http-request set-header X-Forwarded-Proto https"
+
+
+_FRONTEND = "http_frontend"
+"""Ray's name of where HAProxy takes the callers' requests."""
+_SOCKET_FILE = "commands"
+"""File beside the script that has the path of the socket on which HAProxy takes commands."""
+_COMMAND_TIMEOUT_S = 2.0
+
+
+def close_front() -> bool:
+    """Have HAProxy take no more connections, and close those that it has after the next answer; return whether it does.
+
+    It can't where ``serve_quickly`` has put none in front, or none runs.
+    """
+    return _tell_haproxy(f"disable frontend {_FRONTEND}; shutdown frontend {_FRONTEND}") is not None
+
+
+def has_requests() -> bool:
+    """Return whether HAProxy has requests that aren't answered yet."""
+    return f" fe={_FRONTEND} " in (_tell_haproxy("show sess") or "")
+
+
+def _tell_haproxy(command: str) -> str | None:
+    """Return what the HAProxy in front answers to a command; none: there is none that answers."""
+    file = Path(os.environ.get(_BINARY_VARIABLE, "")).parent / _SOCKET_FILE
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_COMMAND_TIMEOUT_S)
+            connection.connect(file.read_text(encoding="utf-8").strip())
+            connection.sendall(f"{command}\n".encode())
+            while received := connection.recv(65536):
+                answer += received
+    except OSError:
+        return None
+    return answer.decode(errors="replace")
 
 
 _RESERVED: list[socket.socket] = []

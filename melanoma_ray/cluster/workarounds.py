@@ -13,13 +13,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray._private import auto_init_hook
+from ray._private import auto_init_hook, services
+from ray._private import worker as driver
 from ray._private.ray_logging import global_worker_stdstream_dispatcher as forwarded
 from ray._private.state import state as cluster_state
 from ray._private.worker import filter_autoscaler_events, print_to_stdstream
@@ -153,6 +155,22 @@ def known_cluster() -> Iterator[None]:
             os.environ[_STATE_API_ADDRESS] = before
 
 
+@contextmanager
+def own_process_group() -> Iterator[None]:
+    """Have Ray start its processes, inside this context, in groups other than this process's.
+
+    A signal for the whole group, as ``timeout``, a batch system or a terminal sends it, is for the job, which tells
+    Ray to end. Ray shields its processes from Ctrl-C alone. Without its raylet, a job's C++ ends the process at once,
+    with its locks and its answers.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
+
+
 def start_no_other_ray() -> None:
     """Have Ray's functions fail once this process has left its cluster; call this before ``ray.shutdown``.
 
@@ -241,8 +259,11 @@ def hide_chatter_of_workers(log: HiddenLog) -> None:
 
     forwarded.remove_handler(_FORWARDED)
     forwarded.add_handler(_FORWARDED, show)
+    # By this function Ray prints what the cluster itself reports, such as that a worker was killed.
+    driver.print_to_stdstream = lambda data, ignore_prefix: show(data)  # noqa: ARG005
 
 
 def forward_nothing() -> None:
     """Print nothing more of what workers write: a job that ends has told its reason, and they would tell their ends."""
     forwarded.remove_handler(_FORWARDED)
+    driver.print_to_stdstream = lambda data, ignore_prefix: None  # noqa: ARG005

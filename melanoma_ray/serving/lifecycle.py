@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 
 from ray import serve
 from ray.serve.config import HTTPOptions
@@ -11,7 +12,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig
 
 from melanoma_ray.access.audit_log import AuditLog
-from melanoma_ray.cluster.front import Address, Tls
+from melanoma_ray.cluster.front import Address, Tls, close_front, has_requests
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.serving.app import build_app
@@ -29,6 +30,9 @@ _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
 """Serve logs only warnings, since the caller may be a job that prints; deploy/serve.yaml keeps Serve's defaults."""
 _REQUEST_TIMEOUT_S = 60.0
 """Longest time from a request's first byte to its answer's last, seconds; enough to upload 32 MiB at 5 Mbit/s."""
+LONGEST_DRAIN_S = 20.0
+"""Longest time that requests have to be answered before the service stops, seconds; Serve gives a replica the same."""
+_PAUSE_S = 0.05
 _HERE = Address()
 _LOOPBACK = {"localhost": "127.0.0.1"}
 """Another name of an address."""
@@ -161,8 +165,23 @@ def check_service(arguments: ServiceArguments, address: Address) -> None:
     _check_free(address)
 
 
+def finish_requests() -> None:
+    """Take no more requests, and return when those that the service has are answered, or after ``LONGEST_DRAIN_S``.
+
+    Serve by itself would first end what is in front of the replicas, with all connections on which somebody waits.
+    """
+    deadline = time.monotonic() + LONGEST_DRAIN_S
+    if close_front():
+        while has_requests() and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+    elif _get_global_client(raise_if_no_controller_running=False) is not None:
+        serve.delete(APPLICATION, _blocking=False)  # it would look once a second whether that is done
+        while APPLICATION in serve.status().applications and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+
+
 def stop_service() -> None:
-    """Stop the service and Serve itself, if they run."""
+    """Stop the service and Serve itself, if they run; what ``finish_requests`` hasn't waited for is cut off."""
     serve.shutdown()
 
 

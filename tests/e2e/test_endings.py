@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
 import signal
@@ -9,18 +11,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import psutil
 import pytest
+from PIL import Image
 
 from tests.checkpoints import build_checkpoint
 from tests.cluster import free_ports
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--model.image-side", "64", "--global-batch-size", "16"]
+_buffer = io.BytesIO()
+Image.new("RGB", (600, 450), (190, 120, 110)).save(_buffer, "JPEG")
+IMAGE = _buffer.getvalue()
 END_WITHIN_S = 15
 """Of a signal: eight for the job, and a busy machine's delay."""
 BEGIN_WITHIN_S = 400
@@ -66,6 +74,33 @@ def test_what_a_job_leaves_running_in_a_thread_starts_no_ray_of_its_own() -> Non
         text=True,
     )
     assert done.stdout.strip() == "there is no Ray", done.stdout + done.stderr
+
+
+_FAILS_WHILE_IT_IS_UNWOUND = """
+import os, signal
+from dataclasses import dataclass
+from jobs import console
+from melanoma_ray.errors import StorageError
+
+@dataclass
+class Arguments:
+    pass
+
+def main(arguments):
+    try:
+        os.kill(os.getpid(), signal.{signal})
+    finally:
+        raise StorageError("a lock that is gone")
+
+console.run_job(main, Arguments)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_step_that_fails_while_a_signal_unwinds_the_job_is_not_the_reason_of_its_end(name: str, code: int) -> None:
+    command = [sys.executable, "-c", _FAILS_WHILE_IT_IS_UNWOUND.replace("{signal}", name)]
+    done = subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (code, "interrupted; the same command goes on")
 
 
 class Job:
@@ -118,8 +153,9 @@ def running(log: Path, *arguments: str) -> Iterator[Job]:
 
 
 def assert_ended_in_one_line(job: Job, code: int, told: str = "interrupted; the same command goes on") -> None:
-    assert job.end() == code
+    ended_with = job.end()
     printed = job.printed[job.num_printed_before :]
+    assert ended_with == code, printed
     assert printed.strip().splitlines()[-1] == told
     for dump in ("Traceback", "SIGTERM received", "KeyboardInterrupt", "*** "):
         assert dump not in printed
@@ -169,13 +205,38 @@ def test_a_preparation_ends_within_seconds(collection: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_service_ends_within_seconds(tmp_path: Path, number: int, code: int) -> None:
-    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"))
-    command = ["jobs.deploy", "--checkpoint", checkpoint, "--port", str(free_ports(1)[0])]
+def test_a_service_ends_within_seconds_and_gives_the_answers_that_it_owes(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    checkpoint, (port,) = build_checkpoint(str(tmp_path / "checkpoint")), free_ports(1)
+    command = ["jobs.deploy", "--checkpoint", checkpoint, "--port", str(port)]
     with running(tmp_path / "log", *command) as job:
         job.wait_until(lambda: "Ctrl-C stops it" in job.printed)
-        job.signal_group(number)
-        assert_ended_in_one_line(job, code, "the service is stopped")
+        with ThreadPoolExecutor() as callers:
+            answered = [callers.submit(count_answers, port, num_kept) for num_kept in (1, 1, 0, 0)]
+            time.sleep(3)
+            job.signal_group(number)
+            assert_ended_in_one_line(job, code, "the service is stopped")
+            assert all(number.result() > 10 for number in answered)
+    assert "raylet" not in job.printed
+
+
+def count_answers(port: int, num_kept: int) -> int:
+    """Send an image after another until nobody listens any more; return how many were answered, which all must be.
+
+    Args:
+        port: The service's.
+        num_kept: Number of connections that are kept for the next image.
+    """
+    limits = httpx.Limits(max_keepalive_connections=num_kept)
+    with httpx.Client(limits=limits, timeout=60) as client:
+        for number in itertools.count():
+            try:
+                response = client.post(f"http://127.0.0.1:{port}/v1/predict", content=IMAGE)
+            except httpx.ConnectError:
+                return number
+            assert response.status_code == 200, response.text
+    raise AssertionError
 
 
 @pytest.mark.slow

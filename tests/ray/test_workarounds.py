@@ -41,6 +41,7 @@ from melanoma_ray.cluster.workarounds import (
     dataset_of_blocks,
     free_orphaned_places,
     known_cluster,
+    own_process_group,
     patient_start,
     quiet_ray,
     read_result,
@@ -268,6 +269,24 @@ def test_what_a_controller_starts_is_told_the_address_of_its_own_ray(monkeypatch
 def test_ray_s_functions_would_start_a_ray_where_there_is_none() -> None:
     """What follows from it shows tests/e2e/test_endings.py."""
     needed("start_no_other_ray", is_needed=auto_init_hook.enable_auto_connect)
+
+
+def start_a_process_of_ray_s() -> int:
+    """Return the process group of what Ray has started."""
+    started = services.start_ray_process(["sleep", "60"], "reaper", fate_share=False)
+    try:
+        return os.getpgid(started.process.pid)
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+def test_ray_s_processes_would_get_a_signal_for_the_whole_group() -> None:
+    """What follows from it shows tests/e2e/test_endings.py."""
+    needed("own_process_group", is_needed=start_a_process_of_ray_s() == os.getpgrp())
+    with own_process_group():
+        assert start_a_process_of_ray_s() != os.getpgrp()
+    assert start_a_process_of_ray_s() == os.getpgrp()
 
 
 @ray.remote(num_cpus=0)
