@@ -229,12 +229,14 @@ def has_requests() -> bool:
 
 def _tell_haproxy(command: str) -> str | None:
     """Return what the HAProxy in front answers to a command; none: there is none that answers."""
-    file = Path(os.environ.get(_BINARY_VARIABLE, "")).parent / _SOCKET_FILE
+    if (script := os.environ.get(_BINARY_VARIABLE)) is None:
+        return None
     answer = b""
     try:
+        path = Path(script).with_name(_SOCKET_FILE).read_text(encoding="utf-8")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_COMMAND_TIMEOUT_S)
-            connection.connect(file.read_text(encoding="utf-8").strip())
+            connection.connect(path.strip())
             connection.sendall(f"{command}\n".encode())
             while received := connection.recv(65536):
                 answer += received
