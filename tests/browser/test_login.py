@@ -106,6 +106,7 @@ def test_twelve_images_are_ranked_by_their_melanoma_probability_behind_a_login(
     assert sorted(rows.locator(".file").all_inner_texts()) == [path.name for path in images]
     shares = [float(text.split()[0]) for text in rows.locator(".number").all_inner_texts()]
     assert shares == sorted(shares, reverse=True)
+    expect(rows.first.get_by_role("button")).to_have_attribute("aria-pressed", "true")  # whom to see first
     assert page.evaluate("[...document.querySelectorAll('#list img')].filter(one => one.naturalWidth > 0).length") == 12
 
 

@@ -14,6 +14,7 @@ const LANES = 2; // images that are asked about at a time: one is sent while the
 let card = null; // description of the model, once it is loaded
 let items = []; // each a file with its answer or its error, and its row in the list
 let shown = null; // the one of them whose answer is shown
+let isAttended = false; // whether a person looks at it, so that no other takes its place
 let numChosen = 0;
 let numAsking = 0;
 let isExplaining = false;
@@ -59,6 +60,7 @@ function show(item) {
 }
 
 function showByHand(item) {
+  isAttended = true;
   show(item);
   if (at("result").getBoundingClientRect().top > 0.6 * innerHeight) at("result").scrollIntoView({ block: "start" });
 }
@@ -125,6 +127,9 @@ function finish() {
   if (items.length === 0) return;
   if (items.length === 1 && items[0].error) complain(items[0].error);
   else tell(() => doneWords(items));
+  const first = rank(items).find((item) => item.answer);
+  if (first && first !== shown && !isAttended) show(first);
+  isAttended = true; // what is shown now is looked at, and stays when others come
   const refused = items.find(({ error }) => error?.status === 401);
   if (refused) complain(refused.error);
 }
@@ -150,6 +155,7 @@ function take(files) {
 
 function hideResult() {
   shown = null;
+  isAttended = false;
   at("result").hidden = true;
   picture.forgetPicture();
   markShown(items, shown);
@@ -297,6 +303,7 @@ function listen() {
   });
   at("explain").addEventListener("click", () => (picture.isOverlaid() ? picture.hideOverlay() : explain()));
   at("diagnosis").addEventListener("change", () => (picture.isOverlaid() ? explain() : picture.describePicture()));
+  for (const type of ["pointerdown", "keydown"]) at("result").addEventListener(type, () => (isAttended = true));
   at("print").addEventListener("click", () => print());
   at("remove").addEventListener("click", () => remove([shown]));
   at("remove-all").addEventListener("click", () => remove(items));
