@@ -1,0 +1,6 @@
+import sys
+
+from .interruption import end_at_once
+
+if sys.argv[:1] == ["-m"]:  # python -m jobs.NAME is about to import the job
+    end_at_once()

@@ -6,6 +6,8 @@ import importlib
 import sys
 import typing
 
+from .interruption import end_at_once
+
 VERBS = {
     "prepare": "turn images and tables into a prepared dataset, with an audit of what is in it",
     "tune": "search for better settings of an experiment, by many short trainings",
@@ -43,6 +45,7 @@ def main() -> None:
     if verb not in VERBS:
         sys.exit(f"{describe_verbs()}\n\nerror: {repr(verb) + ' is no verb' if verb else 'which verb?'}")
     # Imported only now, because jobs import PyTorch and the like, and the help must appear at once.
+    end_at_once()
     console = importlib.import_module(".console", __package__)
     job = importlib.import_module(f".{verb}", __package__).main
     del sys.argv[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -57,7 +58,7 @@ def refuse_dead(result: SendingResult, file: str) -> None:
     if result.num_dead:
         msg = (
             f"{result.num_dead} deliveries of alerts were given up and nobody has acknowledged these alerts: "
-            f"melanoma alerts dead --alerts {file}"
+            f"melanoma alerts dead --alerts {shlex.quote(file)}"
         )
         raise AlertError(msg)
 
@@ -67,7 +68,7 @@ def describe_sending(result: SendingResult, file: str) -> str:
     lines = [f"{result.num_delivered:6} deliveries confirmed by their sinks"]
     if result.num_waiting:
         lines.append(
-            f"{result.num_waiting:6} wait in the outbox; melanoma alerts watch --alerts {file} goes on sending them"
+            f"{result.num_waiting:6} wait in the outbox; melanoma alerts watch --alerts {shlex.quote(file)} goes on sending them"
         )
     if result.is_sent_elsewhere:
         lines.append("another process sends from this outbox")

@@ -12,6 +12,7 @@ from typing import TypeVar
 import ray
 from ray.data import DataContext
 
+from melanoma_ray.cluster.address import check_reachable, refused_by_cluster
 from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.cluster.silence import HiddenLog, quiet_console
@@ -97,14 +98,21 @@ def connect(*, wait_minutes: float | None = None) -> None:
 
     Args:
         wait_minutes: Minutes that the job waits for CPUs and GPUs that aren't free; none: for ever.
+
+    Raises:
+        ConfigError: There is no cluster at RAY_ADDRESS, or it doesn't let this process in.
     """
     set_environment()
     set_patience(wait_minutes)
     if not ray.is_initialized():
         # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
         where = {"address": "local", "num_cpus": usable_cpus()} if is_local() else {}
-        with own_process_group():
-            ray.init(**where, logging_level=logging.WARNING)
+        check_reachable()
+        try:
+            with own_process_group():
+                ray.init(**where, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            raise refused_by_cluster(error) from error
         interruption.listen()  # again, because Ray has replaced the handler of SIGTERM
         for log in _HIDDEN:
             hide_chatter_of_workers(log)

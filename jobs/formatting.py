@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,8 @@ from melanoma_ray.schema import SPLITS
 from melanoma_ray.triage.batch import TriageResult
 from melanoma_ray.triage.dicom_results import DicomResults
 from melanoma_ray.triage.watching import Round
+from melanoma_ray.tuning.dimension import SHORT_NAMES
 from melanoma_ray.tuning.results import SweepResult
-from melanoma_ray.tuning.space import SHORT_NAMES
 from melanoma_ray.wording import count, list_kinds
 
 _ESTIMATES = ("accuracy", "balanced_accuracy", "melanoma_auroc", "sensitivity", "specificity")
@@ -52,7 +53,7 @@ def describe_run(run: RunDirectory) -> str:
     """Return a run's best epoch and where its results are; among equal epochs the last one, because Ray keeps that."""
     history = run.history()
     if not history:  # the run is an ensemble: each member has its own run, with a history, in the run's directory
-        hint = f"\nto measure it: python -m jobs.evaluate --checkpoint {run.uri} --split folds …"
+        hint = f"\nto measure it: python -m jobs.evaluate --checkpoint {shlex.quote(run.uri)} --split folds …"
         return f"checkpoint: {run.best}" + (hint if read_manifest(run.best).ensemble_over == "folds" else "")
     best = max(reversed(history), key=lambda record: record.val_balanced_accuracy)
     return "\n".join(
@@ -91,7 +92,7 @@ def describe_sweep(result: SweepResult) -> str:
             *lines,
             *result.confirmation,
             f"best settings: {result.best_json}",
-            "  python -m jobs.train " + result.best_json + " …",
+            f"  python -m jobs.train {shlex.quote(result.best_json)} …",
         ]
     )
 

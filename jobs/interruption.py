@@ -18,6 +18,7 @@ from typing import NoReturn
 
 MESSAGE = "interrupted; the same command goes on"
 BEGINS_ANEW = "interrupted; the same command begins anew"
+NOTHING_BEGUN = "interrupted; nothing was begun"
 READER_GONE = 141
 """Exit code by the convention of shells where nobody reads the output any more, as after ``| head -1``."""
 GRACE_S = 8.0
@@ -36,6 +37,12 @@ class Interrupted(KeyboardInterrupt):
         """Set the exit code that belongs to the signal's number."""
         super().__init__(number)
         self.exit_code = 128 + number
+
+
+def end_at_once() -> None:
+    """Have SIGINT and SIGTERM end the process with one line until ``listen``; what a job imports takes seconds."""
+    for number in _SIGNALS:
+        signal.signal(number, _end_at_once)
 
 
 def listen() -> None:
@@ -133,6 +140,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(further, _ignore)
     _ENDING.exit_code = 128 + number
     raise Interrupted(number)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{NOTHING_BEGUN}\n".encode())
+    os._exit(128 + number)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import tyro
@@ -12,6 +12,7 @@ from melanoma_ray.cluster.resources import build_scaling, build_trial_scaling
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.loading.sampling_plan import check_batch_size
+from melanoma_ray.loading.stream import build_plan
 from melanoma_ray.model.networks import check_network
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.runs.directory import check_name
@@ -105,6 +106,9 @@ def main(arguments: TuneArguments) -> SweepResult:
         mlflow_uri=arguments.mlflow_uri,
     )
     dataset = open_dataset(arguments.data)
+    sampling = build_plan(dataset, experiment)
+    for size in space.values_of("global_batch_size", experiment):
+        replace(sampling, global_batch_size=int(size))  # which refuses a batch larger than all that a trial trains on
     storage.check_writable(arguments.storage)
     console.connect(wait_minutes=arguments.wait_minutes)
     result = sweep(plan, dataset, storage.join(storage.absolute(arguments.storage), arguments.name))

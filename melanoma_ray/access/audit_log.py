@@ -74,13 +74,13 @@ class AuditLog:
             max_file_bytes: Size from which the next file is begun, bytes.
 
         Raises:
-            StorageError: It can't be written.
+            StorageError: It can't be written, or what is there is no log.
         """
         self._folder, self._max_file_bytes = Path(absolute(folder)), max_file_bytes
         self._file, self._last, self._num_bytes, self._num_lines = -1, _NOWHERE, 0, 0
+        self._path, self._lock_path, self._lock = self._folder / _FIRST_FILE, self._folder / ".lock", -1
         with self._explained():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         with self._explained(), self._alone():
             self._open_newest()
 
@@ -91,10 +91,12 @@ class AuditLog:
             record: What to write, as values of JSON; ``sequence``, ``line``, ``previous`` and ``hash`` are added.
 
         Raises:
-            StorageError: It can't be written; then the log is as it was.
+            StorageError: It can't be written, or the newest line that this object wrote or found is gone; then the log
+                is as it was.
         """
         with self._explained(), self._alone():
-            if self._num_bytes >= self._max_file_bytes or os.fstat(self._file).st_size != self._num_bytes:
+            is_full = self._num_bytes >= self._max_file_bytes
+            if is_full or os.fstat(self._file).st_size != self._num_bytes or not _is_at(self._path, self._file):
                 self._open_newest()
             line, place = _seal(record, self._last, self._num_lines + 1)
             try:
@@ -117,11 +119,17 @@ class AuditLog:
         newest = files[-1] if files else self._folder / _FIRST_FILE
         # From the end, and past a file that a killed process began without a whole line.
         last = next((place for file in reversed(files) if (place := _read_last(file)) != _NOWHERE), _NOWHERE)
+        if last.sequence < self._last.sequence or (last.sequence == self._last.sequence and last != self._last):
+            msg = (
+                f"{self._folder}: line {self._last.sequence} of the audit log is gone, though it was there: put back "
+                "what was taken away, or start the service anew to go on with what is there"
+            )
+            raise StorageError(msg)
         if files and newest.stat().st_size >= self._max_file_bytes:
             _sync(newest)
             newest = self._folder / f"audit-{int(newest.stem.removeprefix('audit-')) + 1:06}.jsonl"
         opened = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        before, self._file = self._file, opened
+        self._path, before, self._file = newest, self._file, opened
         if before >= 0:
             os.close(before)
         self._num_bytes, self._last = os.fstat(opened).st_size, last
@@ -131,7 +139,14 @@ class AuditLog:
     def _alone(self) -> Iterator[None]:
         import fcntl  # noqa: PLC0415 - Unix has it, and the service imports this module anywhere
 
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while True:
+            if self._lock < 0:
+                self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if _is_at(self._lock_path, self._lock):
+                break
+            os.close(self._lock)  # the folder was moved: the processes that begin now lock another file
+            self._lock = -1
         try:
             yield
         finally:
@@ -143,6 +158,8 @@ class AuditLog:
             yield
         except StorageError:
             raise
+        except DataError as error:  # what is there is no log that could go on
+            raise StorageError(str(error)) from error
         except OSError as error:
             raise StorageError(explain(error, str(self._folder))) from error
 
@@ -270,6 +287,14 @@ def _sync(file: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _is_at(path: Path, opened: int) -> bool:
+    """Return whether a path leads to the file that is open, which may have been moved away, removed or replaced."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
 
 
 def _list_files(folder: Path) -> list[Path]:

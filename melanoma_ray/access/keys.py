@@ -11,13 +11,14 @@ import hmac
 import logging
 import re
 import secrets
+import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from melanoma_ray import storage
 from melanoma_ray.access.limits import UNLIMITED, Limits
@@ -31,6 +32,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 """What a key may be for: predictions and the model's description; explanations of single images."""
 PREFIX = "mray_"
 _KEY = re.compile(PREFIX + r"([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""256 bits, hexadecimal."""
 _CHECK_EVERY_S = 0.5
 """Time in which a change of the file is noticed, seconds; a look at a file on a network disk takes a millisecond."""
 
@@ -39,13 +42,13 @@ _CHECK_EVERY_S = 0.5
 class Key:
     """What the file has of one key."""
 
-    key_id: str
+    key_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
     """Part of the key that may be shown and logged, 12 hexadecimal digits."""
     name: str
     """Name of the person or the program that has it."""
     scopes: tuple[Scope, ...]
     """What it may be used for."""
-    secret_sha256: str
+    secret_sha256: Sha256
     """SHA-256 of the secret, hexadecimal."""
     created_at: float
     """Time at which it was made, seconds since 1970."""
@@ -74,8 +77,8 @@ class KeyFile:
     """Content of the file."""
 
     format_version: Literal[1] = 1
-    session_secret: str = field(default_factory=lambda: secrets.token_hex(32))
-    """Secret that signs the page's sessions, hexadecimal: who reads the file can make a session, but no key."""
+    session_secret: Sha256
+    """Secret that signs the page's sessions: who reads the file can make a session, but no key."""
     keys: tuple[Key, ...] = ()
 
     def find(self, key_id: str) -> Key | None:
@@ -87,6 +90,10 @@ class KeyFile:
 _FILE = TypeAdapter(KeyFile)
 
 
+def _empty_file() -> KeyFile:
+    return KeyFile(session_secret=secrets.token_hex(32))
+
+
 def read_key_file(path: str) -> KeyFile:
     """Return the file's content.
 
@@ -96,7 +103,8 @@ def read_key_file(path: str) -> KeyFile:
     try:
         return _FILE.validate_json(Path(storage.absolute(path)).read_bytes(), strict=False)
     except FileNotFoundError as error:
-        msg = f"{path}: there is no such file; python -m jobs.keys create NAME --keys {path} makes it, with a key"
+        command = f"python -m jobs.keys create NAME --keys {shlex.quote(path)}"
+        msg = f"{path}: there is no such file; {command} makes it, with a key"
         raise ConfigError(msg) from error
     except OSError as error:
         raise ConfigError(explain(error, path)) from error
@@ -157,7 +165,7 @@ def revoke_key(path: str, key_id: str) -> Key:
         matching = [key for key in found.keys if key_id and key.key_id.startswith(key_id)]
         if len(matching) != 1:
             what = "no key begins" if not matching else f"{len(matching)} keys begin"
-            msg = f"id={key_id!r}: {what} so; `python -m jobs.keys list --keys {path}` shows their ids"
+            msg = f"id={key_id!r}: {what} so; `python -m jobs.keys list --keys {shlex.quote(path)}` shows their ids"
             raise ConfigError(msg)
         (one,) = matching
         revoked.append(one if one.revoked_at is not None else replace(one, revoked_at=time.time()))
@@ -216,7 +224,7 @@ class KeyStore:
             self._content, self._is_readable = read_key_file(self._path), True
         except ConfigError as error:
             logger.error("keys: %s; until then nobody has a key", error)  # noqa: TRY400 - one line, no traceback
-            self._content, self._is_readable = KeyFile(), False
+            self._content, self._is_readable = _empty_file(), False
         self._version = version
 
 
@@ -241,7 +249,7 @@ def _change(path: str, change: Callable[[KeyFile], KeyFile], *, may_create: bool
     """
     file = _follow_links(path)
     with storage.hold_alone(str(file.parent)):
-        content = KeyFile() if may_create and not file.exists() else read_key_file(path)
+        content = _empty_file() if may_create and not file.exists() else read_key_file(path)
         storage.write_bytes(str(file), _FILE.dump_json(change(content), indent=2), is_private=True)
 
 

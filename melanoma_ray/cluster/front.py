@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import tempfile
@@ -209,6 +210,10 @@ def _describe_bind(address: Address, folder: Path) -> str:
 
 _FRONTEND = "http_frontend"
 """Ray's name of where HAProxy takes the callers' requests."""
+_RESPONSE = re.compile(r" rp\[f=[0-9a-f]+h,i=(?P<bytes>\d+),an=(?P<steps>[0-9a-f]+)h,")
+"""A response's bytes that are still to be sent, and the steps that are still to be taken, a bit each."""
+_LAST_STEP = 0x4000000
+"""Once the whole response was sent (AN_RES_FLT_END of HAProxy's channel-t.h), this waits for the end of the request."""
 _SOCKET_FILE = "commands"
 """File beside the script that has the path of the socket on which HAProxy takes commands."""
 _COMMAND_TIMEOUT_S = 2.0
@@ -223,8 +228,19 @@ def close_front() -> bool:
 
 
 def has_requests() -> bool:
-    """Return whether HAProxy has requests that aren't answered yet."""
-    return f" fe={_FRONTEND} " in (_tell_haproxy("show sess") or "")
+    """Return whether HAProxy has requests that aren't answered yet.
+
+    A request whose answer was sent counts no more, though HAProxy waits for a while for what its sender still has to
+    send of it.
+    """
+    sessions = [line for line in (_tell_haproxy("show sess") or "").splitlines() if f" fe={_FRONTEND} " in line]
+    return not all(_is_answered(line) for line in sessions)
+
+
+def _is_answered(session: str) -> bool:
+    """Return whether, in a line of HAProxy's ``show sess``, nothing is left to do for the response but to end it."""
+    found = _RESPONSE.search(session)
+    return found is not None and not int(found["bytes"]) and int(found["steps"], 16) & ~_LAST_STEP == 0
 
 
 def _tell_haproxy(command: str) -> str | None:

@@ -10,6 +10,7 @@ audit.html, .json     the findings, with thumbnails; and the same as figures
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -181,7 +182,8 @@ def read_info(uri: str) -> DatasetInfo:
     """
     name = storage.join(uri, DATASET)
     if not storage.exists(name):
-        msg = f"prepared dataset {uri}: no {DATASET} in it; make one with python -m jobs.prepare --output {uri}"
+        command = f"python -m jobs.prepare --output {shlex.quote(uri)}"
+        msg = f"prepared dataset {uri}: no {DATASET} in it; make one with {command}"
         raise DataError(msg)
     data = storage.read_json(name)
     if data.get("format_version") != FORMAT_VERSION:

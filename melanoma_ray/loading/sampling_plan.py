@@ -24,6 +24,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64, UInt64
 
 from melanoma_ray.errors import ConfigError
+from melanoma_ray.wording import count
 
 PADDING = -1
 """Image number of a row that only fills up a validation batch."""
@@ -48,8 +49,8 @@ class SamplingPlan:
         """Refuse a plan without a single step."""
         if self.num_steps < 1:
             msg = (
-                f"global_batch_size={self.global_batch_size}: more than the {self.num_train} training images "
-                f"of {self.num_epochs} epochs; choose a smaller one"
+                f"global_batch_size={self.global_batch_size}: more than {count(self.num_train, 'training image')} in "
+                f"{count(self.num_epochs, 'epoch')}; choose a smaller one"
             )
             raise ConfigError(msg)
 

@@ -245,6 +245,20 @@ def _parse_manifest(name: str, data: dict[str, Any]) -> Manifest:
         raise CheckpointError(msg) from error
 
 
+def check_files(uri: str, manifest: Manifest) -> None:
+    """Refuse a checkpoint of which a file isn't as it was written.
+
+    Args:
+        uri: Checkpoint directory.
+        manifest: Its manifest.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    for name in manifest.files:
+        _read_file(uri, manifest, name)
+
+
 def read_weights(uri: str, manifest: Manifest) -> list[dict[str, torch.Tensor]]:
     """Return the weights of each network, after a check of the file against the manifest.
 

@@ -95,6 +95,8 @@ def render_sweep(page: SweepPage) -> str:
         "importance_text": ", ".join(f"{name} {share:.0%}" for name, share in page.importance.items()),
         "confirmation": page.confirmation,
         "plots": _draw(page, ranked),
+        "colours_of_curves": describe_colours(sum(bool(trial.curve) for trial in ranked)),
+        "colours_of_settings": describe_colours(sum(_is_usable(trial.value) for trial in ranked)),
     }
     return render_page("sweep.html", title=page.title, is_synthetic=page.is_synthetic, context=context)
 
@@ -129,6 +131,17 @@ def _draw(page: SweepPage, ranked: Sequence[SweepTrial]) -> dict[str, Markup]:
         plots["pareto"] = plot_pareto(latencies, qualities, pareto_front(timed), page.metric)
     drawn = {name: Markup(figure_to_svg(figure)) for name, figure in plots.items()}  # noqa: S704 - our own plots
     return {name: drawn.get(name, Markup()) for name in ("curves", "parallel", "importance", "pareto")}
+
+
+def describe_colours(num_drawn: int) -> str:
+    """Return in words which of the trials in a plot have which colour.
+
+    >>> describe_colours(2)
+    'The best trial is blue, the next one is orange'
+    """
+    if num_drawn == 1:
+        return "The trial is blue"
+    return f"The best trial is blue, the next {'one is' if num_drawn == 2 else 'two are'} orange"
 
 
 def describe_setting(value: object) -> str:

@@ -1,7 +1,8 @@
 """One dimension of a search space: a setting by its dotted name, and the values that are searched.
 
-A dimension is checked against the setting's own type and range when it is made for an experiment, so a sweep can't
-propose what the setting would refuse. What depends on two settings is checked when a trial is proposed.
+When a dimension is made, its numbers become those of the setting's own type (8.0 is 8 for a whole number, 0 is 0.0 for
+a real one), and are checked against its range, so a sweep can't propose what the setting would refuse. What depends on
+two settings is checked when a trial is proposed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ _UNSEARCHED = {
     "seed": "decides nothing but luck, and the best of many would be the luckiest",
 }
 """Settings that a sweep doesn't search, and why."""
+SHORT_NAMES = {
+    "optimizer.learning_rate": "lr",
+    "loss.class_weighting": "weighting",
+    "model.network": "network",
+    "model.image_side": "side",
+}
+"""Short names of the settings that are in the names of trials."""
+LARGEST = 2**53
+"""Largest whole number that a setting may have: a JSON reader that knows only doubles would round a larger one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +46,17 @@ class Condition:
     name: str
     """Dotted name of the other setting."""
     values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        """Check the name, and that the setting takes the values.
+
+        Raises:
+            ConfigError: It doesn't, or there is no such setting.
+        """
+        check_name(self.name)
+        object.__setattr__(self, "values", tuple(_as_typed(self.name, value) for value in self.values))
+        for value in self.values:
+            check_value(self.name, value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,22 +86,21 @@ class Dimension:
         if self.name in _UNSEARCHED:
             msg = f"search space: {self.name} {_UNSEARCHED[self.name]}; leave it out"
             raise ConfigError(msg)
-        if self.when is not None:
-            check_name(self.when.name)
-            for value in self.when.values:
-                _check_value(self.when.name, value)
+        for end in ("low", "high"):
+            object.__setattr__(self, end, _as_typed(self.name, getattr(self, end)))
+        object.__setattr__(self, "choices", tuple(_as_typed(self.name, value) for value in self.choices))
         if self.kind == "choice":
             self._check_choices()
         else:
             self._check_range()
 
     def _check_choices(self) -> None:
-        if len(set(map(repr, self.choices))) != len(self.choices) or len(self.choices) < 2:
+        for value in self.choices:
+            check_value(self.name, value)
+        if len(set(self.choices)) != len(self.choices) or len(self.choices) < 2:
             given = ",".join(map(str, self.choices))
             msg = f"search space: {self.name}=choice:{given}: expected two or more values, each of them once"
             raise ConfigError(msg)
-        for value in self.choices:
-            _check_value(self.name, value)
 
     def _check_range(self) -> None:
         if (words := _words(self.name)) is not None:
@@ -95,17 +115,18 @@ class Dimension:
             msg = f"search space: {self.name}={self.kind}: expected {allowed}, since its values are of another kind"
             raise ConfigError(msg)
         low, high = self.low, self.high
-        if low is None or high is None or not low < high or not math.isfinite(high - low):
+        if low is None or high is None or not -math.inf < low < high < math.inf:
             msg = f"search space: {self.name}={self.kind}:{low}:{high}: expected two numbers, the smaller one first"
             raise ConfigError(msg)
         if self.kind == "log" and low <= 0:
             msg = f"search space: {self.name}=log:{low:g}:{high:g}: expected more than 0; use uniform"
             raise ConfigError(msg)
         for value in (low, high):
-            _check_value(self.name, value)
+            check_value(self.name, value)
 
     def includes(self, value: object) -> bool:
         """Return whether a value is among those that are searched."""
+        value = _as_typed(self.name, value)
         if self.kind == "choice":
             return any(value == one and type(value) is type(one) for one in self.choices)
         assert self.low is not None
@@ -137,18 +158,16 @@ class Dimension:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no setting has, and suggest the nearest one.
+    """Refuse a name that no setting has, and suggest the one whose last part or short name is nearest.
 
     Raises:
         ConfigError: No setting of an experiment has it.
     """
     known = sorted(_leaves(to_dict(Experiment())))
     if name not in known:
-        last = name.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(name, known, n=1) or [
-            one for one in known if difflib.get_close_matches(last, [one.rsplit(".", 1)[-1]], n=1)
-        ]
-        advice = f"did you mean {near[0]}?" if near else "python -m jobs.train --help lists the settings"
+        ends = {one.rsplit(".", 1)[-1]: one for one in known} | {short: one for one, short in SHORT_NAMES.items()}
+        near = difflib.get_close_matches(name.rsplit(".", 1)[-1], ends, n=1)
+        advice = f"did you mean {ends[near[0]]}?" if near else "python -m jobs.train --help lists the settings"
         msg = f"search space: {name!r} is no setting of an experiment; {advice}"
         raise ConfigError(msg)
 
@@ -189,20 +208,32 @@ def _readings(name: str, text: str) -> list[Any]:
     return found
 
 
-def _check_value(name: str, value: object) -> None:
-    allowed, words, kinds = range_of(field_annotation(name)), _words(name), _types(name)
-    is_kind = type(value) in kinds or (float in kinds and type(value) is int)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if words is not None:
-        is_right = value in words
-    elif int in kinds and float not in kinds and is_number:
-        is_right = float(str(value)).is_integer() and (allowed is None or float(str(value)) in allowed)
-    elif is_number:
-        is_right = is_kind and (allowed is None or float(str(value)) in allowed)
-    else:
-        is_right = is_kind
+def _as_typed(name: str, value: object) -> Any:  # noqa: ANN401 - as many types as settings
+    """Return a number as its setting's own type; what can't be that, or is no number, is returned as it is."""
+    kinds = _types(name)
+    if type(value) is int and float in kinds:
+        return float(str(value))  # infinite where no float is as large
+    if isinstance(value, float) and int in kinds and float not in kinds and value.is_integer():
+        return int(value)
+    return value
+
+
+def check_value(name: str, value: object) -> None:
+    """Refuse a value that a setting doesn't take, or a whole number too large for the files of a sweep.
+
+    Raises:
+        ConfigError: It is one of these.
+    """
+    value = _as_typed(name, value)
+    allowed, words = range_of(field_annotation(name)), _words(name)
+    is_right = type(value) in _types(name) and (words is None or value in words)
+    if isinstance(value, int | float) and allowed is not None:
+        is_right &= value in allowed
     if not is_right:
         msg = f"search space: {name}={value!r}: expected {_expected(name)}"
+        raise ConfigError(msg)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        msg = f"search space: {name}={value}: expected {LARGEST} (2**53) at most, or files round it; choose less"
         raise ConfigError(msg)
 
 

@@ -15,7 +15,7 @@ from melanoma_ray import storage
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.runs.history import EpochRecord
 from melanoma_ray.runs.progress import PROGRESS, read_progress
-from melanoma_ray.tuning.space import SHORT_NAMES
+from melanoma_ray.tuning.dimension import SHORT_NAMES
 
 LATENCY = "latency.json"
 """File with the time of an image, where it is searched for."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+from ray import cloudpickle
 from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -107,7 +111,7 @@ class EndOfTrial(Callback):
         Raises:
             OSError: The trial failed for that.
         """
-        error = trial.get_pickled_error()
+        error = error_of(trial)
         if error is None:  # Ray Tune couldn't write it down
             storage.check_writable(self._coordinator.directory_of(name_of(trial)).uri, _PROBED_BYTES)
         cause = None if error is None else find_cause(error)
@@ -149,9 +153,22 @@ def directory_of(trial: Trial) -> str:
     return f"{name_of(trial)}-{trial.trial_id}"
 
 
+def error_of(trial: Trial) -> BaseException | None:
+    """Return the error with which a trial failed last; none: Ray Tune couldn't write it down.
+
+    Ray Tune writes it on this machine, and copies it to where the results are later on, often too late to be asked for
+    there (``Trial.get_pickled_error``).
+    """
+    file = trial.pickled_error_file
+    with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):  # it is gone, or a full disk has cut it off
+        if file is not None:
+            return cast("BaseException", cloudpickle.loads(Path(file).read_bytes()))
+    return None
+
+
 def reason_of(trial: Trial) -> str:
     """Return in one line why a trial failed."""
-    error = trial.get_pickled_error()
+    error = error_of(trial)
     if error is None:
         return "its error could not be kept"
     cause = find_cause(error)

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from itertools import pairwise
+from typing import Any, NoReturn, get_args
 
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.errors import ConfigError
 from melanoma_ray.ranges import range_of
 from melanoma_ray.settings import field_annotation, get_setting
-from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, parse_value
-
-SHORT_NAMES = {
-    "optimizer.learning_rate": "lr",
-    "loss.class_weighting": "weighting",
-    "model.network": "network",
-    "model.image_side": "side",
-}
-"""Short names of the settings that are in the names of trials."""
+from melanoma_ray.tuning.dimension import KINDS, Condition, Dimension, check_name, check_value, parse_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +24,13 @@ class SearchSpace:
     """The settings that a sweep varies, and between which values."""
 
     dimensions: tuple[Dimension, ...]
+    """In the order in which trials draw them: as given, but for one that another depends on, which comes before it."""
 
     def __post_init__(self) -> None:
-        """Check that the dimensions go together.
+        """Check that the dimensions go together, and put them in order.
 
         Raises:
-            ConfigError: There is none, two are of the same setting, or one depends on a later one.
+            ConfigError: There is none, two are of the same setting, or some depend on each other in a circle.
         """
         names = [dimension.name for dimension in self.dimensions]
         if not names:
@@ -46,8 +40,7 @@ class SearchSpace:
             if dimension.name in names[:place]:
                 msg = f"search space: {dimension.name} is in it twice; leave one of the two out"
                 raise ConfigError(msg)
-            if dimension.when is not None:
-                _check_order(dimension.name, dimension.when.name, self.dimensions[place:])
+        object.__setattr__(self, "dimensions", _in_order(self.dimensions))
 
     def own_values(self, experiment: Experiment) -> dict[str, Any]:
         """Return the experiment's own values, by the dotted names of the dimensions."""
@@ -71,17 +64,36 @@ class SearchSpace:
         return [dimension.to_dict() for dimension in self.dimensions]
 
 
-def _check_order(name: str, other: str, later: Sequence[Dimension]) -> None:
-    """Refuse a dimension that depends on itself or on a later one."""
-    if name == other:
-        msg = f"search space: {name} depends on itself; name another setting after @"
-        raise ConfigError(msg)
-    for one in later:
-        if one.name == other:
-            is_circle = one.when is not None and one.when.name == name
-            advice = "and that on it: leave one of the two conditions out" if is_circle else "which must come before it"
-            msg = f"search space: {name} depends on {other}, {advice}"
-            raise ConfigError(msg)
+def _in_order(dimensions: Sequence[Dimension]) -> tuple[Dimension, ...]:
+    """Return dimensions so that none depends on a later one; those that are in order stay exactly so."""
+    by_name = {dimension.name: dimension for dimension in dimensions}
+    placed: dict[str, Dimension] = {}
+    for dimension in dimensions:
+        chain = {dimension.name: dimension}  # it, what it depends on, what that depends on, and so on
+        other = _depends_on(dimension)
+        while other in by_name and other not in placed:
+            if other in chain:
+                _refuse_circle([*chain], other)
+            chain[other] = by_name[other]
+            other = _depends_on(by_name[other])
+        placed |= dict(reversed(chain.items()))
+    return tuple(placed.values())
+
+
+def _depends_on(dimension: Dimension) -> str:
+    """Return the name of the setting that a dimension's condition names; empty: it has none."""
+    return "" if dimension.when is None else dimension.when.name
+
+
+def _refuse_circle(chain: list[str], first: str) -> NoReturn:
+    """Refuse a chain of names whose last one depends on an earlier one, the first of the circle."""
+    circle = chain[chain.index(first) :]
+    if len(circle) == 1:
+        msg = f"search space: {first} depends on itself; name another setting after @"
+    else:
+        links = ", ".join(f"{one} depends on {other}" for one, other in pairwise([*circle, first]))
+        msg = f"search space: {links}: a circle; leave one of these conditions out"
+    raise ConfigError(msg)
 
 
 def build_space(
@@ -120,6 +132,7 @@ def build_space(
             found[dimension.name] = dimension
     space = SearchSpace(dimensions=tuple(found.values()))
     for dimension in space.dimensions:
+        check_value(dimension.name, get_setting(experiment, dimension.name))
         if dimension.when is not None:
             _check_condition(dimension.name, dimension.when, space, experiment)
     return space
@@ -195,11 +208,13 @@ def _parse_condition(condition: str, text: str) -> Condition:
 
 
 def _number(part: str, text: str) -> float:
-    try:
-        return float(part)
-    except ValueError:
-        msg = f"search space: {text!r}: {part!r} is no number"
-        raise ConfigError(msg) from None
+    for kind in (int, float):  # a float would round a large whole number
+        try:
+            return kind(part)
+        except ValueError:
+            continue
+    msg = f"search space: {text!r}: {part!r} is no number"
+    raise ConfigError(msg)
 
 
 def read_space(uri: str) -> list[Dimension]:

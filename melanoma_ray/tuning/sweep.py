@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 from ray import tune
 from ray.train import ScalingConfig
 
@@ -23,7 +24,7 @@ from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, TrainingError
 from melanoma_ray.loading.stream import open_images
-from melanoma_ray.model.checkpoint import BEST, read_manifest
+from melanoma_ray.model.checkpoint import BEST, check_files, read_manifest
 from melanoma_ray.reports.sweep import SweepTrial
 from melanoma_ray.runs.directory import RUN, SWEEP
 from melanoma_ray.runs.history import RANKING_METRICS
@@ -301,8 +302,7 @@ def _conclude(
     result = SweepResult(uri=uri, trials=trials, objective=WORDS[plan.options.objective])
     best = next((trial for trial in trials if trial.value is not None), None)
     if best is None:
-        msg = f"sweep {uri}: no trial finished an epoch ({trials[0].status if trials else 'none was begun'})"
-        raise TrainingError(msg)
+        raise TrainingError(_report_failure(result, coordinator, dataset))
     experiment = with_settings(plan.experiment, best.settings)
     earlier = recall(uri, best.trial_id)
     if not _is_written(result):
@@ -315,10 +315,27 @@ def _conclude(
     return replace(result, confirmation=tuple(sentences))
 
 
+def _report_failure(result: SweepResult, coordinator: Coordinator, dataset: PreparedDataset) -> str:
+    """Write the table and the page of a sweep of which no trial finished an epoch; return in a line what happened."""
+    if not result.trials:
+        return f"sweep {result.uri}: no trial was begun"
+    write_table(result.uri, result.trials)
+    write_page(result.uri, result.trials, coordinator, dataset)
+    first = min(result.trials, key=lambda trial: trial.trial_id)
+    return (
+        f"sweep {result.uri}: none of {count(len(result.trials), 'trial')} finished an epoch, and sweep.html there "
+        f"says why of each; of {first.trial_id}: {first.status}; change that, and give another --name"
+    )
+
+
 def _is_written(result: SweepResult) -> bool:
     """Return whether all results are in the directory, and are those of these trials as they are now."""
-    names = ("trials.parquet", "sweep.html")
-    is_whole = _has_checkpoint(result) and all(storage.exists(storage.join(result.uri, name)) for name in names)
+    try:
+        storage.read_table(storage.join(result.uri, "trials.parquet"))
+        page = storage.read_bytes(storage.join(result.uri, "sweep.html"))
+    except (FileNotFoundError, DataError, pa.ArrowInvalid):  # gone, or damaged
+        return False
+    is_whole = _has_checkpoint(result) and page.rstrip().endswith(b"</html>")
     return is_whole and storage.read_json(result.best_json).get(_WRITTEN) == _identify(result.trials)
 
 
@@ -332,12 +349,12 @@ def _has_checkpoint(result: SweepResult) -> bool:
     """Return whether best.json names the checkpoint here, and both are those of the best trial and its value."""
     folder, best = storage.join(result.uri, BEST), result.trials[0]
     try:
-        files, found = read_manifest(folder).files, storage.read_json(result.best_json)
-    except (DataError, CheckpointError):  # there is none, or half of one: it is written anew
+        found = storage.read_json(result.best_json)
+        check_files(folder, read_manifest(folder))
+    except (DataError, CheckpointError):  # there is none, or it isn't whole: it is written anew
         return False
     is_of_best = found.get("trial") == best.trial_id and best.value in (found.get(name) for name in RANKING_METRICS)
-    is_here = found.get("checkpoint") == folder and all(storage.exists(storage.join(folder, name)) for name in files)
-    return is_of_best and is_here
+    return is_of_best and found.get("checkpoint") == folder
 
 
 def _write(

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,37 @@ def test_a_step_that_fails_while_a_signal_unwinds_the_job_is_not_the_reason_of_i
     command = [sys.executable, "-c", _FAILS_WHILE_IT_IS_UNWOUND.replace("{signal}", name)]
     done = subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr.strip()) == (code, "interrupted; the same command goes on")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", [["jobs.deploy", "--checkpoint", "x"], ["jobs", "deploy", "--checkpoint", "x"]])
+def test_a_signal_while_a_job_is_imported_ends_it_in_one_line(command: list[str], number: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", *command], cwd=ROOT, env=environment(), stderr=subprocess.PIPE
+    ) as job:
+        assert job.stderr is not None
+        while b" numpy" not in job.stderr.readline():  # one of the first among what takes seconds
+            assert job.poll() is None
+        job.send_signal(number)
+        assert job.stderr.read().splitlines()[-1] == b"interrupted; nothing was begun"
+    assert job.returncode == 128 + number
+
+
+def test_an_address_at_which_no_cluster_listens_is_told_at_once() -> None:
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.deploy", "--rollback"],
+        check=False,
+        cwd=ROOT,
+        env={**environment(), "RAY_ADDRESS": address},
+        capture_output=True,
+        text=True,
+        timeout=BEGIN_WITHIN_S,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: RAY_ADDRESS={address}: nothing answers there (")
+    assert len(done.stderr.splitlines()) == 1
 
 
 class Job:
@@ -215,10 +247,20 @@ def test_a_service_ends_within_seconds_and_gives_the_answers_that_it_owes(
         with ThreadPoolExecutor() as callers:
             answered = [callers.submit(count_answers, port, num_kept) for num_kept in (1, 1, 0, 0)]
             time.sleep(3)
-            job.signal_group(number)
-            assert_ended_in_one_line(job, code, "the service is stopped")
+            with refused_while_sending(port):
+                job.signal_group(number)
+                assert_ended_in_one_line(job, code, "the service is stopped")
             assert all(number.result() > 10 for number in answered)
     assert "raylet" not in job.printed
+
+
+@contextmanager
+def refused_while_sending(port: int) -> Iterator[None]:
+    """Have a connection whose request was answered before all of it was sent: nobody waits for anything on it."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 99999999\r\n\r\nbegun")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+        yield
 
 
 def count_answers(port: int, num_kept: int) -> int:

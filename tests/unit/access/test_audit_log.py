@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -230,6 +231,46 @@ def test_a_log_that_couldn_t_be_opened_again_for_a_while_goes_on_when_it_can(tmp
     for one in bystanders:
         os.close(one)  # raises if the log has closed one of them
     assert verify(str(folder)).last.sequence == 3
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "cut", "replaced", "folder removed"])
+def test_what_is_taken_from_a_log_that_is_written_is_noticed_before_the_next_line(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "log"
+    file, log = folder / "audit-000001.jsonl", AuditLog(str(folder))
+    for number in range(3):
+        log.append({"time": str(number)})
+    whole = file.read_bytes()
+    if how in {"emptied", "cut"}:
+        os.truncate(file, 0 if how == "emptied" else len(whole) - 100)
+    else:
+        shutil.rmtree(folder) if how == "folder removed" else file.unlink()
+    if how == "replaced":
+        write(folder, 2)
+    if how == "folder removed":
+        folder.mkdir()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"line 3 of the audit log is gone, though it was there: put back"):
+            log.append({"time": "4"})
+    file.write_bytes(whole)
+    assert log.append({"time": "4"}).sequence == 4
+    assert verify(str(folder)).last.sequence == 4
+
+
+def test_a_folder_that_was_moved_and_made_anew_has_one_lock_for_all(tmp_path: Path) -> None:
+    folder, log = tmp_path / "log", AuditLog(str(tmp_path / "log"))
+    folder.rename(tmp_path / "moved")
+    other = AuditLog(str(folder))
+    assert [one.append({"time": "1"}).sequence for one in (log, other, log)] == [1, 2, 3]
+    assert verify(str(folder)).last.sequence == 3
+
+
+def test_a_file_that_is_no_log_is_refused_as_a_folder_that_can_t_be_written(folder: Path) -> None:
+    log, file = AuditLog(str(folder)), folder / "audit-000001.jsonl"
+    with file.open("a") as opened:
+        opened.write('{"foo":1}\n')
+    for attempt in (lambda: log.append({"time": "1"}), lambda: AuditLog(str(folder))):
+        with pytest.raises(StorageError, match="last line: the line was changed or is incomplete"):
+            attempt()
 
 
 def test_a_torn_first_line_of_a_new_file_doesn_t_begin_the_chain_anew(tmp_path: Path) -> None:

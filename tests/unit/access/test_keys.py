@@ -106,7 +106,14 @@ def test_processes_that_add_keys_at_once_lose_none(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "there is no such file"), ("[]", "isn't a file of keys"), ('{"format_version": 2}', "format_version")],
+    [
+        (None, "there is no such file"),
+        ("[]", "isn't a file of keys"),
+        ('{"format_version": 2}', "format_version"),
+        ("{}", "session_secret"),
+        ('{"session_secret": ""}', "session_secret"),
+        ('{"session_secret": "zz"}', "session_secret"),
+    ],
 )
 def test_what_is_no_file_of_keys_is_one_line(path: str, content: str | None, told: str) -> None:
     Path(path).parent.mkdir()

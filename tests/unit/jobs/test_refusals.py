@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import ray
 from jobs import console, deploy, evaluate, predict, prepare, train, tune
 from jobs.command_line import parse, read_experiment
 from melanoma_ray.errors import ConfigError, MelanomaRayError
+from tests.unit.tuning.test_sweep import dataset_of
 
 RUN = ["--data", "/none", "--storage", "/none", "--name", "run"]
 PREDICT = ["--checkpoint", "/none", "--images", "/none", "--output", "/nowhere"]
@@ -84,6 +86,25 @@ def test_training(monkeypatch: pytest.MonkeyPatch, words: list[str], message: st
 def test_a_sweep(monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
     words = [*words[:-2], f"{words[-2]}={words[-1]}"] if len(words) == 2 else words
     assert message in refusal(monkeypatch, tune.TuneArguments, tune.main, "lite0", *RUN, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["--space", "global-batch-size=int:2:8"], 8),
+        (["--space", "global-batch-size=choice:2,9,4"], 9),
+        (["--space", "loss", "--global-batch-size", "10"], 10),
+    ],
+)
+def test_a_sweep_of_batches_larger_than_all_that_a_trial_trains_on(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], size: int
+) -> None:
+    whole = dataset_of(*["nevus"] * 4)
+    small = replace(whole, index=whole.index.assign(split=["train", "train", "train", "val"]))
+    monkeypatch.setattr(tune, "open_dataset", lambda _: small)
+    words = ["lite0", *RUN, "--num-epochs", "2", "--global-batch-size", "6", *words]
+    message = refusal(monkeypatch, tune.TuneArguments, tune.main, *words)
+    assert f"global_batch_size={size}: more than 3 training images in 2 epochs" in message
 
 
 def test_prediction_and_evaluation_on_a_gpu_that_isn_t_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_augmentation_seeds_don_t_collide_over_a_long_run() -> None:
 
 
 def test_a_batch_larger_than_the_run_is_refused() -> None:
-    with pytest.raises(ConfigError, match="global_batch_size=64: more than the 10 training images"):
+    with pytest.raises(ConfigError, match="global_batch_size=64: more than 10 training images"):
         SamplingPlan(num_train=10, num_val=1, global_batch_size=64, num_epochs=2, seed=0)
 
 

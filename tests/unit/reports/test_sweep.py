@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from melanoma_ray.reports.svg import FIRST
 from melanoma_ray.reports.sweep import SweepPage, SweepTrial, pareto_front, render_sweep
@@ -84,6 +86,20 @@ def test_the_best_trial_is_the_line_in_the_first_colour() -> None:
 def test_importance_is_written_beside_its_bars() -> None:
     texts = [text.get_text() for text in plot_importance({"a": 0.75, "b": 0.25}).axes[0].texts]
     assert sorted(texts) == ["25%", "75%"]
+
+
+@pytest.mark.parametrize(
+    ("number", "colours"),
+    [
+        (1, ["The trial is blue"]),
+        (2, ["The best trial is blue, the next one is orange"] * 2),
+        (4, ["The best trial is blue, the next two are orange"] * 2),
+    ],
+)
+def test_as_many_trials_are_said_to_be_in_colour_as_are(number: int, colours: list[str]) -> None:
+    drawn = [replace(trial(str(n), 0.9 - n / 10, rate=n), curve={1: 0.1}) for n in range(number)]
+    words = Reader(render(*drawn, trial("failed", None))).words()
+    assert re.findall(r"The (?:best )?trial is blue[^.;]*", words) == colours
 
 
 def test_a_page_s_plots_share_no_ids() -> None:

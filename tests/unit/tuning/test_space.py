@@ -14,7 +14,7 @@ from melanoma_ray.errors import ConfigError, DataError, MelanomaRayError
 from melanoma_ray.recipes import RECIPES, baseline, lite0
 from melanoma_ray.settings import with_setting, with_settings
 from melanoma_ray.tuning.dimension import Condition, Dimension
-from melanoma_ray.tuning.space import SPACES, SearchSpace, build_space, parse_dimension
+from melanoma_ray.tuning.space import SPACES, build_space, parse_dimension
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 each_space = pytest.mark.parametrize("space", SPACES)
@@ -107,6 +107,12 @@ def test_a_text_of_the_command_line_is_a_dimension(text: str, expected: Dimensio
     [
         ("optimizer.learning-rat=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
         ("learning-rate=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
+        ("optimizer.lr=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
+        ("lr=log:1e-4:1e-2", "did you mean optimizer.learning_rate?"),
+        ("loss.weighting=choice:none,sqrt", "did you mean loss.class_weighting?"),
+        ("optimizer.shedule=choice:cosine,constant", "did you mean optimizer.schedule?"),
+        ("loss.dropout=uniform:0:0.5", "did you mean model.dropout?"),
+        ("optimizer.momentum=uniform:0:1", "python -m jobs.train --help lists the settings"),
         ("zzz=log:1:2", "python -m jobs.train --help lists the settings"),
         ("model.dropout=uniform:0:1", r"model.dropout=1.0: expected \[0, 1\)"),
         ("optimizer.weight-decay=log:0:1", "expected more than 0; use uniform"),
@@ -224,7 +230,17 @@ def test_a_file_of_another_shape_is_refused_in_a_line(tmp_path: Path, content: s
                 "loss.focal-gamma=choice:0,1@sampling=uniform",
                 "sampling=choice:uniform,balanced@loss.focal-gamma=0",
             ],
-            "and that on it: leave one of the two conditions out",
+            "loss.focal_gamma depends on sampling, sampling depends on loss.focal_gamma: a circle; leave one",
+        ),
+        (
+            [
+                "loss.label-smoothing=uniform:0:0.1@sampling=uniform",
+                "sampling=choice:uniform,balanced@loss.focal-gamma=0",
+                "loss.focal-gamma=choice:0,1@loss.class-weighting=none",
+                "loss.class-weighting=choice:none,sqrt@sampling=uniform",
+            ],
+            "search space: sampling depends on loss.focal_gamma, loss.focal_gamma depends on loss.class_weighting, "
+            "loss.class_weighting depends on sampling: a circle",
         ),
         (["model.num-views=int:1:8"], "expected choice:1,2,4,8, or some of these"),
         (["seed=int:0:5"], "seed decides nothing but luck"),
@@ -238,7 +254,76 @@ def test_a_space_that_no_trial_could_search_is_refused(texts: list[str], message
         build_space(texts, baseline())
 
 
-def test_a_condition_names_a_setting_before_it() -> None:
-    late = parse_dimension("loss.focal-gamma=uniform:0:3@loss.class-weighting=sqrt")
-    with pytest.raises(ConfigError, match="which must come before it"):
-        SearchSpace(dimensions=(late, parse_dimension("loss.class-weighting=choice:none,sqrt")))
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["sampling=choice:uniform,sqrt", "loss.focal-gamma=uniform:0:3@sampling=sqrt", "model.dropout=uniform:0:0.1"],
+         ["sampling", "loss.focal_gamma", "model.dropout"]),
+        (["model.dropout=uniform:0:0.1", "loss.focal-gamma=uniform:0:3@sampling=sqrt", "sampling=choice:uniform,sqrt"],
+         ["model.dropout", "sampling", "loss.focal_gamma"]),
+        (["loss.label-smoothing=uniform:0:0.1@loss.focal-gamma=0", "loss.focal-gamma=choice:0,1@sampling=sqrt",
+          "sampling=choice:uniform,sqrt"],
+         ["sampling", "loss.focal_gamma", "loss.label_smoothing"]),
+        (["loss.focal-gamma=uniform:0:3@loss.class-weighting=none", "default"],
+         ["loss.class_weighting", "loss.focal_gamma", "optimizer.learning_rate", "optimizer.weight_decay",
+          "loss.label_smoothing", "model.dropout"]),
+    ],
+)  # fmt: skip
+def test_a_setting_is_drawn_after_the_one_it_depends_on_and_the_rest_stays_in_order(
+    texts: list[str], expected: list[str]
+) -> None:
+    assert [one.name for one in build_space(texts, baseline()).dimensions] == expected
+
+
+TOO_LARGE = r"global_batch_size=\d+: expected 9007199254740992 \(2\*\*53\) at most"
+
+
+@pytest.mark.parametrize("number", [str(2**53 + 1), "99999999999999999999999", "1" + "0" * 400])
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        ("int:8:{}", '{{"global_batch_size": {{"int": [8, {}]}}}}'),
+        ("choice:8,{}", '{{"global_batch_size": {{"choice": [8, {}]}}}}'),
+    ],
+)
+def test_a_whole_number_that_no_table_has_is_refused(tmp_path: Path, number: str, words: str, content: str) -> None:
+    with pytest.raises(ConfigError, match=TOO_LARGE):
+        build_space(["global-batch-size=" + words.format(number)], baseline())
+    (tmp_path / "space.json").write_text(content.format(number))
+    with pytest.raises(ConfigError, match=f"{TOO_LARGE}|{NUMBERS}"):
+        build_space([str(tmp_path / "space.json")], baseline())
+
+
+def test_the_largest_whole_number_stays_exact() -> None:
+    assert parse_dimension(f"global-batch-size=int:8:{2**53}").high == 2**53
+    with pytest.raises(ConfigError, match=TOO_LARGE):
+        Condition(name="global_batch_size", values=(2**53 + 1,))
+    own = with_setting(lite0(), "global_batch_size", 2**53 + 1)
+    with pytest.raises(ConfigError, match=TOO_LARGE):
+        build_space(["global-batch-size=int:8:64"], own)
+
+
+def test_numbers_are_of_their_setting_s_type(tmp_path: Path) -> None:
+    sizes = Dimension(name="global_batch_size", kind="choice", choices=(8, 16.0))
+    decays = Dimension(name="optimizer.ema_decay", kind="choice", choices=(None, 0.5))
+    views = Dimension(name="model.num_views", kind="choice", choices=(1.0, 4))
+    gamma = Dimension(name="loss.focal_gamma", kind="uniform", low=0, high=3)
+    ends = parse_dimension("global-batch-size=int:8.0:64")
+    values = [*sizes.choices, *decays.choices, *views.choices, gamma.low, gamma.high, ends.low, ends.high]
+    assert list(map(repr, values)) == ["8", "16", "None", "0.5", "1", "4", "0.0", "3.0", "8", "64"]
+    assert sizes.includes(16.0)
+    assert not sizes.includes(16.5)
+    for name, twice in {"global_batch_size": (8, 8.0), "optimizer.weight_decay": (0, 0.0)}.items():
+        with pytest.raises(ConfigError, match="each of them once"):
+            Dimension(name=name, kind="choice", choices=twice)
+    (tmp_path / "space.json").write_text(
+        '{"optimizer.weight_decay": {"choice": [0, 0.01]},'
+        ' "loss.focal_gamma": {"uniform": [0, 3], "when": {"optimizer.weight_decay": [0.0]}}}'
+    )
+    condition = build_space([str(tmp_path / "space.json")], baseline()).dimensions[1].when
+    assert condition == Condition(name="optimizer.weight_decay", values=(0,))
+
+
+def test_yes_is_no_number() -> None:
+    with pytest.raises(ConfigError, match=r"model\.num_views=True: expected one of 1, 2, 4, 8"):
+        Dimension(name="model.num_views", kind="choice", choices=(True, 2))
