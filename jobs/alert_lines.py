@@ -67,9 +67,8 @@ def describe_sending(result: SendingResult, file: str) -> str:
     """Return how many deliveries the sinks have confirmed, and what becomes of those that wait."""
     lines = [f"{result.num_delivered:6} deliveries confirmed by their sinks"]
     if result.num_waiting:
-        lines.append(
-            f"{result.num_waiting:6} wait in the outbox; melanoma alerts watch --alerts {shlex.quote(file)} goes on sending them"
-        )
+        command = f"melanoma alerts watch --alerts {shlex.quote(file)}"
+        lines.append(f"{result.num_waiting:6} wait in the outbox; {command} goes on sending them")
     if result.is_sent_elsewhere:
         lines.append("another process sends from this outbox")
     lines += [f"nothing can be sent to {name}: {file} has no such sink" for name in result.without_sink]
