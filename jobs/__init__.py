@@ -1,3 +1,5 @@
+"""What people run: each module is a job, ``python -m jobs.NAME``."""
+
 import sys
 
 from .interruption import end_at_once

@@ -129,7 +129,7 @@ function finish() {
   else tell(() => doneWords(items));
   const first = rank(items).find((item) => item.answer);
   if (first && first !== shown && !isAttended) show(first);
-  isAttended = true; // what is shown now is looked at, and stays when others come
+  isAttended = shown !== null; // what is shown now is looked at, and stays when others come
   const refused = items.find(({ error }) => error?.status === 401);
   if (refused) complain(refused.error);
 }
