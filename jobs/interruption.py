@@ -87,8 +87,8 @@ def last_line() -> str:
 def received() -> int:
     """Return the exit code that belongs to the signal that this process has handled; 0: there was none.
 
-    While a signal unwinds the job, any step may fail, since Ray's processes may have got the signal, too. Then the signal
-    is the reason of the end all the same.
+    While a signal unwinds the job, any step may fail, since Ray's processes may have got the signal, too. It is the
+    reason of the end all the same.
     """
     return _ENDING.exit_code
 

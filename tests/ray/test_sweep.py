@@ -27,6 +27,7 @@ from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError, TrainingError
 from melanoma_ray.inference.predictor import Predictor
 from melanoma_ray.loading.stream import open_images
+from melanoma_ray.model.checkpoint import check_files, read_manifest
 from melanoma_ray.tuning.directory import TrialDirectory
 from melanoma_ray.tuning.options import SearchOptions
 from melanoma_ray.tuning.space import build_space
@@ -107,6 +108,36 @@ def test_more_trials_are_added_to_a_finished_sweep_and_none_is_run_again(
     assert [one.settings for one in sorted(more.trials, key=key)] == [
         one.settings for one in sorted(at_once.trials, key=key)
     ]
+
+
+def test_a_sweep_of_which_all_trials_fail_leaves_the_reason_of_each(
+    small_experiment: Experiment, prepared: str, tmp_path: Path
+) -> None:
+    diverging = replace(small_experiment.optimizer, learning_rate=1e30)
+    experiment, dataset = replace(small_experiment, num_epochs=1, optimizer=diverging), open_dataset(prepared)
+    space = build_space(["optimizer.learning-rate=choice:1e29,1e30"], experiment)
+    plan = SweepPlan(experiment=experiment, space=space, num_trials=2, options=SearchOptions(stopping="none"))
+    for _ in range(2):  # the second one finds what the first one has left
+        with pytest.raises(TrainingError, match=r"none of 2 trials finished an epoch, .* of 01-lr-1e\+30: failed: "):
+            sweep(plan, dataset, str(tmp_path / "sweep"))
+        table = pd.read_parquet(tmp_path / "sweep" / "trials.parquet")
+        assert len(table) == 2
+        assert table["why"].str.contains("training has diverged").all()
+        assert (tmp_path / "sweep" / "sweep.html").read_text().count("training has diverged") >= 2
+    assert not (tmp_path / "sweep" / "best.json").exists()
+
+
+def test_a_result_that_was_damaged_is_written_again(
+    small_experiment: Experiment, prepared: str, tmp_path: Path
+) -> None:
+    plan, dataset = plan_of(replace(small_experiment, num_epochs=1), 1), open_dataset(prepared)
+    result = sweep(plan, dataset, str(tmp_path / "sweep"))
+    for name in ("trials.parquet", "sweep.html", "best/model.safetensors"):
+        os.truncate(tmp_path / "sweep" / name, 100)
+        assert sweep(plan, dataset, result.uri).trials == result.trials
+        check_files(f"{result.uri}/best", read_manifest(f"{result.uri}/best"))
+        assert len(pd.read_parquet(tmp_path / "sweep" / "trials.parquet")) == 1
+        assert (tmp_path / "sweep" / "sweep.html").read_text().rstrip().endswith("</html>")
 
 
 def test_a_trial_whose_loss_is_no_number_ends_and_the_sweep_goes_on(
