@@ -108,6 +108,12 @@ class DeployArguments:
                 "--tls-client-ca, too"
             )
             raise ConfigError(msg)
+        if self.canary is None and self.canary_fraction != type(self).canary_fraction:
+            msg = f"--canary-fraction {self.canary_fraction} is the share of a second checkpoint: give --canary, too"
+            raise ConfigError(msg)
+        if self.checkpoint is not None and self.checkpoint in {self.canary, self.shadow}:
+            msg = f"--checkpoint {self.checkpoint} is also --canary or --shadow: give another one to compare it with"
+            raise ConfigError(msg)
         if not self.rollback:
             self.to_service()
 

@@ -6,12 +6,14 @@ A thread of its own waits for signals, since the interpreter reports them to it 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -42,13 +44,27 @@ class Interrupted(KeyboardInterrupt):
 def end_at_once() -> None:
     """Have SIGINT and SIGTERM end the process with one line until ``listen``; what a job imports takes seconds."""
     for number in _SIGNALS:
-        signal.signal(number, _end_at_once)
+        _handle(number, _end_at_once)
 
 
 def listen() -> None:
     """Handle SIGINT and SIGTERM; must be called again after ``ray.init``, which replaces the handler of SIGTERM."""
     for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+        _handle(number, _interrupt)
+
+
+def _handle(number: int, handler: Callable[[int, FrameType | None], object]) -> None:
+    """Have a function handle a signal, on the stack of the thread that gets it.
+
+    Python's own C handler runs on the thread's alternate stack, if it has one. OpenVINO 2026.4 gives the thread that
+    compiles a network such a stack and frees it with the network: the next signal then ended the process by a
+    segmentation fault. C's ``signal`` installs the same handler without that.
+    """
+    signal.signal(number, handler)
+    install = ctypes.CDLL(None).signal
+    install.restype, install.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    install(number, install(number, int(signal.SIG_IGN)))
+    signal.siginterrupt(number, True)  # noqa: FBT003 - or a wait would go on until it ends by itself
 
 
 @dataclass
@@ -137,7 +153,7 @@ def print_any_name() -> None:
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     for further in _SIGNALS:  # the thread hears of them, and here they would cut off what unwinds the job
-        signal.signal(further, _ignore)
+        _handle(further, _ignore)
     _ENDING.exit_code = 128 + number
     raise Interrupted(number)
 

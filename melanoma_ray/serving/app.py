@@ -20,6 +20,10 @@ from melanoma_ray.storage import absolute
 _MAX_QUEUED_REQUESTS = 16
 """Most requests that wait for a replica, beside those that it has: together half a second of work for two CPUs. More
 get HTTP 429 and come back after a second, so a shorter queue makes them wait longer (``benchmarks/overload.py``)."""
+_SECOND = ("canary", "shadow")
+_CHECKPOINTS = ("checkpoint", *_SECOND)
+_FILES = ("alerts", "keys", "oidc", "audit_log")
+"""Arguments that are paths, but for those of checkpoints."""
 _REQUESTS_PER_THREAD = 2
 """Requests that a thread of a replica has, answered or waiting, from which on there are to be more replicas."""
 _UPSCALE_DELAY_S = 5.0
@@ -34,7 +38,8 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
             other diagnoses than the first.
         ConfigError: The settings of alerts, the file of keys, or that of tokens, can't be read.
     """
-    checkpoint = _find_whole(arguments.checkpoint)  # here, because a replica would report only that it failed
+    arguments = make_absolute(arguments)
+    _check_whole(arguments.checkpoint)  # here, because a replica would report only that it failed
     as_deployment = serve.deployment(
         **_count_replicas(arguments),
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
@@ -46,30 +51,36 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
         max_constructor_retry_count=2,  # Serve's default is 20, but what fails to load twice will always fail
     )
     deployment = as_deployment(serve.ingress(build_http)(Service))
-    alerts = None if arguments.alerts is None else absolute(arguments.alerts)
-    if alerts is not None:
-        read_settings(alerts)  # here for the same reason; only the secrets are for the outbox's node to read
-    keys = None if arguments.keys is None else absolute(arguments.keys)
-    if keys is not None:
-        read_key_file(keys)
-    oidc = None if arguments.oidc is None else absolute(arguments.oidc)
-    if oidc is not None:
-        read_token_settings(oidc)
-    made_absolute = {"checkpoint": checkpoint, "alerts": alerts, "keys": keys, "oidc": oidc}
-    for name in ("canary", "shadow"):
-        if (given := getattr(arguments, name)) is not None:
-            second = made_absolute[name] = _find_whole(given)
-            check_compatible(given, read_manifest(second), read_manifest(checkpoint))
-    if arguments.audit_log is not None:
-        made_absolute["audit_log"] = absolute(arguments.audit_log)
-    return deployment.bind(arguments.model_copy(update=made_absolute))
+    if arguments.alerts is not None:
+        read_settings(arguments.alerts)  # here for the same reason; only the secrets are for the outbox's node to read
+    if arguments.keys is not None:
+        read_key_file(arguments.keys)
+    if arguments.oidc is not None:
+        read_token_settings(arguments.oidc)
+    for name in _SECOND:
+        if (second := getattr(arguments, name)) is not None:
+            _check_whole(second)
+            check_compatible(second, read_manifest(second), read_manifest(arguments.checkpoint))
+    return deployment.bind(arguments)
 
 
-def _find_whole(checkpoint: str) -> str:
-    """Return where a checkpoint lies, as all nodes find it, once all of it was read."""
-    found = absolute(find_checkpoint(checkpoint))
-    read_weights(found, read_manifest(found))
-    return found
+def make_absolute(arguments: ServiceArguments) -> ServiceArguments:
+    """Return arguments with the paths by which all nodes find what they name.
+
+    Raises:
+        CheckpointError: A checkpoint doesn't exist.
+    """
+    found = {name: value for name in (*_CHECKPOINTS, *_FILES) if (value := getattr(arguments, name)) is not None}
+    return arguments.model_copy(
+        update={
+            name: absolute(find_checkpoint(value) if name in _CHECKPOINTS else value) for name, value in found.items()
+        }
+    )
+
+
+def _check_whole(checkpoint: str) -> None:
+    """Refuse a checkpoint of which not all can be read."""
+    read_weights(checkpoint, read_manifest(checkpoint))
 
 
 def _count_replicas(arguments: ServiceArguments) -> dict[str, object]:

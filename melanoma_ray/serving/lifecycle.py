@@ -15,7 +15,7 @@ from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.cluster.front import Address, Tls, close_front, has_requests
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
-from melanoma_ray.serving.app import build_app
+from melanoma_ray.serving.app import build_app, make_absolute
 from melanoma_ray.serving.arguments import ServiceArguments
 from melanoma_ray.serving.rollout import (
     APPLICATION,
@@ -86,7 +86,7 @@ def run_service(arguments: ServiceArguments, address: Address = _HERE, check: Ro
     _check_address(address)
     current, notes = find_current(), list[str]()
     if current is not None:
-        arguments = succeed(arguments, current)
+        arguments = succeed(make_absolute(arguments), current)
     if arguments.num_threads is None and is_local():
         num_threads = max(1, usable_cpus() // arguments.num_replicas)
         arguments = arguments.model_copy(update={"num_threads": num_threads})

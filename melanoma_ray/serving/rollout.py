@@ -68,6 +68,8 @@ _GUARDS = {
 def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArguments:
     """Return new arguments that remember what they replace; threads that aren't set stay as they are.
 
+    The same arguments again replace nothing: what was served before them stays the way back.
+
     Raises:
         ConfigError: The new ones lack what guards the service that runs: its address is open to as many as before.
     """
@@ -80,11 +82,16 @@ def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArgument
         msg = f"the service that runs has {', '.join(lost)}: give that again, or stop the service and start it without"
         raise ConfigError(msg)
     kept = {
-        "previous": current.model_copy(update={"previous": None}),
+        "previous": current.previous,
         "num_threads": new.num_threads or current.num_threads,
         "takes_certificates": current.takes_certificates,  # what stands in front asks for them or doesn't, as it began
     }
-    return new.model_copy(update=kept)
+    again = new.model_copy(update=kept)
+    return (
+        again
+        if again == current
+        else again.model_copy(update={"previous": current.model_copy(update={"previous": None})})
+    )
 
 
 def go_back(current: ServiceArguments) -> ServiceArguments:
@@ -113,7 +120,15 @@ def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> list[
             another way.
         DataError: There are no sample images in the folder, or none that can be read.
     """
-    new, old = read_manifest(find_checkpoint(checkpoint)), read_manifest(find_checkpoint(current))
+    new = read_manifest(find_checkpoint(checkpoint))
+    try:
+        old = read_manifest(find_checkpoint(current))
+    except CheckpointError as error:
+        msg = (
+            f"{checkpoint} can't be compared with what is served now, whose checkpoint is gone or damaged ({error}): "
+            "put that back, go back by --rollback, or stop the service and start it with the new one"
+        )
+        raise CheckpointError(msg) from error
     check_compatible(checkpoint, new, old)
     predictor = Predictor.load(checkpoint, "cpu")
     if check.images is None:

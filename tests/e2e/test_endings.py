@@ -104,6 +104,40 @@ def test_a_step_that_fails_while_a_signal_unwinds_the_job_is_not_the_reason_of_i
     assert (done.returncode, done.stderr.strip()) == (code, "interrupted; the same command goes on")
 
 
+_FORGETS_A_NETWORK = """
+import os, signal, sys
+from dataclasses import dataclass
+from jobs import console
+from melanoma_ray.inference.agreement import draw_crops
+from melanoma_ray.inference.predictor import Predictor
+
+@dataclass
+class Arguments:
+    pass
+
+def main(arguments):
+    predictor = Predictor.load(os.environ["CHECKPOINT"], "cpu")
+    predictor.predict(draw_crops(predictor.image.side))
+    del predictor
+    os.kill(os.getpid(), signal.SIGINT)
+
+console.run_job(main, Arguments)
+"""
+
+
+def test_a_signal_after_a_network_was_used_and_forgotten_ends_the_job_in_one_line(tmp_path: Path) -> None:
+    checkpoint = build_checkpoint(str(tmp_path / "checkpoint"))
+    done = subprocess.run(
+        [sys.executable, "-c", _FORGETS_A_NETWORK],
+        check=False,
+        cwd=ROOT,
+        env={**environment(), "CHECKPOINT": checkpoint},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "interrupted; the same command goes on")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", [["jobs.deploy", "--checkpoint", "x"], ["jobs", "deploy", "--checkpoint", "x"]])
 def test_a_signal_while_a_job_is_imported_ends_it_in_one_line(command: list[str], number: int) -> None:

@@ -97,6 +97,14 @@ def test_a_folder_without_images_is_told(checkpoints: tuple[str, str], tmp_path:
         check_candidate(new, old, RolloutCheck(images=str(tmp_path / "empty")))
 
 
+def test_a_served_checkpoint_that_is_gone_is_told_with_the_ways_out(
+    checkpoints: tuple[str, str], tmp_path: Path
+) -> None:
+    _, new = checkpoints
+    with pytest.raises(CheckpointError, match=r"can't be compared with what is served now, .* go back by --rollback"):
+        check_candidate(new, str(tmp_path / "gone"), RolloutCheck())
+
+
 def test_what_was_served_before_is_remembered_once_and_two_rollbacks_undo_each_other() -> None:
     first = ServiceArguments(checkpoint="first", num_threads=2)
     second = succeed(ServiceArguments(checkpoint="second", keys="keys.json"), first)
@@ -108,6 +116,8 @@ def test_what_was_served_before_is_remembered_once_and_two_rollbacks_undo_each_o
     assert go_back(second).keys == "keys.json"  # the first one had none, and the service isn't opened by going back
     assert third.previous is not None
     assert third.previous.previous is None
+    again = succeed(ServiceArguments(checkpoint="third", keys="keys.json"), third)
+    assert again == third  # the same command again leaves the way back as it was
     with pytest.raises(ServiceError, match="first is the first that this service has served"):
         go_back(first)
 
