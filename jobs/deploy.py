@@ -29,6 +29,8 @@ from melanoma_ray.serving.rollout import RolloutCheck
 
 from . import console, formatting, interruption
 
+_MAY_GO_ON = "interrupted; a rollout that was begun may go on in the cluster: GET /v1/model says what is served"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeployArguments:
@@ -149,7 +151,7 @@ def main(arguments: DeployArguments) -> None:
         check_service(arguments.to_service(), address)
         guard_headers()
     behind = _have_in_front(address)
-    console.connect()
+    _connect()
     if alerts is not None:
         check_node(alerts)
     check = RolloutCheck(images=arguments.check_images, max_changed_fraction=arguments.max_changed_fraction)
@@ -164,6 +166,12 @@ def main(arguments: DeployArguments) -> None:
             finish_requests()
             interruption.end_within()
             stop_service()
+
+
+def _connect() -> None:
+    console.connect()
+    if not is_local():
+        interruption.prepare(_MAY_GO_ON)
 
 
 def _have_in_front(address: Address) -> Address:
