@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 from melanoma_ray import storage
 from melanoma_ray.cluster.failures import describe, find_cause
 from melanoma_ray.cluster.workarounds import free_orphaned_places
-from melanoma_ray.errors import StorageError
+from melanoma_ray.errors import MelanomaRayError, StorageError
 from melanoma_ray.tuning.coordination import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class EndOfTrial(Callback):
         cause = None if error is None else find_cause(error)
         if isinstance(cause, StorageError) or (isinstance(cause, OSError) and cause.errno in storage.DISK_FAULTS):
             raise cause
-        self._coordinator.fail(number_of(trial), reason_of(trial))
+        self._coordinator.fail(number_of(trial), reason_of(error, cause))
         self._tell(number_of(trial))
 
 
@@ -166,11 +166,14 @@ def error_of(trial: Trial) -> BaseException | None:
     return None
 
 
-def reason_of(trial: Trial) -> str:
-    """Return in one line why a trial failed."""
-    error = error_of(trial)
+def reason_of(error: BaseException | None, cause: MelanomaRayError | OSError | None) -> str:
+    """Return in one line why a trial failed.
+
+    Args:
+        error: What Ray Tune has kept; none: nothing.
+        cause: The error of this project or of the system behind it; none: there is none.
+    """
     if error is None:
         return "its error could not be kept"
-    cause = find_cause(error)
     lines = (describe(cause) if cause else str(error)).strip().splitlines()
     return lines[0 if cause else -1] if lines else type(error).__name__
