@@ -22,22 +22,31 @@ def describe_answer(name: str, answer: Prediction) -> str:
     return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; {likely}{mark}"
 
 
+MOST_BYTES = 256 * 1024 * 1024
+"""Largest file that is read, bytes: several times what a service takes by default, and no device without an end."""
+
+
 def read_file(path: Path, what: str = "an image") -> bytes:
-    """Return a file's bytes.
+    """Return a file's bytes; a pipe is read to its end.
 
     Args:
         path: Of the file.
         what: What is expected there, for messages.
 
     Raises:
-        DataError: The path is a folder, or the file can't be read.
+        DataError: The path is a folder, or the file can't be read or has more than ``MOST_BYTES``.
     """
     place = Path(storage.absolute(str(path)))
     if place.is_dir():
         msg = f"{path}: a folder; expected a file"
         raise DataError(msg)
     try:
-        return place.read_bytes()
+        with place.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         msg = f"{path}: {error.strerror}; give the path of {what}"
         raise DataError(msg) from error
+    if len(content) > MOST_BYTES:
+        msg = f"{path}: more than {MOST_BYTES / 2**20:g} MiB; give the path of {what}"
+        raise DataError(msg)
+    return content

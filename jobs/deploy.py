@@ -110,14 +110,27 @@ class DeployArguments:
                 "--tls-client-ca, too"
             )
             raise ConfigError(msg)
-        if self.canary is None and self.canary_fraction != type(self).canary_fraction:
-            msg = f"--canary-fraction {self.canary_fraction} is the share of a second checkpoint: give --canary, too"
+        self._check_comparisons()
+        if not self.rollback:
+            self.to_service()
+
+    def _check_comparisons(self) -> None:
+        """Refuse what has no effect, as it stands, on the comparison of a checkpoint with another one."""
+        for share, of in (("canary_fraction", "canary"), ("max_changed_fraction", "check_images")):
+            value = getattr(self, share)
+            if getattr(self, of) is None and value != getattr(type(self), share):
+                flags = [f"--{name.replace('_', '-')}" for name in (share, of)]
+                msg = f"{flags[0]} {value} is a share of the images of {flags[1]}: give that, too"
+                raise ConfigError(msg)
+        if self.check_images is not None and self.canary is None and is_local():
+            msg = (
+                f"--check-images {self.check_images} compares with what is served, and a new service replaces nothing: "
+                "leave it out, or set RAY_ADDRESS to the cluster of the service that runs"
+            )
             raise ConfigError(msg)
         if self.checkpoint is not None and self.checkpoint in {self.canary, self.shadow}:
             msg = f"--checkpoint {self.checkpoint} is also --canary or --shadow: give another one to compare it with"
             raise ConfigError(msg)
-        if not self.rollback:
-            self.to_service()
 
     def to_service(self) -> ServiceArguments:
         """Return what of these the replicas are told.

@@ -45,6 +45,9 @@ class DriftArguments:
         if (self.audit_log is None) == (self.predictions is None):
             msg = "give --audit-log DIR or --predictions FILE, one of them"
             raise ConfigError(msg)
+        if self.predictions is not None and self.days not in {None, type(self).days}:
+            msg = f"--days {self.days} is a window of an audit log, and a table is compared whole: leave it out"
+            raise ConfigError(msg)
 
 
 def main(arguments: DriftArguments) -> None:

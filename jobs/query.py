@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from melanoma_ray import storage
 from melanoma_ray.api import ModelCard, Prediction
 from melanoma_ray.client import AsyncClient, is_key
-from melanoma_ray.errors import DataError, ServiceError
+from melanoma_ray.errors import DataError, NoAnswerError, ServiceError
 from melanoma_ray.ranges import Range, check_ranges
 from melanoma_ray.schema import Sex, Site
 from melanoma_ray.sources.listing import list_source
@@ -31,6 +31,10 @@ from . import answers, console
 KEY_VARIABLE = "MELANOMA_KEY"
 """Environment variable that has the key."""
 _TABLES, _CONTAINERS = "tables", "containers of images, which jobs.predict reads"
+_MOST_IN_A_ROW = 8
+"""Images in a row about which the service couldn't be asked, each several times, before no more are asked about: more
+than one image alone can cause, by whatever it does to a replica."""
+_NOT_ASKED = "not asked about, since the service had stopped answering"
 Format = Literal["lines", "json", "table"]
 Writer = Callable[["Answer"], None]
 
@@ -79,6 +83,8 @@ class Answer:
     prediction: Prediction | None = None
     error: str | None = None
     """Why there is no prediction."""
+    is_lost: bool = False
+    """Whether that is because the service couldn't be asked, however often that was tried."""
 
     @property
     def reason(self) -> str | None:
@@ -98,9 +104,11 @@ def main(arguments: QueryArguments) -> None:
         raise DataError(msg)
     key = _read_key(arguments.key_file)
     paths = [path for given in arguments.images for path in _list_images(given)]
-    num_failed = asyncio.run(_query(paths, arguments, key))
+    num_failed, num_unasked = asyncio.run(_query(paths, arguments, key))
     if num_failed:
         msg = f"no answer for {num_failed} of {count(len(paths), 'image')}"
+        if num_unasked:
+            msg += f"; the last {num_unasked} were {_NOT_ASKED}: see what became of it, and give the command again"
         raise ServiceError(msg)
 
 
@@ -120,9 +128,9 @@ def _list_images(given: Path) -> list[Path]:
     return [given / info.path[len(root) :].lstrip("/") for info in listing.images]
 
 
-async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) -> int:
-    """Print all answers; return how many images have none."""
-    num_failed = 0
+async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) -> tuple[int, int]:
+    """Print all answers; return how many images have none, and how many of these weren't asked about."""
+    num_failed = num_unasked = 0
     own = arguments.certificate
     certificate = None if own is None else (own, arguments.certificate_key or own)
     async with AsyncClient(arguments.url, key=key, ca_file=arguments.ca_file, certificate=certificate) as client:
@@ -131,27 +139,33 @@ async def _query(paths: list[Path], arguments: QueryArguments, key: str | None) 
         with tqdm(total=len(paths), unit="image", disable=None, file=sys.stderr) as bar:
             async for answer in _ask_all(client, paths, arguments):
                 bar.clear()  # or a line would be written into it
-                if answer.reason is not None:
-                    num_failed += 1
+                num_failed += answer.reason is not None
+                num_unasked += answer.reason == _NOT_ASKED
+                if answer.reason not in {None, _NOT_ASKED}:
                     print(f"{_show(answer.path)}: {answer.reason}", file=sys.stderr)
                 write(answer)
                 bar.update()
-    return num_failed
+    return num_failed, num_unasked
 
 
-async def _ask_all(client: AsyncClient, paths: Iterable[Path], arguments: QueryArguments) -> AsyncIterator[Answer]:
-    """Yield the answers in the order of the images, while the next few are asked about."""
+async def _ask_all(client: AsyncClient, paths: Sequence[Path], arguments: QueryArguments) -> AsyncIterator[Answer]:
+    """Yield the answers in the order of the images, while the next few are asked about, until the service is gone."""
     running: deque[asyncio.Task[Answer]] = deque()
+    num_asked = num_done = num_lost = 0
     try:
-        for path in paths:
-            running.append(asyncio.create_task(_ask(client, path, arguments)))
-            if len(running) == arguments.num_requests:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
+        while num_done < len(paths) and num_lost < _MOST_IN_A_ROW:
+            while num_asked < len(paths) and len(running) < arguments.num_requests:
+                running.append(asyncio.create_task(_ask(client, paths[num_asked], arguments)))
+                num_asked += 1
+            answer = await running.popleft()
+            num_done += 1
+            num_lost = num_lost + 1 if answer.is_lost else 0
+            yield answer
     finally:
         for task in running:
             task.cancel()
+    for path in paths[num_done:]:
+        yield Answer(path=path, error=_NOT_ASKED)
 
 
 async def _ask(client: AsyncClient, path: Path, arguments: QueryArguments) -> Answer:
@@ -162,7 +176,7 @@ async def _ask(client: AsyncClient, path: Path, arguments: QueryArguments) -> An
     try:
         prediction = await client.predict(encoded, age=arguments.age, sex=arguments.sex, site=arguments.site)
     except ServiceError as error:
-        return Answer(path=path, error=str(error))
+        return Answer(path=path, error=str(error), is_lost=isinstance(error, NoAnswerError))
     return Answer(path=path, prediction=prediction)
 
 

@@ -106,9 +106,11 @@ def main(arguments: TuneArguments) -> SweepResult:
         mlflow_uri=arguments.mlflow_uri,
     )
     dataset = open_dataset(arguments.data)
-    sampling = build_plan(dataset, experiment)
-    for size in space.values_of("global_batch_size", experiment):
-        replace(sampling, global_batch_size=int(size))  # which refuses a batch larger than all that a trial trains on
+    num_folds = dataset.info.config.split.num_folds if arguments.confirm == "folds" else 0
+    for trained_on in (dataset, *(dataset.with_fold(fold) for fold in range(num_folds))):
+        sampling = build_plan(trained_on, experiment)
+        for size in space.values_of("global_batch_size", experiment):
+            replace(sampling, global_batch_size=int(size))  # which refuses a batch larger than all that it trains on
     storage.check_writable(arguments.storage)
     console.connect(wait_minutes=arguments.wait_minutes)
     result = sweep(plan, dataset, storage.join(storage.absolute(arguments.storage), arguments.name))

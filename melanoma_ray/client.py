@@ -23,15 +23,20 @@ import httpx
 from pydantic import ValidationError
 
 from melanoma_ray.api import PROBLEM_JSON, Message, ModelCard, Prediction, Problem, Status
-from melanoma_ray.errors import ServiceError
+from melanoma_ray.errors import NoAnswerError, ServiceError
 from melanoma_ray.retries import DEFAULT_RETRIES, NO_RETRIES, Retries, read_retry_after
 from melanoma_ray.schema import Sex, Site
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _POLL_S = 0.5
 _START_IT = "start the service with: python -m jobs.deploy --checkpoint DIR"
+_LONGEST_TIMEOUT_S = 86400.0
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, RuntimeError)
+"""What httpx raises when there is no answer; RuntimeError: the client is closed, or of another event loop."""
 _PASSING = frozenset({429, 502, 503, 504})
 """HTTP statuses of a service that is busy or starts, and of a proxy that has lost its connection to a replica."""
+Encoded = bytes | bytearray | memoryview
+"""What may hold the bytes of an image."""
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -42,7 +47,7 @@ class _Trouble:
     error: ServiceError
     cause: Exception | None = None
     is_passing: bool = False
-    """Whether the same request may be answered later."""
+    """Whether the same request may be answered soon."""
     retry_after_s: float | None = None
 
 
@@ -68,7 +73,10 @@ class _Connection:
     """What both clients share: the calls, and what becomes of an answer or an error."""
 
     def __init__(self, url: str, timeout_s: float, retries: Retries) -> None:
-        self._url = url.rstrip("/")
+        self._url = _check_address(url)
+        if not 0 < timeout_s <= _LONGEST_TIMEOUT_S:
+            msg = f"timeout_s={timeout_s}: expected seconds in (0, {_LONGEST_TIMEOUT_S:g}]"
+            raise ServiceError(msg)
         self._timeout_s = timeout_s
         self._retries = retries
 
@@ -101,18 +109,27 @@ class _Connection:
 
     def _explain_error(self, error: Exception, call: _Call) -> _Trouble:
         """Return why a request got no answer."""
-        url, is_passing = self._url + call.path, False
-        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-            msg = f"{self._url}: not an HTTP address ({error}); expected one such as {DEFAULT_URL}"
-        elif "CERTIFICATE_VERIFY_FAILED" in str(error):
+        url, told, is_passing = self._url + call.path, str(error), False
+        kind: type[ServiceError] = ServiceError
+        if isinstance(error, RuntimeError):
+            msg = f"{self._url}: this client is closed, or was used in another event loop ({error}): make a new one"
+        elif "CERTIFICATE_VERIFY_FAILED" in told:
             msg = f"{self._url}: its certificate isn't trusted ({error}); give ca_file, or correct the address"
+        elif "[SSL:" in told and "EOF" not in told:  # an end of the connection in the middle is a lost one
+            advice = "http://, if it has no TLS" if "WRONG_VERSION" in told else "a certificate, if it asks for one"
+            msg = f"{self._url}: no TLS connection ({error}); give {advice}"
         elif isinstance(error, httpx.ConnectError):
-            msg, is_passing = f"{self._url} is not reachable ({error}): {_START_IT}", True
+            msg, kind, is_passing = f"{self._url} is not reachable ({error}): {_START_IT}", NoAnswerError, True
         elif isinstance(error, httpx.TimeoutException):
-            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s"
+            msg, kind = (
+                f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s",
+                NoAnswerError,
+            )
         else:
-            msg, is_passing = f"{url}: the connection broke ({error}); try again", True
-        return _Trouble(error=ServiceError(msg), cause=error, is_passing=is_passing)
+            is_cut = isinstance(error, httpx.RemoteProtocolError) and url.startswith("http://")
+            advice = ", or give https://, if it has TLS" if is_cut else ""
+            msg, kind, is_passing = f"{url}: the connection broke ({error}); try again{advice}", NoAnswerError, True
+        return _Trouble(error=kind(msg), cause=error, is_passing=is_passing)
 
     def _parse(self, response: httpx.Response, kind: type[MessageT]) -> MessageT:
         try:
@@ -153,14 +170,11 @@ class Client(_Connection):
             ca_file: File of certificates, PEM; one of them has signed an https:// service's own; none: the public ones.
             certificate: Files of the caller's own certificate chain and of its key, PEM, for a service that asks for
                 one; none: there is none.
-            timeout_s: Longest time to wait for the connection or for more of an answer, seconds.
+            timeout_s: Longest time to wait for the connection or for more of an answer, seconds, at most a day.
             retries: How often and when a request is sent again.
 
         Raises:
-            ServiceError: The key can't be one, or a file can't be read as certificates.
-
-        Raises:
-            ServiceError: The file of certificates can't be read.
+            ServiceError: The address, the time or the key can't be one, or a file can't be read as certificates.
         """
         super().__init__(url, timeout_s, retries)
         self._http = httpx.Client(**self._settings(key, ca_file, certificate))
@@ -178,26 +192,27 @@ class Client(_Connection):
         self._http.close()
 
     def predict(
-        self, encoded: bytes, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
+        self, encoded: Encoded, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
     ) -> Prediction:
         """Return the service's answer for one encoded image.
 
         Args:
-            encoded: The image.
+            encoded: The bytes of the image.
             age: Age of the patient, years; none: unknown. A model that doesn't use metadata ignores age, sex and site.
             sex: Sex of the patient; none: unknown.
             site: Site of the lesion on the body; none: unknown.
 
         Raises:
-            ServiceError: The service can't be reached, is overloaded, refuses the image, or gives a malformed answer.
+            NoAnswerError: The service can't be reached, stays too busy or doesn't answer in time.
+            ServiceError: It refuses the image, or gives a malformed answer; or the image is no bytes.
         """
         return self._parse(self._send(_ask_prediction(encoded, age, sex, site)), Prediction)
 
-    def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
+    def explain(self, encoded: Encoded, diagnosis: str | None = None) -> bytes:
         """Return the image as PNG, overlaid with a map of the parts that are evidence for a diagnosis.
 
         Args:
-            encoded: The image.
+            encoded: The bytes of the image.
             diagnosis: Diagnosis to explain: one of the model's, in any spelling; by default what it refers for.
 
         Raises:
@@ -238,7 +253,7 @@ class Client(_Connection):
             try:
                 response = self._http.request(**self._request(call))
                 trouble = _explain_status(response)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except _FAILURES as error:
                 trouble = self._explain_error(error, call)
             if trouble is None:
                 break
@@ -281,12 +296,12 @@ class AsyncClient(_Connection):
         await self._http.aclose()
 
     async def predict(
-        self, encoded: bytes, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
+        self, encoded: Encoded, *, age: float | None = None, sex: Sex | None = None, site: Site | None = None
     ) -> Prediction:
         """Return the service's answer for one encoded image, as ``Client.predict``."""
         return self._parse(await self._send(_ask_prediction(encoded, age, sex, site)), Prediction)
 
-    async def explain(self, encoded: bytes, diagnosis: str | None = None) -> bytes:
+    async def explain(self, encoded: Encoded, diagnosis: str | None = None) -> bytes:
         """Return an explanation as PNG, as ``Client.explain``."""
         return (await self._send(_ask_explanation(encoded, diagnosis))).content
 
@@ -299,7 +314,7 @@ class AsyncClient(_Connection):
             try:
                 response = await self._http.request(**self._request(call))
                 trouble = _explain_status(response)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except _FAILURES as error:
                 trouble = self._explain_error(error, call)
             if trouble is None:
                 break
@@ -311,15 +326,50 @@ _MODEL = _Call(method="GET", path="/v1/model")
 _READY = _Call(method="GET", path="/readyz")
 
 
-def _ask_prediction(encoded: bytes, age: float | None, sex: Sex | None, site: Site | None) -> _Call:
+def _check_address(url: str) -> str:
+    """Return an address without the slash at its end; one at which no service can be is refused before it is asked."""
+    if "@" in url:  # without the address, since messages get into logs
+        msg = "url: has a user or a password before its host; leave them out: a key is given as key"
+        raise ServiceError(msg)
+    try:
+        why = _why_impossible(httpx.URL(url), url)
+    except httpx.InvalidURL as error:
+        why = str(error)
+    if why:
+        msg = f"{url}: not an HTTP address ({why}); expected one such as {DEFAULT_URL}"
+        raise ServiceError(msg)
+    return url.rstrip("/")
+
+
+def _why_impossible(given: httpx.URL, url: str) -> str:
+    """Return why no service can be at an address; empty: one can."""
+    faults = {
+        "no http:// or https:// at its beginning": given.scheme not in {"http", "https"},
+        "no host": not given.host,
+        "a space in it": any(one.isspace() for one in url),  # httpx would escape it and look for that name
+        f"port {given.port}, expected 1 to 65535": given.port is not None and not 1 <= given.port <= 65535,
+        "more than scheme, host, port and path": bool(given.query or given.fragment),
+    }
+    return next((why for why, is_so in faults.items() if is_so), "")
+
+
+def _to_content(encoded: Encoded) -> bytes:
+    """Return an image's bytes, whatever holds them."""
+    if not isinstance(encoded, Encoded):
+        msg = f"the image is of the type {type(encoded).__name__}: give its bytes, as Path(...).read_bytes() has them"
+        raise ServiceError(msg)
+    return bytes(encoded)
+
+
+def _ask_prediction(encoded: Encoded, age: float | None, sex: Sex | None, site: Site | None) -> _Call:
     given = {"age": age, "sex": sex, "site": site}
     params = {name: str(value) for name, value in given.items() if value is not None}
-    return _Call(method="POST", path="/v1/predict", content=encoded, params=params)
+    return _Call(method="POST", path="/v1/predict", content=_to_content(encoded), params=params)
 
 
-def _ask_explanation(encoded: bytes, diagnosis: str | None) -> _Call:
+def _ask_explanation(encoded: Encoded, diagnosis: str | None) -> _Call:
     params = {} if diagnosis is None else {"diagnosis": diagnosis}
-    return _Call(method="POST", path="/v1/explain", content=encoded, params=params)
+    return _Call(method="POST", path="/v1/explain", content=_to_content(encoded), params=params)
 
 
 def _not_ready(timeout_s: float, error: ServiceError) -> ServiceError:
@@ -348,9 +398,10 @@ def _explain_status(response: httpx.Response) -> _Trouble | None:
     """Return why an answer is none; none: it is one."""
     if response.is_success:
         return None
+    is_passing = response.status_code in _PASSING or _is_of_a_proxy(response)
     return _Trouble(
-        error=ServiceError(_reason(response)),
-        is_passing=response.status_code in _PASSING or _is_of_a_proxy(response),
+        error=(NoAnswerError if is_passing else ServiceError)(_reason(response)),
+        is_passing=is_passing,
         retry_after_s=read_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)),
     )
 

@@ -12,6 +12,7 @@
     ├── CheckpointError     a checkpoint is missing, damaged or of another format version
     ├── MetricError         a metric isn't defined for these images
     ├── ServiceError        the service can't start, or doesn't answer as agreed
+    │   └── NoAnswerError   it couldn't be reached, stayed too busy, or didn't answer in time
     └── AlertError          an alert can't be kept
         └── SinkError       a sink didn't confirm a message
 
@@ -86,6 +87,10 @@ class MetricError(MelanomaRayError):
 
 class ServiceError(MelanomaRayError):
     """The service can't be started, or doesn't answer as agreed."""
+
+
+class NoAnswerError(ServiceError):
+    """The service couldn't be reached, stayed too busy or didn't answer in time; later it may answer."""
 
 
 class AlertError(MelanomaRayError):

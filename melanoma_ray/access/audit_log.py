@@ -243,6 +243,11 @@ def _check(line: bytes, previous: Place | None, where: str) -> tuple[dict[str, A
     body = line.rstrip(b"\n")[:-75]
     if seal is None or hashlib.sha256(body).hexdigest().encode() != seal[1]:
         msg = f"{where}: the line was changed or is incomplete: its hash isn't that of its content"
+        if not line.endswith(b"\n"):
+            msg = (
+                f"{where}: the line has no end: it is being written now, its process was killed, or it was cut off; "
+                "try again, and if that says the same: jobs.deploy takes it off when it starts with this log"
+            )
         raise DataError(msg)
     record: dict[str, Any] = json.loads(line)
     if previous is not None and record["previous"] != previous.hash:
@@ -267,7 +272,7 @@ def _read_last(file: Path) -> Place:
         end = tail.rfind(b"\n") + 1
         if end < len(tail):
             opened.truncate(start + end)
-    lines = tail[:end].splitlines()
+    lines = tail[:end].splitlines(keepends=True)
     if not lines:
         return _NOWHERE
     _, place = _check(lines[-1], None, f"{file}, last line")

@@ -61,10 +61,12 @@ def read_audit_log(folder: str, checkpoint_id: str, *, since: datetime | None) -
         DataError: There is no log, or its chain is broken.
     """
     own: dict[tuple[str, str], list[float]] = {}
-    others, num_answers = set[tuple[str, str]](), 0
+    others, num_answers, has_older = set[tuple[str, str]](), 0, False
     for record in read_records(folder):
-        is_answer = record["event"] == "predict" and record["melanoma_probability"] is not None
-        if not is_answer or (since is not None and datetime.fromisoformat(record["time"]) < since):
+        if record["event"] != "predict" or record["melanoma_probability"] is None:
+            continue
+        if since is not None and datetime.fromisoformat(record["time"]) < since:
+            has_older = has_older or record["checkpoint_id"] == checkpoint_id
             continue
         image = (record["caller_id"] or "nobody", record["image_sha256"])
         if record["checkpoint_id"] == checkpoint_id:
@@ -78,7 +80,7 @@ def read_audit_log(folder: str, checkpoint_id: str, *, since: datetime | None) -
         sources=tuple(caller for caller, _ in own),
         num_answers=num_answers,
         num_of_others=len(others),
-        advice="wait until more were served" if since is None else "give more --days",
+        advice="give more --days" if has_older else "wait until more were served",
     )
 
 

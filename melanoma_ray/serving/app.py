@@ -40,17 +40,6 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
     """
     arguments = make_absolute(arguments)
     _check_whole(arguments.checkpoint)  # here, because a replica would report only that it failed
-    as_deployment = serve.deployment(
-        **_count_replicas(arguments),
-        ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
-        max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        max_queued_requests=_MAX_QUEUED_REQUESTS,
-        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
-        max_surge_percent=100,  # a new checkpoint's replica starts before the old one stops: no gap
-        graceful_shutdown_wait_loop_s=0.25,  # by default it is asked every 2 s whether the last answer has been given
-        max_constructor_retry_count=2,  # Serve's default is 20, but what fails to load twice will always fail
-    )
-    deployment = as_deployment(serve.ingress(build_http)(Service))
     if arguments.alerts is not None:
         read_settings(arguments.alerts)  # here for the same reason; only the secrets are for the outbox's node to read
     if arguments.keys is not None:
@@ -61,7 +50,26 @@ def build_app(arguments: ServiceArguments) -> serve.Application:
         if (second := getattr(arguments, name)) is not None:
             _check_whole(second)
             check_compatible(second, read_manifest(second), read_manifest(arguments.checkpoint))
-    return deployment.bind(arguments)
+    return bind_app(arguments)
+
+
+def bind_app(arguments: ServiceArguments) -> serve.Application:
+    """Return the application of arguments that were checked before: nothing that they name is read.
+
+    Args:
+        arguments: What is served, with paths by which all nodes find what they name.
+    """
+    as_deployment = serve.deployment(
+        **_count_replicas(arguments),
+        ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_queued_requests=_MAX_QUEUED_REQUESTS,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+        max_surge_percent=100,  # a new checkpoint's replica starts before the old one stops: no gap
+        graceful_shutdown_wait_loop_s=0.25,  # by default it is asked every 2 s whether the last answer has been given
+        max_constructor_retry_count=2,  # Serve's default is 20, but what fails to load twice will always fail
+    )
+    return as_deployment(serve.ingress(build_http)(Service)).bind(arguments)
 
 
 def make_absolute(arguments: ServiceArguments) -> ServiceArguments:

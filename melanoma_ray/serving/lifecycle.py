@@ -15,7 +15,7 @@ from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.cluster.front import Address, Tls, close_front, has_requests
 from melanoma_ray.cluster.resources import is_local, usable_cpus
 from melanoma_ray.errors import ServiceError
-from melanoma_ray.serving.app import build_app, make_absolute
+from melanoma_ray.serving.app import bind_app, build_app, make_absolute
 from melanoma_ray.serving.arguments import ServiceArguments
 from melanoma_ray.serving.rollout import (
     APPLICATION,
@@ -24,6 +24,7 @@ from melanoma_ray.serving.rollout import (
     find_current,
     go_back,
     succeed,
+    take_turn,
 )
 
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)
@@ -81,8 +82,14 @@ def run_service(arguments: ServiceArguments, address: Address = _HERE, check: Ro
     Raises:
         CheckpointError: The checkpoint can't be used, or fails the check; nothing was changed.
         ConfigError: The settings of alerts or tokens, or the file of keys, can't be read; nothing was changed.
-        ServiceError: The address can't be had (nothing was changed), or the replicas don't start.
+        ServiceError: The address can't be had, or another job changes what is served (nothing was changed); or the
+            replicas don't start.
     """
+    with take_turn():
+        return _serve(arguments, address, check)
+
+
+def _serve(arguments: ServiceArguments, address: Address, check: RolloutCheck) -> list[str]:
     _check_address(address)
     current, notes = find_current(), list[str]()
     if current is not None:
@@ -93,6 +100,8 @@ def run_service(arguments: ServiceArguments, address: Address = _HERE, check: Ro
     app = build_app(arguments)
     if current is not None:
         notes += check_candidate(arguments.checkpoint, current.checkpoint, check)
+    elif check.images is not None and arguments.canary is None:
+        notes.append(f"{check.images}: not looked at, since no service ran on this cluster to compare with")
     if arguments.canary is not None:
         notes += check_candidate(arguments.canary, arguments.checkpoint, check)
     if arguments.shadow is not None:  # that it decides otherwise is what it is there to show
@@ -109,15 +118,16 @@ def roll_back() -> ServiceArguments:
 
     Raises:
         CheckpointError: The checkpoint before is gone or damaged; nothing was changed.
-        ServiceError: No service runs, or it has served nothing else.
+        ServiceError: No service runs, it has served nothing else, or another job changes what is served.
     """
-    current = find_current()
-    if current is None:
-        msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
-        raise ServiceError(msg)
-    arguments = go_back(current)
-    _run(build_app(arguments), current)
-    return arguments
+    with take_turn():
+        current = find_current()
+        if current is None:
+            msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
+            raise ServiceError(msg)
+        arguments = go_back(current)
+        _run(build_app(arguments), current)
+        return arguments
 
 
 def _start(address: Address) -> None:
@@ -139,7 +149,7 @@ def _run(app: serve.Application, current: ServiceArguments | None) -> None:
         serve.run(app, name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
     except RuntimeError as error:
         if current is not None:  # whose replicas still answer; Serve would go on trying to start the new ones
-            serve.run(build_app(current), name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
+            serve.run(bind_app(current), name=APPLICATION, route_prefix="/", logging_config=_LOGGING)
         else:
             serve.delete(APPLICATION)  # or the next try would ask it what it serves
         msg = f"the service did not come up ({error}): `serve status` and the replica's log have the reason"

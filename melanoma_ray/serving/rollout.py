@@ -6,14 +6,17 @@ they outlive the process that deployed them, and need no file of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from melanoma_ray import storage
+from melanoma_ray.cluster.resources import is_local
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, DecodeError, ServiceError
 from melanoma_ray.inference.agreement import draw_crops
 from melanoma_ray.inference.predictor import Predictor
@@ -35,6 +38,35 @@ class RolloutCheck:
     """Folder with sample images, which both checkpoints are asked about; none: drawn lesions, and the new one alone."""
     max_changed_fraction: float = 0.1
     """Largest share of the sample images that may get another decision than from the checkpoint before, in [0, 1]."""
+
+
+class _Turn:
+    """Has a name of the cluster for as long as the job that took it: Ray ends it with the job, however that ends."""
+
+    def started(self) -> None:
+        """Return once it has started."""
+
+
+@contextmanager
+def take_turn() -> Iterator[None]:
+    """Change what is served while no other job of the cluster does: each would take what it found for what it replaces.
+
+    Raises:
+        ServiceError: Another job is changing it.
+    """
+    if is_local():  # then this job is the only one
+        yield
+        return
+    try:
+        turn = ray.remote(num_cpus=0)(_Turn).options(name="rollout", namespace=APPLICATION).remote()
+    except ValueError as error:  # the name is taken
+        msg = "another job is changing what this cluster serves: wait until it has ended, and give the command again"
+        raise ServiceError(msg) from error
+    try:
+        ray.get(turn.started.remote())
+        yield
+    finally:
+        ray.kill(turn)
 
 
 def find_current() -> ServiceArguments | None:

@@ -7,6 +7,7 @@ is the split by which the winner was chosen, and over seeds all runs are measure
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from melanoma_ray.training.ensembles import train_folds, train_seeds
 from melanoma_ray.training.trainer import Supervision, build_run_config
 from melanoma_ray.tuning.objective import check_objective
 from melanoma_ray.tuning.options import WORDS, SearchOptions
+
+logger = logging.getLogger(__name__)
 
 CONFIRMATION = "confirmation.json"
 _FEWEST = 2
@@ -234,6 +237,8 @@ def _train(
     plan: ConfirmationPlan, experiment: Experiment, dataset: PreparedDataset, folder: str, name: str, metric: str
 ) -> list[float]:
     """Return the value of each run at its best epoch."""
+    number = dataset.info.config.split.num_folds if plan.over == "folds" else plan.num_seeds
+    logger.info("confirmation: trains %s on %d %s, those that aren't trained yet", name, number, plan.over)
     run_config = build_run_config(folder, name, max_failures=1, best_by=metric)
     supervision = Supervision()
     if plan.over == "folds":

@@ -12,11 +12,15 @@ import select
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,7 @@ from tests.checkpoints import break_weights, build_checkpoint
 from tests.unit.imaging.dicom_files import NAME, wrap_jpeg, write_header_only
 
 SIDE = 64
+ROOT = Path(__file__).parents[2]
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -445,6 +450,45 @@ def test_a_new_checkpoint_takes_over_without_a_gap_and_so_does_the_one_before(
         roll_back()
         assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id
     assert failures == []
+
+
+def test_two_jobs_don_t_change_at_the_same_time_what_is_served(
+    url: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second would take for what it replaces what the first is replacing."""
+    before, address = client.model().checkpoint_id, Address(port=int(url.rsplit(":", 1)[1]))
+    other = build_checkpoint(str(tmp_path / "other"), side=SIDE)
+    where = ray.get_runtime_context().gcs_address
+    monkeypatch.setenv("RAY_ADDRESS", where)  # as on a cluster, which other jobs may have, too
+    first = subprocess.Popen([sys.executable, "-c", _HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "has its turn\n"
+    for change in (partial(start_service, other, address=address), roll_back):
+        with pytest.raises(ServiceError, match="another job is changing what this cluster serves"):
+            change()
+    assert client.model().checkpoint_id == before
+    first.kill()  # whatever ends a job, its turn ends with it
+    first.communicate()
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            start_service(other, address=address)
+            break
+        except ServiceError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id
+
+
+_HOLD = """
+import time
+import ray
+from melanoma_ray.serving.rollout import take_turn
+ray.init(log_to_driver=False, logging_level="error")
+with take_turn():
+    print("has its turn", flush=True)
+    time.sleep(600)
+"""
 
 
 def test_a_checkpoint_that_can_t_be_served_is_refused_while_the_old_one_goes_on(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from melanoma_ray.api import Prediction
-from melanoma_ray.client import AsyncClient, Client
+from melanoma_ray.client import AsyncClient, Client, Encoded
 from melanoma_ray.errors import ServiceError
 from melanoma_ray.retries import NO_RETRIES, Retries
 
@@ -198,10 +202,63 @@ def test_an_explanation_that_is_no_problem_document_is_told_apart(server: Server
     assert "malformed explanation" in error_of(client.model)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://127.0.0.1", "http://[::"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with Client(url) as client:
-        assert "not an HTTP address" in error_of(client.model)
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("127.0.0.1:8000", "ftp://127.0.0.1", "http://[::", "http://[::1", "", "http:", "http://", "http://a b"),
+        *("http://127.0.0.1:99999", "http://127.0.0.1:0", "http://127.0.0.1:-1", "http://127.0.0.1:http"),
+        *("http://127.0.0.1:8000/?age=5", "http://127.0.0.1:8000#page"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_is_no_address_is_refused_before_anything_is_sent(kind: type[Client | AsyncClient], url: str) -> None:
+    assert "not an HTTP address" in error_of(lambda: kind(url))
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:8000", "127.0.0.1:http", ":99999"])
+def test_a_password_in_an_address_is_refused_and_not_shown(where: str) -> None:
+    told = error_of(lambda: Client(f"http://nurse:secret@{where}"))
+    assert "a key is given as key" in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.nan, math.inf, 1e300])
+def test_a_time_in_which_nothing_could_be_answered_is_refused(timeout_s: float) -> None:
+    assert "expected seconds in (0, 86400]" in error_of(lambda: Client(timeout_s=timeout_s))
+
+
+@pytest.mark.parametrize("hold", [bytearray, memoryview])
+def test_an_image_may_be_held_by_whatever_has_bytes(
+    server: Server, client: Client, hold: Callable[[bytes], Encoded]
+) -> None:
+    server.will(200, PREDICTION)
+    client.predict(hold(b"image"))
+    assert server.asked == [("POST", "/v1/predict", b"image")]
+
+
+@pytest.mark.parametrize("image", ["image.jpg", None, 5, Path("image.jpg"), io.BytesIO(b"image"), [1, 2]])
+def test_what_is_no_bytes_is_refused_unsent(server: Server, client: Client, image: object) -> None:
+    for ask in (client.predict, client.explain):
+        assert f"the image is of the type {type(image).__name__}: give its bytes" in error_of(partial(ask, image))  # type: ignore[arg-type]
+    assert server.asked == []
+
+
+def test_a_closed_client_says_so(server: Server) -> None:
+    client = Client(server.url)
+    client.close()
+    assert "is closed" in error_of(client.model)
+
+    async def ask_closed() -> None:
+        closed = AsyncClient(server.url)
+        await closed.aclose()
+        await closed.model()
+
+    assert "is closed" in error_of(lambda: asyncio.run(ask_closed()))
+
+
+def test_https_at_a_port_without_it_is_told_at_once(server: Server) -> None:
+    with Client(server.url.replace("http", "https")) as client:  # with its usual retries
+        assert "give http://, if it has no TLS" in error_of(client.model)
 
 
 def test_silence_ends_after_the_timeout(server: Server) -> None:

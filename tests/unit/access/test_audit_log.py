@@ -75,6 +75,15 @@ def test_what_was_done_to_it_shows_at_its_place(folder: Path, name: str) -> None
     assert "\n" not in str(raised.value)
 
 
+def test_a_last_line_without_its_end_is_told_with_what_to_do(folder: Path) -> None:
+    file = folder / "audit-000001.jsonl"
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"line 12: the line has no end: .* jobs\.deploy takes it off when it starts"):
+        verify(str(folder))
+    AuditLog(str(folder))
+    assert verify(str(folder)).last.sequence == 11
+
+
 def test_an_end_that_was_cut_off_shows_to_who_noted_the_head(folder: Path) -> None:
     head = verify(str(folder)).last.hash
     file = folder / "audit-000001.jsonl"

@@ -75,6 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if body.startswith(b"image of nothing"):
             self.answer(200, ANSWER | NOT_FINITE)
+        elif body.startswith(b"image that ends it"):
+            self.close_connection = True  # without an answer, as a service does that has ended
         elif body.startswith(b"image"):
             time.sleep(WAIT_S * body.endswith(b"slow"))
             self.answer(200, ANSWER)
@@ -208,6 +210,30 @@ def test_without_a_service_there_is_one_line_however_many_images() -> None:
     assert done.returncode == 1
     assert "is not reachable" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["lines", "json"])
+def test_a_service_that_is_gone_midway_isn_t_asked_about_every_image_that_is_left(
+    url: str, tmp_path: Path, kind: str
+) -> None:
+    for number in range(100):
+        (tmp_path / f"{number:03}.jpg").write_bytes(b"image that ends it" if number >= 3 else b"image")
+    done = query(str(tmp_path), "--url", url, "--format", kind, "--num-requests", "8")
+    told = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert len(told) == 9  # eight images that were asked about in vain, and the end
+    assert "no answer for 97 of 100 images; the last 89 were not asked about" in told[-1]
+    assert len(done.stdout.splitlines()) == (3 if kind == "lines" else 100)
+    if kind == "json":
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [Path(answer["path"]).stem for answer in answers] == [f"{number:03}" for number in range(100)]
+        assert "not asked about" in answers[-1]["error"]
+
+
+def test_a_file_without_an_end_is_one_line(url: str) -> None:
+    done = query("/dev/zero", "--url", url)
+    assert "/dev/zero: more than 256 MiB; give the path of an image" in done.stderr
+    assert "no answer for 1 of 1 image" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["lines", "json"])

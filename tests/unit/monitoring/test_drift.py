@@ -252,6 +252,18 @@ def test_too_few_predictions_don_t_ask_for_more_days(checkpoint: str, tmp_path: 
         job.main(job.DriftArguments(checkpoint=checkpoint, predictions=predictions, output=str(tmp_path / "out")))
 
 
+@pytest.mark.parametrize(("days_ago", "advice"), [((1,), "wait until more were served"), ((1, 30), "give more --days")])
+def test_too_few_answers_ask_for_more_days_where_these_have_any(
+    checkpoint: str, tmp_path: Path, days_ago: tuple[int, ...], advice: str
+) -> None:
+    for ago in days_ago:
+        write_log(tmp_path / "log", identify(checkpoint), 5, 0.0, ago, f"ward {ago}")
+    with pytest.raises(DataError, match=f"5 different images of this checkpoint: expected 30 or more; {advice}"):
+        job.main(
+            job.DriftArguments(checkpoint=checkpoint, audit_log=str(tmp_path / "log"), output=str(tmp_path / "out"))
+        )
+
+
 def test_an_image_that_is_sent_every_minute_is_one_image(checkpoint: str, tmp_path: Path) -> None:
     """As a probe of the service's health does."""
     own = identify(checkpoint)
@@ -291,6 +303,8 @@ def test_wrong_settings_and_older_checkpoints_are_one_line(tmp_path: Path) -> No
         job.DriftArguments(checkpoint="c", output="o")
     with pytest.raises(ConfigError, match="one of them"):
         job.DriftArguments(checkpoint="c", output="o", audit_log="a", predictions="b")
+    with pytest.raises(ConfigError, match=r"--days 30.* leave it out"):
+        job.DriftArguments(checkpoint="c", output="o", predictions="b", days=30.0)
     older = build_checkpoint(str(tmp_path / "older"))
     with pytest.raises(CheckpointError, match=r"has no validation\.parquet"):
         job.main(job.DriftArguments(checkpoint=older, audit_log="log", output=str(tmp_path)))

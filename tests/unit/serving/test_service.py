@@ -38,7 +38,9 @@ def test_the_canary_answers_its_share_and_always_the_same_images() -> None:
         ({"canary": "b", "shadow": "c"}, "canary='b', shadow='c': a service has one second model; give one of them"),
         ({"num_replicas": 3, "max_replicas": 2}, "max_replicas=2: expected num_replicas=3 or more"),
         ({"canary": "b", "canary_fraction": 1.0}, "canary_fraction"),
-        ({"canary_fraction": 0.5}, "--canary-fraction 0.5 is the share of a second checkpoint: give --canary, too"),
+        ({"canary_fraction": 0.5}, "--canary-fraction 0.5 is a share of the images of --canary: give that, too"),
+        ({"max_changed_fraction": 0.2}, "--max-changed-fraction 0.2 is a share of the images of --check-images"),
+        ({"check_images": "d"}, "--check-images d compares with what is served, and a new service replaces nothing"),
         ({"shadow": "a"}, "--checkpoint a is also --canary or --shadow"),
     ],
 )
