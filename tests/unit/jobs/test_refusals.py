@@ -107,6 +107,15 @@ def test_a_sweep_of_batches_larger_than_all_that_a_trial_trains_on(
     assert f"global_batch_size={size}: more than 3 training images in 2 epochs" in message
 
 
+def test_a_sweep_of_batches_larger_than_all_that_a_fold_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = dataset_of(*["nevus"] * 8, num_folds=2)
+    split = {"split": ["train"] * 6 + ["val"] * 2, "fold": [0] * 4 + [1] * 4}  # which trains on four
+    monkeypatch.setattr(tune, "open_dataset", lambda _: replace(whole, index=whole.index.assign(**split)))
+    words = ["lite0", *RUN, "--num-epochs", "1", "--global-batch-size", "6", "--space", "loss"]
+    message = refusal(monkeypatch, tune.TuneArguments, tune.main, *words, "--confirm", "folds")
+    assert "global_batch_size=6: more than 4 training images in 1 epoch" in message
+
+
 def test_prediction_and_evaluation_on_a_gpu_that_isn_t_there(monkeypatch: pytest.MonkeyPatch) -> None:
     message = "--use-gpu: asks for 1 GPU, and this machine has 0 GPUs"
     assert message in refusal(monkeypatch, predict.PredictArguments, predict.main, *PREDICT, "--use-gpu")
