@@ -66,9 +66,9 @@ def _run(
     try:
         main(parse(arguments, program))
         interruption.write_out()  # here, where it is foreseen that nobody reads it
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         _fall_silent()
-        return getattr(interrupt, "exit_code", 130), interruption.last_line()
+        return interruption.received() or 128 + signal.SIGINT, interruption.last_line()
     except SystemExit as ending:
         if ending.code != signal.SIGTERM:
             raise

@@ -28,19 +28,6 @@ GRACE_S = 8.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal that ends the job.
-
-    Attributes:
-        exit_code: Exit code of the process by the convention of shells: 130 after Ctrl-C, 143 after SIGTERM.
-    """
-
-    def __init__(self, number: int) -> None:
-        """Set the exit code that belongs to the signal's number."""
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
 def end_at_once() -> None:
     """Have SIGINT and SIGTERM end the process with one line until ``listen``; what a job imports takes seconds."""
     for number in _SIGNALS:
@@ -155,7 +142,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     for further in _SIGNALS:  # the thread hears of them, and here they would cut off what unwinds the job
         _handle(further, _ignore)
     _ENDING.exit_code = 128 + number
-    raise Interrupted(number)
+    raise KeyboardInterrupt
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:

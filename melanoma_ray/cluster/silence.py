@@ -26,6 +26,8 @@ _CHATTER = (
     re.compile(rf"\[{_TIME} [DIW] \d+ \d+\] "),  # Ray's C++
     # What it logs as errors here is internal bookkeeping; an error in a task is also raised as an exception.
     re.compile(rf"\[{_TIME} E \d+ \d+\] (\(\w+\) )?core_worker\w*\.cc:"),
+    # An actor was told to end that had ended already.
+    re.compile(rf"\[{_TIME} E \d+ \d+\] \(gcs_server\) gcs_actor_scheduler\.cc:\d+: Failed to kill actor "),
     re.compile(rf"{_TIME}\t(DEBUG|INFO|WARNING) \S+\.py:\d+ -- "),  # Ray's Python
     re.compile(rf"(DEBUG|INFO|WARNING) {_TIME} .*? -- "),  # Ray Serve
     re.compile(r"[IW]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+\.cc:\d+\] |[IW]0000 00:00:[\d.]+ +\d+ \S+\.cc:\d+\] "),  # gRPC
