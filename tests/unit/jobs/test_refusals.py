@@ -109,8 +109,8 @@ def test_a_sweep_of_batches_larger_than_all_that_a_trial_trains_on(
 
 def test_a_sweep_of_batches_larger_than_all_that_a_fold_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = dataset_of(*["nevus"] * 8, num_folds=2)
-    split = {"split": ["train"] * 6 + ["val"] * 2, "fold": [0] * 4 + [1] * 4}  # which trains on four
-    monkeypatch.setattr(tune, "open_dataset", lambda _: replace(whole, index=whole.index.assign(**split)))
+    index = whole.index.assign(split=["train"] * 6 + ["val"] * 2, fold=[0] * 4 + [1] * 4)  # it trains on four
+    monkeypatch.setattr(tune, "open_dataset", lambda _: replace(whole, index=index))
     words = ["lite0", *RUN, "--num-epochs", "1", "--global-batch-size", "6", "--space", "loss"]
     message = refusal(monkeypatch, tune.TuneArguments, tune.main, *words, "--confirm", "folds")
     assert "global_batch_size=6: more than 4 training images in 1 epoch" in message
