@@ -14,7 +14,7 @@ from ray.data import DataContext
 
 from melanoma_ray.cluster.address import check_reachable, refused_by_cluster
 from melanoma_ray.cluster.failures import describe, find_cause
-from melanoma_ray.cluster.resources import is_local, usable_cpus
+from melanoma_ray.cluster.resources import check_temporary_folder, is_local, usable_cpus
 from melanoma_ray.cluster.silence import HiddenLog, quiet_console
 from melanoma_ray.cluster.waiting import set_patience
 from melanoma_ray.cluster.workarounds import (
@@ -101,12 +101,15 @@ def connect(*, wait_minutes: float | None = None) -> None:
 
     Raises:
         ConfigError: There is no cluster at RAY_ADDRESS, or it doesn't let this process in.
+        ResourceError: Ray would have no room for its logs on this machine.
     """
     set_environment()
     set_patience(wait_minutes)
     if not ray.is_initialized():
         # The dashboard stays on: Ray Train uses its state API to find out whether a stopped trial's workers may go.
         where = {"address": "local", "num_cpus": usable_cpus()} if is_local() else {}
+        if is_local():
+            check_temporary_folder()
         check_reachable()
         try:
             with own_process_group():

@@ -20,6 +20,7 @@ from melanoma_ray.serving.exposure import check_exposure, put_in_front, read_tls
 from melanoma_ray.serving.lifecycle import (
     LONGEST_DRAIN_S,
     check_service,
+    end_service,
     finish_requests,
     roll_back,
     run_service,
@@ -29,6 +30,11 @@ from melanoma_ray.serving.rollout import RolloutCheck
 
 from . import console, formatting, interruption
 
+_ALONE = {
+    "rollback": "serves what was served before, where and how it is guarded now",
+    "stop": "ends the service that runs, whatever it serves",
+}
+"""Flags that stand alone, and what they do."""
 _MAY_GO_ON = "interrupted; a rollout that was begun may go on in the cluster: GET /v1/model says what is served"
 
 
@@ -39,9 +45,11 @@ class DeployArguments:
     INTERRUPTED: ClassVar[str] = interruption.BEGINS_ANEW
 
     checkpoint: str | None = None
-    """Checkpoint directory, run directory or a sweep's best.json; needed unless --rollback."""
+    """Checkpoint directory, run directory or a sweep's best.json; needed unless --rollback or --stop."""
     rollback: bool = False
     """Serve again what the running service of a cluster served before; a second time undoes that. It stands alone."""
+    stop: bool = False
+    """End the running service of a cluster, once it has answered what it was asked. It stands alone."""
     check_images: str | None = None
     """Folder of sample images by which a checkpoint is checked that replaces one; by default drawn lesions."""
     max_changed_fraction: Annotated[float, Range(0, 1)] = 0.1
@@ -93,17 +101,7 @@ class DeployArguments:
             ConfigError: A setting is out of its range, settings contradict each other, or limits have no keys.
         """
         check_ranges(self)
-        if (self.checkpoint is None) != self.rollback:
-            msg = f"checkpoint={self.checkpoint!r}, rollback={self.rollback}: give --checkpoint DIR or --rollback"
-            raise ConfigError(msg)
-        given = [one.name for one in fields(self) if getattr(self, one.name) != one.default and one.name != "rollback"]
-        if self.rollback and given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            msg = f"--rollback serves what was served before, where and how it is guarded now: leave out {flags}"
-            raise ConfigError(msg)
-        if self.rollback and is_local():
-            msg = "--rollback needs a service that runs: set RAY_ADDRESS to its cluster"
-            raise ConfigError(msg)
+        self._check_alone()
         if (self.requests_per_minute or self.max_concurrent) and not (self.keys or self.oidc or self.tls_client_ca):
             msg = (
                 "--requests-per-minute and --max-concurrent are limits of each caller: give --keys, --oidc or "
@@ -111,8 +109,25 @@ class DeployArguments:
             )
             raise ConfigError(msg)
         self._check_comparisons()
-        if not self.rollback:
+        if self.checkpoint is not None:
             self.to_service()
+
+    def _check_alone(self) -> None:
+        """Refuse more, or less, than one thing to do; what changes a service that runs stands alone."""
+        alone = [name for name in _ALONE if getattr(self, name)]
+        if len(alone) + (self.checkpoint is not None) != 1:
+            given = ", ".join(f"--{name}" for name in alone)
+            found = f"checkpoint={self.checkpoint!r}" + (f", {given}" if given else "")
+            msg = f"{found}: give --checkpoint DIR, --rollback or --stop, one of them"
+            raise ConfigError(msg)
+        others = [one.name for one in fields(self) if getattr(self, one.name) != one.default and one.name not in _ALONE]
+        if alone and others:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+            msg = f"--{alone[0]} {_ALONE[alone[0]]}: leave out {flags}"
+            raise ConfigError(msg)
+        if alone and is_local():
+            msg = f"--{alone[0]} needs a service that runs: set RAY_ADDRESS to its cluster"
+            raise ConfigError(msg)
 
     def _check_comparisons(self) -> None:
         """Refuse what has no effect, as it stands, on the comparison of a checkpoint with another one."""
@@ -149,11 +164,19 @@ class DeployArguments:
 
 
 def main(arguments: DeployArguments) -> None:
-    """Start the service; without a cluster it runs until Ctrl-C."""
+    """Start the service; without a cluster it runs until Ctrl-C. Or change or end the one that a cluster runs."""
     if arguments.rollback:
         console.connect()
         print(f"{roll_back().checkpoint} is served again", flush=True)
-        return
+    elif arguments.stop:
+        console.connect()
+        end_service()
+        print("the service is stopped", flush=True)
+    else:
+        _deploy(arguments)
+
+
+def _deploy(arguments: DeployArguments) -> None:
     replicas = arguments.num_replicas
     check_room(cpus=replicas, gpus=replicas * arguments.num_gpus, flags=f"--num-replicas {replicas}")
     tls = read_tls(arguments.tls_certificate, arguments.tls_key, arguments.tls_client_ca)

@@ -226,8 +226,9 @@ class ModelCard(Message):
         description="Program and number format that compute the networks, such as OpenVINO fp32; null: an older "
         "service. Probabilities of all runtimes are the same to within 0.001.",
     )
-    canary_checkpoint_id: str | None = Field(
-        default=None, description="A second model, which answers canary_fraction of the images; null: there is none."
+    canary: ModelCard | None = Field(
+        default=None,
+        description="A second model, which answers canary_fraction of the images by its own thresholds; null: none.",
     )
     canary_fraction: float | None = Field(
         default=None,

@@ -35,6 +35,7 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, RuntimeError)
 """What httpx raises when there is no answer; RuntimeError: the client is closed, or of another event loop."""
 _PASSING = frozenset({429, 502, 503, 504})
 """HTTP statuses of a service that is busy or starts, and of a proxy that has lost its connection to a replica."""
+_TOO_LATE = 408
 Encoded = bytes | bytearray | memoryview
 """What may hold the bytes of an image."""
 MessageT = TypeVar("MessageT", bound=Message)
@@ -114,7 +115,8 @@ class _Connection:
         if isinstance(error, RuntimeError):
             msg = f"{self._url}: this client is closed, or was used in another event loop ({error}): make a new one"
         elif "CERTIFICATE_VERIFY_FAILED" in told:
-            msg = f"{self._url}: its certificate isn't trusted ({error}); give ca_file, or correct the address"
+            advice = "have it renewed" if "expired" in told else "give ca_file, or correct the address"
+            msg = f"{self._url}: its certificate isn't trusted ({error}); {advice}"
         elif "[SSL:" in told and "EOF" not in told:  # an end of the connection in the middle is a lost one
             advice = "http://, if it has no TLS" if "WRONG_VERSION" in told else "a certificate, if it asks for one"
             msg = f"{self._url}: no TLS connection ({error}); give {advice}"
@@ -399,8 +401,9 @@ def _explain_status(response: httpx.Response) -> _Trouble | None:
     if response.is_success:
         return None
     is_passing = response.status_code in _PASSING or _is_of_a_proxy(response)
+    is_late = response.status_code == _TOO_LATE
     return _Trouble(
-        error=(NoAnswerError if is_passing else ServiceError)(_reason(response)),
+        error=(NoAnswerError if is_passing or is_late else ServiceError)(_reason(response)),
         is_passing=is_passing,
         retry_after_s=read_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)),
     )
@@ -422,6 +425,8 @@ def _reason(response: httpx.Response) -> str:
             return f"{response.url}: HTTP {response.status_code} with a malformed explanation"
         after = f"; try again in {wait_s} s" if is_passing else ""
         return f"{problem.title}: {problem.detail}{after}"
+    if response.status_code == _TOO_LATE:  # of Serve's proxy, which waits so long for a replica
+        return f"{response.url}: no answer in the proxy's time (HTTP {_TOO_LATE}): has the service a replica that runs?"
     if is_passing:
         return f"{response.url} is overloaded or not ready (HTTP {response.status_code}): try again in {wait_s} s"
     return f"{response.url}: HTTP {response.status_code} without an explanation: is the address right?"

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ class AuditLog:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._explained(), self._alone():
             self._open_newest()
+
+    def check_room(self) -> None:
+        """Return if the disk has room for a line.
+
+        Raises:
+            StorageError: It hasn't, or the folder is gone.
+        """
+        with self._explained():
+            if shutil.disk_usage(self._folder).free < _LONGEST_LINE:
+                msg = f"{self._folder}: the disk is full, so no answer could be written down; free some space"
+                raise StorageError(msg)
 
     def append(self, record: Mapping[str, Any]) -> Place:
         """Write a line, and return its place when it is in the operating system's hands.

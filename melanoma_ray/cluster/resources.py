@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import ray
 from ray.train import ScalingConfig
 
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.errors import ConfigError, ResourceError
 
 LOADING_CPUS = 0.6
 """CPUs of two tasks that load and augment images, which training leaves free."""
 _CLUSTER_CPUS_PER_WORKER = 4.0
 """CPUs of a worker on a cluster: half of a common node with one GPU; the other half loads and augments images."""
+_LEAST_TEMPORARY_BYTES = 64 * 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -121,6 +123,21 @@ def check_room(*, cpus: float = 0.0, gpus: float = 0.0, flags: str) -> None:
                 "ask for less, or name a cluster in RAY_ADDRESS"
             )
             raise ConfigError(msg)
+
+
+def check_temporary_folder() -> None:
+    """Refuse to start Ray where the folder of its logs and sockets is full: it would fail after a minute of waiting.
+
+    Raises:
+        ResourceError: There is no room.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray chooses it  # noqa: S108
+    if Path(folder).is_dir() and (free := shutil.disk_usage(folder).free) < _LEAST_TEMPORARY_BYTES:
+        msg = (
+            f"{folder}: {free / 2**20:.1f} MiB are free; Ray needs {_LEAST_TEMPORARY_BYTES / 2**20:g} MiB or more for "
+            "its logs: free some, or set TMPDIR to a folder on another disk"
+        )
+        raise ResourceError(msg)
 
 
 def build_scaling(

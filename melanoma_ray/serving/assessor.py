@@ -27,6 +27,9 @@ class Assessor(Protocol):
     limiter: Limiter | None
     """How much each caller may ask; none: without limits."""
 
+    def check_ready(self) -> None:
+        """Return if an image could be answered now; raises ProblemError."""
+
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Return the prediction for one image; raises DecodeError."""
 

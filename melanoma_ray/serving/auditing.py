@@ -29,6 +29,10 @@ _COPIED = (
     "error",
 )
 """Fields of a prediction that are kept as they are."""
+_NOT_KEPT = (
+    "each answer must be written into the audit log, which can't be done now: the service's own log says why; send the "
+    "image again when that is mended"
+)
 
 
 def keep(
@@ -65,5 +69,16 @@ def keep(
         log.append(record)
     except StorageError as error:
         logger.exception("the audit log can't be written: the request is answered with 503")
-        detail = "this answer must be written into the audit log, which can't be done now; send the image again"
-        raise ProblemError("audit-not-kept", detail) from error
+        raise ProblemError("audit-not-kept", _NOT_KEPT) from error
+
+
+def check_room(log: AuditLog) -> None:
+    """Return if the log has room for an answer.
+
+    Raises:
+        ProblemError: It hasn't.
+    """
+    try:
+        log.check_room()
+    except StorageError as error:
+        raise ProblemError("audit-not-kept", _NOT_KEPT) from error

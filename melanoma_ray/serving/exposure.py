@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
 
 from melanoma_ray.cluster.front import Address, Tls, has_own_haproxy, serve_quickly
 from melanoma_ray.errors import ConfigError
@@ -19,7 +23,8 @@ def read_tls(certificate: str | None, key: str | None, client_authority: str | N
         client_authority: File of the authorities of which callers must have a certificate, PEM; none: they need none.
 
     Raises:
-        ConfigError: One of them is missing, can't be read, or they don't belong together.
+        ConfigError: One of them is missing, can't be read, they don't belong together, or the certificate isn't valid
+            now.
     """
     if certificate is None and key is None:
         if client_authority is not None:
@@ -38,6 +43,7 @@ def read_tls(certificate: str | None, key: str | None, client_authority: str | N
             f"TLS with {certificate} and {key}: can't be used ({error}); expected a PEM chain and its key, no password"
         )
         raise ConfigError(msg) from error
+    _check_time(certificate)
     if client_authority is not None:
         client_authority = absolute(client_authority)
         try:
@@ -46,6 +52,15 @@ def read_tls(certificate: str | None, key: str | None, client_authority: str | N
             msg = f"tls_client_ca={client_authority!r}: can't be read as certificates ({error}); give a PEM file"
             raise ConfigError(msg) from error
     return Tls(certificate=certificate, key=key, client_authority=client_authority)
+
+
+def _check_time(certificate: str) -> None:
+    """Refuse a certificate of the service that no caller would trust at this time."""
+    shown, now = x509.load_pem_x509_certificates(Path(certificate).read_bytes())[0], datetime.now(UTC)
+    begins, ends = shown.not_valid_before_utc, shown.not_valid_after_utc
+    if not begins <= now <= ends:
+        msg = f"{certificate}: valid from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC, and not now: renew it"
+        raise ConfigError(msg)
 
 
 def check_exposure(address: Address, *, has_keys: bool, is_open: bool) -> None:

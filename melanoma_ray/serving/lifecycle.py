@@ -121,13 +121,30 @@ def roll_back() -> ServiceArguments:
         ServiceError: No service runs, it has served nothing else, or another job changes what is served.
     """
     with take_turn():
-        current = find_current()
-        if current is None:
-            msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
-            raise ServiceError(msg)
+        current = _get_current()
         arguments = go_back(current)
         _run(build_app(arguments), current)
         return arguments
+
+
+def end_service() -> None:
+    """End the service of a cluster and Serve itself, once the service has answered what it was asked.
+
+    Raises:
+        ServiceError: No service runs, or another job changes what is served.
+    """
+    with take_turn():
+        _get_current()
+        finish_requests()
+        stop_service()
+
+
+def _get_current() -> ServiceArguments:
+    current = find_current()
+    if current is None:
+        msg = "no service runs on this cluster: RAY_ADDRESS must name the one that has it"
+        raise ServiceError(msg)
+    return current
 
 
 def _start(address: Address) -> None:
@@ -166,12 +183,12 @@ def check_service(arguments: ServiceArguments, address: Address) -> None:
     Raises:
         CheckpointError: The checkpoint can't be used.
         ConfigError: The file of keys, or that of tokens, can't be read.
-        StorageError: The audit log can't be written.
+        StorageError: The audit log can't be written, or its disk is full.
         ServiceError: The port can't be used.
     """
     build_app(arguments)
     if arguments.audit_log is not None:
-        AuditLog(arguments.audit_log)
+        AuditLog(arguments.audit_log).check_room()
     _check_free(address)
 
 
@@ -222,7 +239,7 @@ def check_same(address: Address, own: HTTPOptions) -> None:
         ServiceError: They differ.
     """
     if own.host is None:
-        msg = "Ray Serve already runs on this cluster and speaks no HTTP: stop it first (serve shutdown)"
+        msg = "Ray Serve already runs on this cluster and speaks no HTTP: stop it first (jobs.deploy --stop)"
         raise ServiceError(msg)
     tls = Tls(certificate=own.ssl_certfile, key=own.ssl_keyfile or "") if own.ssl_certfile else None
     running, flags = Address(host=own.host, port=own.port, tls=tls), list[str]()
@@ -237,7 +254,7 @@ def check_same(address: Address, own: HTTPOptions) -> None:
     if flags:
         msg = (
             f"Ray Serve already runs on this cluster and stays at {running.url}, not {address.url}: "
-            f"give {', '.join(flags)}, or stop it first"
+            f"give {', '.join(flags)}, or stop it first (jobs.deploy --stop)"
         )
         raise ServiceError(msg)
 

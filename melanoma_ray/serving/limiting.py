@@ -187,7 +187,7 @@ class Limiter:
                     break
                 await asyncio.sleep(2 * _SETTLE_S)
             share.full_at = time.monotonic()
-        msg = f"at most {share.limits.max_concurrent} requests at a time with this key"
+        msg = f"at most {share.limits.max_concurrent} requests at a time of one caller"
         raise ProblemError("too-many-requests", msg, retry_after_s=1.0)
 
     async def _get(self, caller: str, share: _Share) -> Grant:
@@ -241,7 +241,7 @@ class Limiter:
 
 def _too_often(share: _Share, grant: Grant) -> ProblemError:
     per_minute = share.limits.requests_per_minute or math.inf
-    msg = f"at most {per_minute:g} requests a minute with this key"
+    msg = f"at most {per_minute:g} requests a minute of one caller"
     return ProblemError(
         "too-many-requests", msg, retry_after_s=grant.retry_after_s - 60 * share.num_tokens / per_minute
     )

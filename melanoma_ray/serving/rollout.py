@@ -1,7 +1,7 @@
 """A new checkpoint in place of the one that is served: checked before anything changes, and taken back by one command.
 
-What is served, and what was served before it, stand in the arguments of the running replicas, which Serve keeps: so
-they outlive the process that deployed them, and need no file of their own.
+What is served, and what was served before it, stand in the arguments of the replicas, which Serve's controller keeps:
+so they outlive the process that deployed them and the replicas themselves, and need no file of their own.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import ray
 from ray import serve
-from ray.serve.exceptions import RayServeException
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import is_local
+from melanoma_ray.cluster.workarounds import find_init_arguments
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, DecodeError, ServiceError
 from melanoma_ray.inference.agreement import draw_crops
 from melanoma_ray.inference.predictor import Predictor
@@ -26,8 +26,10 @@ from melanoma_ray.sources.listing import list_source
 from melanoma_ray.wording import list_kinds
 
 APPLICATION = "melanoma_ray"
+DEPLOYMENT = "Service"
+"""Name of the class that answers, which Serve gives to what it runs of it."""
 _ANSWER_S = 30.0
-"""Longest time to wait for a replica to tell its arguments, seconds."""
+"""Longest time to wait for Serve to tell the arguments, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,20 +72,24 @@ def take_turn() -> Iterator[None]:
 
 
 def find_current() -> ServiceArguments | None:
-    """Return what the running service serves, and what it served before; none: no service runs.
+    """Return what the service of this cluster serves, and what it served before it, whether or not it can answer.
+
+    Returns:
+        Its arguments; none: no service runs.
 
     Raises:
-        ServiceError: It runs and doesn't answer.
+        ServiceError: Serve doesn't tell.
     """
     if APPLICATION not in serve.status().applications:
         return None
     try:
-        handle = serve.get_app_handle(APPLICATION)
-        found: ServiceArguments = handle.tell_arguments.remote().result(timeout_s=_ANSWER_S)
-    except (TimeoutError, RayServeException) as error:
-        msg = f"the service that runs doesn't tell what it serves ({error}); see `serve status`, or stop it"
+        found = find_init_arguments(APPLICATION, DEPLOYMENT, wait_s=_ANSWER_S)
+    except TimeoutError as error:
+        msg = (
+            f"Ray Serve doesn't tell within {_ANSWER_S:g} s what it serves: see its controller's log in Ray's dashboard"
+        )
         raise ServiceError(msg) from error
-    return found
+    return None if found is None else found[0]
 
 
 _GUARDS = {
@@ -111,7 +117,7 @@ def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArgument
         if getattr(current, name) is not None and getattr(new, name) is None
     ]
     if lost:
-        msg = f"the service that runs has {', '.join(lost)}: give that again, or stop the service and start it without"
+        msg = f"the service that runs has {', '.join(lost)}: give that again, or stop it by --stop and start it without"
         raise ConfigError(msg)
     kept = {
         "previous": current.previous,
@@ -158,7 +164,7 @@ def check_candidate(checkpoint: str, current: str, check: RolloutCheck) -> list[
     except CheckpointError as error:
         msg = (
             f"{checkpoint} can't be compared with what is served now, whose checkpoint is gone or damaged ({error}): "
-            "put that back, go back by --rollback, or stop the service and start it with the new one"
+            "put that back, go back by --rollback, or stop the service by --stop and start it with the new one"
         )
         raise CheckpointError(msg) from error
     check_compatible(checkpoint, new, old)
@@ -222,7 +228,7 @@ def check_compatible(checkpoint: str, new: Manifest, old: Manifest) -> None:
         found, expected = getattr(new, name), getattr(old, name)
         if found != expected:
             what = f"{name}={found!r}: expected {expected!r}, as served"
-            msg = f"checkpoint {checkpoint}: {what}; serve it apart, or stop the service first"
+            msg = f"checkpoint {checkpoint}: {what}; serve it apart, or stop the service first, by --stop"
             raise CheckpointError(msg)
 
 

@@ -24,7 +24,7 @@ from melanoma_ray.api import (
 from melanoma_ray.diagnoses import MELANOMA, normalize_word, parse_diagnosis
 from melanoma_ray.errors import DataError, DecodeError
 from melanoma_ray.schema import Sex, Site
-from melanoma_ray.serving.assessor import Assessor, CurrentAssessor, current_assessor
+from melanoma_ray.serving.assessor import Assessor, CurrentAssessor
 from melanoma_ray.serving.boundary import RequestBoundary
 from melanoma_ray.serving.facts import current_facts
 from melanoma_ray.serving.gate import add_login, require
@@ -221,8 +221,9 @@ async def check_health() -> Status:
     return Status(status="ok")
 
 
-async def check_readiness() -> Status:
-    """Answer ready once the model is loaded; before that the answer is 503, or 404 where Serve's own proxy gives it."""
+async def check_readiness(assessor: CurrentAssessor) -> Status:
+    """Answer ready where an image would be answered; before the model is loaded, 503 or, of Serve's own proxy, 404."""
+    assessor.check_ready()
     return Status(status="ready")
 
 
@@ -280,11 +281,11 @@ def build_http() -> FastAPI:
         describe_model
     )
     app.get("/healthz", summary="Is the process running?", response_description="Yes")(check_health)
-    app.get(
-        "/readyz", summary="Is the model loaded?", response_description="Yes", dependencies=[Depends(current_assessor)]
-    )(check_readiness)
+    app.get("/readyz", summary="Would an image be answered?", response_description="Yes", responses=_failures(503))(
+        check_readiness
+    )
     app.head("/healthz", include_in_schema=False)(check_health)  # as some load balancers ask
-    app.head("/readyz", include_in_schema=False, dependencies=[Depends(current_assessor)])(check_readiness)
+    app.head("/readyz", include_in_schema=False)(check_readiness)
     add_login(app)
     add_pages(app)
     add_problem_handlers(app)

@@ -7,11 +7,13 @@ import hashlib
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
 from melanoma_ray.api import Prediction
+from melanoma_ray.errors import CheckpointError
 from melanoma_ray.serving.logs import SHADOW
 from melanoma_ray.serving.metrics import meter
 from melanoma_ray.serving.model import ServedModel
@@ -20,6 +22,24 @@ _MAX_PENDING = 4
 """Most images that wait for the shadow, each with its bytes in memory. It has one thread, so under load it leaves
 images out rather than take what callers wait for."""
 logger = logging.getLogger(SHADOW)
+
+
+def load_second(role: Literal["canary", "shadow"], checkpoint: str | None, max_image_bytes: int) -> ServedModel | None:
+    """Return the second model; none: there is none, or it can't be loaded, which mustn't keep the first from answering.
+
+    Args:
+        role: What it is there for.
+        checkpoint: Where it lies; none: there is none.
+        max_image_bytes: Largest encoded image that the service accepts, bytes.
+    """
+    if checkpoint is None:
+        return None
+    try:
+        return ServedModel(checkpoint, max_image_bytes)
+    except CheckpointError as error:  # it was whole when the service was told of it, and this replica starts later
+        logger.error("the %s can't be loaded, so the service answers without it: %s", role, error)  # noqa: TRY400 - said
+        meter().count("melanoma_second_model_lost", {"role": role})
+        return None
 
 
 def is_of_canary(encoded: bytes, fraction: float) -> bool:

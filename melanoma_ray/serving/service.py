@@ -40,7 +40,7 @@ from melanoma_ray.serving.limiting import Limiter, ask_actor
 from melanoma_ray.serving.logs import write_json
 from melanoma_ray.serving.metrics import meter
 from melanoma_ray.serving.model import Crop, ServedModel
-from melanoma_ray.serving.second import Shadow, is_of_canary
+from melanoma_ray.serving.second import Shadow, is_of_canary, load_second
 from melanoma_ray.serving.upload import Patient, Upload
 
 Features = Float32[np.ndarray, " feature"]
@@ -54,7 +54,7 @@ class Service:
         """Load the model: a replica counts as ready when this returns.
 
         Raises:
-            CheckpointError: The checkpoint can't be used.
+            CheckpointError: The checkpoint can't be used; without a second one the first answers alone.
             StorageError: The audit log can't be written.
             ConfigError: The settings of alerts, the file of keys, or that of tokens, can't be used.
         """
@@ -62,8 +62,8 @@ class Service:
         num_threads = arguments.num_threads or max(1, int(arguments.num_cpus))
         torch.set_num_threads(num_threads)  # by default torch uses all CPUs of the machine, whatever Ray assigned
         self._model = ServedModel(arguments.checkpoint, arguments.max_image_bytes)
-        self._canary = None if arguments.canary is None else ServedModel(arguments.canary, arguments.max_image_bytes)
-        shadow = None if arguments.shadow is None else ServedModel(arguments.shadow, arguments.max_image_bytes)
+        self._canary = load_second("canary", arguments.canary, arguments.max_image_bytes)
+        shadow = load_second("shadow", arguments.shadow, arguments.max_image_bytes)
         torch.set_num_threads(1)  # each request has a thread of its own, and the networks are compiled for more
         cv2.setNumThreads(1)
         self._arguments = arguments
@@ -128,9 +128,14 @@ class Service:
                 auditing.keep(self._audit_log, event, upload.encoded, prediction, appearance)
         return prediction
 
-    def tell_arguments(self) -> ServiceArguments:
-        """Return what this replica was started with, for a rollout."""
-        return self._arguments
+    def check_ready(self) -> None:
+        """Return if an image could be answered now.
+
+        Raises:
+            ProblemError: The audit log has no room, without which nothing is answered.
+        """
+        if self._audit_log is not None:
+            auditing.check_room(self._audit_log)
 
     async def explain(self, upload: Upload, diagnosis: str) -> bytes:
         """Return the explanation of an image as PNG.
@@ -227,7 +232,7 @@ def _introduce(card: ModelCard, canary: ServedModel | None, fraction: float) -> 
     """Return the card of the model that is served, with the one that answers beside it."""
     if canary is None:
         return card
-    return card.model_copy(update={"canary_checkpoint_id": canary.card.checkpoint_id, "canary_fraction": fraction})
+    return card.model_copy(update={"canary": canary.card, "canary_fraction": fraction})
 
 
 def _decode_now(model: ServedModel, encoded: bytes) -> Crop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -55,7 +57,9 @@ def test_a_canary_answers_its_share_of_the_images_by_its_own_threshold(
     assert ids[0] != ids[1]
     with Client(url) as client:
         card = client.model()
-        assert (card.checkpoint_id, card.canary_checkpoint_id, card.canary_fraction) == (*ids, 0.5)
+        assert card.canary is not None
+        assert (card.checkpoint_id, card.canary.checkpoint_id, card.canary_fraction) == (*ids, 0.5)
+        assert (card.decision_threshold, card.canary.decision_threshold) == (0.0, 1.0)
         answered = {False: 0, True: 0}
         for image in IMAGES:
             is_second = is_of_canary(image, 0.5)
@@ -125,6 +129,27 @@ def test_a_shadow_is_heard_of_in_log_and_metrics_alone(
         assert line["told"]["decision"] == "refer"
         assert line["shadow"]["checkpoint_id"] == shadow_id
         assert line["shadow"]["melanoma_probability"] == pytest.approx(line["told"]["melanoma_probability"], abs=1e-6)
+
+
+@pytest.mark.parametrize("role", ["canary", "shadow"])
+def test_a_second_model_that_is_gone_later_takes_no_answer_with_it(
+    address: Address, url: str, checkpoints: tuple[str, str], tmp_path: Path, role: str
+) -> None:
+    """A replica that starts anew finds only the first."""
+    second = build_checkpoint(str(tmp_path / "second"), decision_threshold=1.0)
+    run_service(ServiceArguments(checkpoint=checkpoints[0]).model_copy(update={role: second}), address)
+    (tmp_path / "second" / "model.safetensors").unlink()
+    (before,) = find_replicas()
+    os.kill(before, signal.SIGKILL)
+    with Client(url) as client:
+        assert {client.predict(image).decision for image in IMAGES} == {"refer"}
+        assert client.model().canary is None
+    deadline = time.monotonic() + 60
+    while not any(
+        name == "ray_melanoma_second_model_lost_total" and labels["role"] == role for name, labels, _ in read_metrics()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def test_a_second_model_without_answers_is_refused_and_the_service_goes_on(

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -188,11 +189,15 @@ def test_many_at_once_each_get_their_own_answer(client: Client) -> None:
     np.testing.assert_allclose(np.array(together, float), np.array(alone, float), atol=1e-5)
 
 
-def test_a_replica_that_is_killed_costs_our_clients_no_answer(url: str, client: Client) -> None:
-    expected = client.predict(IMAGE)
+def find_replica() -> int:
     own = ray.get_runtime_context().gcs_address  # another Ray on this machine has replicas, too
     alive = list_actors(own, filters=[("state", "=", "ALIVE")])
     (pid,) = [actor.pid for actor in alive if "Replica" in actor.class_name]
+    return int(pid)
+
+
+def test_a_replica_that_is_killed_costs_our_clients_no_answer(url: str, client: Client) -> None:
+    expected, pid = client.predict(IMAGE), find_replica()
 
     async def ask() -> list[Prediction]:
         async with AsyncClient(url) as asking:
@@ -450,6 +455,21 @@ def test_a_new_checkpoint_takes_over_without_a_gap_and_so_does_the_one_before(
         roll_back()
         assert client.model().checkpoint_id == Predictor.load(other).checkpoint_id
     assert failures == []
+
+
+def test_a_rollback_mends_a_service_whose_checkpoint_is_gone(url: str, client: Client, tmp_path: Path) -> None:
+    """No replica is up then, so none can be asked what was served before."""
+    before, address = client.model().checkpoint_id, Address(port=int(url.rsplit(":", 1)[1]))
+    gone = build_checkpoint(str(tmp_path / "gone"), side=SIDE)
+    start_service(gone, address=address)
+    assert client.model().checkpoint_id != before
+    shutil.rmtree(gone)
+    os.kill(find_replica(), signal.SIGKILL)
+    with pytest.raises(CheckpointError, match="go back by --rollback, or stop the service by --stop"):
+        start_service(build_checkpoint(str(tmp_path / "other"), side=SIDE), address=address)
+    roll_back()
+    assert client.model().checkpoint_id == before
+    assert client.predict(IMAGE).checkpoint_id == before
 
 
 def test_two_jobs_don_t_change_at_the_same_time_what_is_served(

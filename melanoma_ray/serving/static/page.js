@@ -250,6 +250,15 @@ function showCard() {
       threshold: shareText(card.decision_threshold),
       target: shareText(card.target_sensitivity),
     }),
+    ...(card.canary && {
+      canary: say("facts.canary_value", {
+        share: shareText(card.canary_fraction),
+        network: card.canary.network,
+        checkpoint: card.canary.checkpoint_id,
+        threshold: shareText(card.canary.decision_threshold),
+        target: shareText(card.canary.target_sensitivity),
+      }),
+    }),
     ...(card.uses_metadata && { metadata: say("facts.metadata_value") }),
     data: card.data_fingerprint.slice(0, 12),
     diagnoses: card.diagnoses.map(diagnosisWords).join(", "),
@@ -267,6 +276,7 @@ function showCard() {
 async function start() {
   const described = await describeModel();
   card = described.card;
+  card.uses_metadata ||= card.canary?.uses_metadata ?? false; // whichever of the two may answer
   picture.setAspect(card);
   showCard();
   at("logout").hidden = !described.isSession;

@@ -33,10 +33,16 @@ function frequencyWords(answer) {
   return say("frequency", { number: say(key, { number: rounded }), are: referredFor(answer, "are") });
 }
 
+// The description of the model that gave an answer. Of one that is served no more there is what the answer itself tells.
+export function modelOf(answer, card) {
+  const known = [card, card.canary].find((one) => one?.checkpoint_id === answer.checkpoint_id);
+  return known ?? answer;
+}
+
 // Sentences below the decision: what it means, and what it doesn't.
 export function meaningSentences(answer, card) {
   if (answer.error) return [say("no_answer", { error: answer.error }), say("not.unassessable")];
-  const caught = card.target_sensitivity;
+  const caught = modelOf(answer, card).target_sensitivity;
   const limits = say(`not.${answer.decision}`, {
     target: shareText(caught),
     missed: shareText(1 - caught),
@@ -62,10 +68,11 @@ export function predictedWords({ diagnosis, probabilities }) {
   return say(diagnosis === likeliest ? "predicted" : "predicted_balanced", words);
 }
 
-export function possibleWords({ prediction_set: possible }, card) {
-  if (!possible?.length || !card.set_coverage) return "";
-  const diagnoses = possible.map(diagnosisWords).join(", ");
-  return say("possible", { diagnoses, coverage: shareText(card.set_coverage) });
+export function possibleWords(answer, card) {
+  const { prediction_set: possible } = answer;
+  const { set_coverage: coverage } = modelOf(answer, card);
+  if (!possible?.length || !coverage) return "";
+  return say("possible", { diagnoses: possible.map(diagnosisWords).join(", "), coverage: shareText(coverage) });
 }
 
 export function qualityWords({ warnings }) {

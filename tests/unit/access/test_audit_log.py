@@ -299,3 +299,12 @@ def test_a_home_is_the_same_one_for_who_writes_and_who_reads(tmp_path: Path, mon
     assert verify("~/audit").num_files == 1
     assert list(elsewhere.iterdir()) == []
     assert [file.name for file in (home / "audit").glob("*.jsonl")] == ["audit-000001.jsonl"]
+
+
+def test_a_disk_without_room_for_a_line_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog(str(folder))
+    log.check_room()
+    usage = shutil.disk_usage(folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StorageError, match="the disk is full, so no answer could be written down"):
+        log.check_room()

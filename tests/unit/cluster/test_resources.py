@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from melanoma_ray.cluster import resources
-from melanoma_ray.cluster.resources import build_scaling, is_local, usable_cpus
-from melanoma_ray.errors import ConfigError
+from melanoma_ray.cluster.resources import build_scaling, check_temporary_folder, is_local, usable_cpus
+from melanoma_ray.errors import ConfigError, ResourceError
 
 
 @pytest.fixture
@@ -65,3 +67,14 @@ def test_a_cluster_may_grow_so_nothing_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_no_worker_is_refused() -> None:
     with pytest.raises(ConfigError, match="num_workers=0: expected 1 or more"):
         build_scaling(0, use_gpu=False, cpus_per_worker=None)
+
+
+def test_a_full_folder_for_logs_is_told_before_ray_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    check_temporary_folder()
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ResourceError, match=r"1\.0 MiB are free; Ray needs 64 MiB or more for its logs: free some, or"):
+        check_temporary_folder()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from melanoma_ray.client import Client
 from melanoma_ray.cluster.front import Address, Tls
@@ -49,6 +55,20 @@ def test_a_certificate_and_its_key_are_taken(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     assert read_tls(certificate, key) == Tls(certificate=certificate, key=key)
     assert read_tls(None, None) is None
+
+
+@pytest.mark.parametrize("begins", [datetime(2025, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)])
+def test_a_certificate_that_nobody_trusts_now_is_refused(tmp_path: Path, begins: datetime) -> None:
+    _, key = make_certificate(tmp_path)
+    signer = load_pem_private_key(Path(key).read_bytes(), None)
+    assert isinstance(signer, RSAPrivateKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder(name, name, signer.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(begins).not_valid_after(begins + timedelta(days=30))
+    other = tmp_path / "other.crt"
+    other.write_bytes(builder.sign(signer, SHA256()).public_bytes(Encoding.PEM))
+    with pytest.raises(ConfigError, match=f"valid from {begins:%Y-%m-%d} 00:00 to .*, and not now: renew it"):
+        read_tls(str(other), key)
 
 
 def test_files_of_the_home_are_found_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

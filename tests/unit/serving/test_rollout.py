@@ -140,16 +140,18 @@ def test_a_service_behind_one_that_asks_for_certificates_goes_on_knowing_callers
     assert succeed(ServiceArguments(checkpoint="second"), first).takes_certificates
 
 
-def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["rollback", "stop"])
+def test_what_changes_a_service_that_runs_needs_a_cluster_and_no_checkpoint(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(ConfigError, match="set RAY_ADDRESS"):
-        DeployArguments(rollback=True)
-    with pytest.raises(ConfigError, match="give --checkpoint DIR or --rollback"):
-        DeployArguments()
-    with pytest.raises(ConfigError, match="give --checkpoint DIR or --rollback"):
-        DeployArguments(checkpoint="a", rollback=True)
+    with pytest.raises(ConfigError, match=f"--{name} needs a service that runs: set RAY_ADDRESS"):
+        DeployArguments(rollback=name == "rollback", stop=name == "stop")
+    for settings in (dict[str, Any](), {"checkpoint": "a", name: True}, {"rollback": True, "stop": True}):
+        with pytest.raises(ConfigError, match="give --checkpoint DIR, --rollback or --stop, one of them"):
+            DeployArguments(**settings)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert DeployArguments(rollback=True).checkpoint is None
+    assert DeployArguments(rollback=name == "rollback", stop=name == "stop").checkpoint is None
 
 
 @pytest.mark.parametrize(
@@ -160,9 +162,10 @@ def test_a_rollback_needs_no_checkpoint_and_a_cluster(monkeypatch: pytest.Monkey
         ({"audit_log": "audit", "open_to_network": True}, "--audit-log, --open-to-network"),
     ],
 )
-def test_what_a_rollback_would_not_heed_is_refused(
+def test_what_a_rollback_or_an_end_would_not_heed_is_refused(
     setting: dict[str, Any], flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    with pytest.raises(ConfigError, match=f"leave out {flag}$"):
-        DeployArguments(rollback=True, **setting)
+    for alone in ("rollback", "stop"):
+        with pytest.raises(ConfigError, match=f"leave out {flag}$"):
+            DeployArguments(**{alone: True, **setting})

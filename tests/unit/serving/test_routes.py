@@ -57,6 +57,9 @@ class EchoAssessor:
             versions={},
         )
 
+    def check_ready(self) -> None:
+        """It always is."""
+
     async def assess(self, upload: Upload, patient: Patient) -> Prediction:
         """Answer as probability the patient's age in centuries; refuse what begins with an x."""
         if upload.encoded.startswith(b"x"):
@@ -210,3 +213,14 @@ def test_who_accepts_json_gets_the_explanation_and_the_prediction_as_json() -> N
 )
 def test_the_kind_of_an_explanation_is_the_one_that_is_wanted_more(accept: str, preferred: str) -> None:
     assert prefers_json(accept) == (preferred == "json")
+
+
+def test_a_service_that_could_answer_nothing_isn_t_ready() -> None:
+    class Full(EchoAssessor):
+        def check_ready(self) -> None:
+            raise ProblemError("audit-not-kept", "the disk is full")
+
+    app = build_http()
+    app.dependency_overrides[current_assessor] = lambda: Full(["melanoma"], ["melanoma"])
+    answer = TestClient(app).get("/readyz")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:melanoma-ray:problem:audit-not-kept")
