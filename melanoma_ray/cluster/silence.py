@@ -41,6 +41,9 @@ _CHATTER = (
 )
 _TRACED = (re.compile(r"Failed to send resource request for \S+\. If this only happens transiently"),)
 """What Ray tries again by itself, on a machine that is busy, and yet logs with a traceback."""
+_CLUMSY_END = re.compile(r"\[mutex\.cc : \d+\] RAW: Check waitp != nullptr failed: UnlockSlow is confused")
+"""First line of a worker's crash dump where a thread of Ray's own statistics still ran at the worker's end (Ray 2.60,
+on busy machines). Whatever it was working on was finished, or Ray raises an error of its own for the lost worker."""
 _HELPERS = frozenset({"PlacementGroupCleaner", "_StatsActor"})
 """Ray's own actors on which no result depends: one cleans up after a controller that died, one gathers Ray Data's
 figures, and on a busy machine either may crash when its job ends."""
@@ -50,9 +53,14 @@ _OURS = frozenset({"melanoma_ray", "melanoma_ray_jobs", "jobs", "__main__"})
 class Judge:
     """Decides which lines of one source to hide, line by line."""
 
-    def __init__(self) -> None:
-        """Start with nothing hidden."""
-        self._is_hiding = False
+    def __init__(self, *, of_worker: bool = False) -> None:
+        """Start with nothing hidden.
+
+        Args:
+            of_worker: Whether the source is one of Ray's workers, whose end isn't the end of the job.
+        """
+        self._of_worker = of_worker
+        self._is_hiding = self._is_ending = False
         self._traceback: Literal["none", "expected", "inside"] = "none"
         """Whether what comes next is the traceback of a hidden line."""
 
@@ -63,6 +71,10 @@ class Judge:
             line: The line, without its end.
             actor: Class of the Ray actor that wrote it; empty: none did.
         """
+        if self._of_worker and _CLUMSY_END.match(line):
+            self._is_ending = True
+        if self._is_ending:
+            return True
         if self._traceback == "inside":
             self._traceback = "inside" if line[:1].isspace() else "none"  # the error itself is the last line of it
             return True

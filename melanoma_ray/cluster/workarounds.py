@@ -264,7 +264,7 @@ def hide_chatter_of_workers(log: HiddenLog) -> None:
     Args:
         log: Log file for the hidden lines.
     """
-    judges: dict[object, Judge] = defaultdict(Judge)
+    judges: dict[object, Judge] = defaultdict(partial(Judge, of_worker=True))
     events: set[str] = set()
 
     def show(data: dict[str, Any]) -> None:

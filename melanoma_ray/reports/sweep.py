@@ -18,6 +18,9 @@ from melanoma_ray.reports.sweep_plots import (
     plot_pareto,
 )
 
+_MOST_DRAWN = 8
+"""Settings that parallel coordinates show, at the most: more can't be told apart."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepTrial:
@@ -69,6 +72,7 @@ def render_sweep(page: SweepPage) -> str:
     """Return the sweep as one HTML document."""
     ranked = sorted(page.trials, key=lambda trial: _rank(trial.value))
     names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
+    drawn, front = _choose_drawn(names, page.importance), _name_front(ranked)
     rows = [
         {
             "trial_id": trial.trial_id,
@@ -79,6 +83,7 @@ def render_sweep(page: SweepPage) -> str:
             "seconds": f"{trial.seconds:,.0f}",
             "status": trial.status.partition(":")[0],
             "parent": trial.parent or "",
+            "is_on_front": trial.trial_id in front,
             "latency": "–" if trial.latency_ms is None else f"{trial.latency_ms:.1f}",
         }
         for trial in ranked
@@ -92,9 +97,11 @@ def render_sweep(page: SweepPage) -> str:
         "has_latency": any(trial.latency_ms is not None for trial in ranked),
         "has_parents": any(trial.parent for trial in ranked),
         "stopped": [trial for trial in ranked if trial.why],
+        "num_finished": sum(trial.status == "finished" for trial in ranked),
+        "num_undrawn": len(names) - len(drawn),
         "importance_text": ", ".join(f"{name} {share:.0%}" for name, share in page.importance.items()),
         "confirmation": page.confirmation,
-        "plots": _draw(page, ranked),
+        "plots": _draw(page, ranked, drawn),
         "colours_of_curves": describe_colours(sum(bool(trial.curve) for trial in ranked)),
         "colours_of_settings": describe_colours(sum(_is_usable(trial.value) for trial in ranked)),
     }
@@ -115,20 +122,38 @@ def pareto_front(trials: Sequence[SweepTrial]) -> list[bool]:
     return found
 
 
-def _draw(page: SweepPage, ranked: Sequence[SweepTrial]) -> dict[str, Markup]:
-    """Return the plots of the page as SVG, by name; empty: there is nothing to draw."""
+def _choose_drawn(names: Sequence[str], importance: Mapping[str, float]) -> list[str]:
+    """Return the settings for which parallel coordinates have room: the most important ones, in the table's order."""
+    ranked = sorted(names, key=lambda name: -importance.get(name, 0.0))
+    return [name for name in names if name in ranked[:_MOST_DRAWN]]
+
+
+def _name_front(trials: Sequence[SweepTrial]) -> set[str]:
+    """Return the ids of the trials that are beaten by none in both quality and time."""
+    return {trial.trial_id for trial, is_best in zip(trials, pareto_front(trials), strict=True) if is_best}
+
+
+def _draw(page: SweepPage, ranked: Sequence[SweepTrial], names: Sequence[str]) -> dict[str, Markup]:
+    """Return the plots of the page as SVG, by name; empty: there is nothing to draw.
+
+    Args:
+        page: The page.
+        ranked: Its trials, best first.
+        names: Settings that parallel coordinates show.
+    """
     plots: dict[str, Figure] = {}
     if any(trial.curve for trial in ranked):
         plots["curves"] = plot_learning_curves([trial.curve for trial in ranked], page.metric)
     if sum(_is_usable(trial.value) for trial in ranked) > 1:
         settings, values = [trial.settings for trial in ranked], [trial.value for trial in ranked]
-        plots["parallel"] = plot_parallel_coordinates(settings, values, page.metric)
+        plots["parallel"] = plot_parallel_coordinates(settings, values, page.metric, names)
     if page.importance:
         plots["importance"] = plot_importance(page.importance)
     timed = [trial for trial in ranked if trial.latency_ms is not None and _is_usable(trial.value)]
     if timed:
         latencies, qualities = ([getattr(one, name) for one in timed] for name in ("latency_ms", "value"))
-        plots["pareto"] = plot_pareto(latencies, qualities, pareto_front(timed), page.metric)
+        short = [trial.trial_id.partition("-")[0] for trial in timed]
+        plots["pareto"] = plot_pareto(short, latencies, qualities, pareto_front(timed), page.metric)
     drawn = {name: Markup(figure_to_svg(figure)) for name, figure in plots.items()}  # noqa: S704 - our own plots
     return {name: drawn.get(name, Markup()) for name in ("curves", "parallel", "importance", "pareto")}
 

@@ -33,12 +33,12 @@ def plot_learning_curves(curves: Sequence[Mapping[int, float]], metric: str) -> 
             axes.plot(epochs[-1:], [curve[epochs[-1]]], color=colour, marker="o", markersize=4)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     return figure
 
 
 def plot_parallel_coordinates(
-    settings: Sequence[Mapping[str, object]], values: Sequence[float | None], metric: str
+    settings: Sequence[Mapping[str, object]], values: Sequence[float | None], metric: str, names: Sequence[str]
 ) -> Figure:
     """Draw each trial as a line over its settings and its value: the best in colour, all others in grey.
 
@@ -46,8 +46,8 @@ def plot_parallel_coordinates(
         settings: Settings of each trial, best trial first.
         values: Value of each; a trial without one isn't drawn.
         metric: Name of the value.
+        names: Settings that are drawn, from left to right.
     """
-    names = list(dict.fromkeys(name for one in settings for name in one))
     figure, axes = new_figure("parallel-coordinates", width=1.6 + 1.15 * (len(names) + 1), height=3.8)
     shown = [place for place, value in enumerate(values) if value is not None and math.isfinite(value)]
     columns = [[settings[place].get(name) for place in shown] for name in names] + [[values[place] for place in shown]]
@@ -81,10 +81,13 @@ def plot_importance(importance: Mapping[str, float]) -> Figure:
     return figure
 
 
-def plot_pareto(latency_ms: Sequence[float], values: Sequence[float], is_best: Sequence[bool], metric: str) -> Figure:
+def plot_pareto(
+    names: Sequence[str], latency_ms: Sequence[float], values: Sequence[float], is_best: Sequence[bool], metric: str
+) -> Figure:
     """Draw quality against the time of an image; those that no other trial beats in both are joined by a line.
 
     Args:
+        names: What each trial is called, in a few letters.
         latency_ms: Time of an image of each trial, milliseconds.
         values: Value of each trial.
         is_best: Whether no other trial is better in both.
@@ -97,6 +100,8 @@ def plot_pareto(latency_ms: Sequence[float], values: Sequence[float], is_best: S
     if others:
         axes.plot(*zip(*others, strict=True), color=MUTED, marker="o", linestyle="", label="beaten by another")
     axes.plot(*zip(*front, strict=True), color=FIRST, marker="o", linewidth=1.5, label="beaten by none")
+    for name, x, y in zip(names, latency_ms, values, strict=True):
+        axes.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7, color=INK)
     axes.set_xlabel("milliseconds for an image")
     axes.set_ylabel(metric)
     axes.legend(frameon=False, fontsize=8)

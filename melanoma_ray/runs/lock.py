@@ -118,7 +118,7 @@ def _claim(uri: str, advice: str) -> Holder:
     if after.token != mine.token:
         raise _refusal(uri, after, advice)
     if before is not None:
-        logger.info("run %s: taken over from %s, which is gone", uri, before)
+        logger.info("%s: taken over from %s, which is gone", uri, before)
     return mine
 
 

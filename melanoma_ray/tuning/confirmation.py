@@ -19,7 +19,7 @@ from ray.train import ScalingConfig
 from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import PreparedDataset
-from melanoma_ray.errors import ConfigError, TrainingError
+from melanoma_ray.errors import ConfigError, DataError, TrainingError
 from melanoma_ray.metrics.intervals import quantile
 from melanoma_ray.runs.directory import RunDirectory
 from melanoma_ray.training.ensembles import train_folds, train_seeds
@@ -176,15 +176,22 @@ def confirm(
 
 
 def recall(uri: str, trial: str) -> list[str]:
-    """Return the sentences of an earlier comparison of this trial with the default; empty: there is none.
+    """Return the sentences of an earlier comparison of this trial with the default.
 
     Args:
         uri: Directory of the sweep.
         trial: Name of the trial that is the best one now.
+
+    Returns:
+        The sentences; empty: there are none, or they can't be read. The next comparison writes them again.
     """
     name = storage.join(uri, CONFIRMATION)
-    found = storage.read_json(name) if storage.exists(name) else {}
-    return [str(sentence) for sentence in found["sentences"]] if found.get("trial") == trial else []
+    try:
+        found = storage.read_json(name) if storage.exists(name) else {}
+        return [str(sentence) for sentence in found["sentences"]] if found.get("trial") == trial else []
+    except (DataError, KeyError, TypeError) as error:
+        logger.warning("%s: can't be read (%s); the same command with --confirm writes it again", name, error)
+        return []
 
 
 def compare_unsearched(winner: Sequence[float], default: Sequence[float]) -> float:

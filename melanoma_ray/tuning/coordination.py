@@ -149,7 +149,9 @@ class Coordinator:
         starts_from = None if parent is None else self.directory_of(self._name(parent)).newest()
         why = self._why_impossible(trial.user_attrs[SETTINGS])
         if parent is not None and starts_from is None:
-            why = f"the progress of trial {self._name(parent)}, from which it goes on, is gone"
+            is_failed = self.study.trial(parent).state is TrialState.FAIL
+            lost = "has failed before its first epoch" if is_failed else "has lost its progress"
+            why = f"trial {self._name(parent)}, from which it would go on, {lost}"
         if why:
             logger.warning("trial %s can't begin: %s", name, why)
             self.fail(number, why)

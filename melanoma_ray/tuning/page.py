@@ -54,6 +54,7 @@ def write_page(
             "Budget": describe_budget(coordinator),
         },
         importance=measure_importance(coordinator.study, coordinator.space),
+        title=f"Sweep {uri.rstrip('/').rsplit('/', 1)[-1]}",
         confirmation=confirmation,
     )
     storage.write_bytes(storage.join(uri, "sweep.html"), render_sweep(page).encode())
@@ -90,9 +91,11 @@ def measure_importance(study: Study, space: SearchSpace) -> dict[str, float]:
     finished = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
     settings = [trial.user_attrs[SETTINGS] for trial in finished]
     values = [best_value(trial) for trial in finished]
+    if len(finished) < _FEWEST_FINISHED:
+        return {}
     ranges = {one.name: _span(one, [each[one.name] for each in settings]) for one in space.dimensions}
     differing = {name: span for name, span in ranges.items() if not span.single()}
-    if len(finished) < _FEWEST_FINISHED or len(set(values)) < 2 or not differing:
+    if len(set(values)) < 2 or not differing:
         return {}
     whole = optuna.create_study(direction="maximize")
     for each, value in zip(settings, values, strict=True):
@@ -101,7 +104,9 @@ def measure_importance(study: Study, space: SearchSpace) -> dict[str, float]:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=study.seed)
     try:
         found = optuna.importance.get_param_importances(whole, evaluator=evaluator)
-    except RuntimeError:  # where the values differ by chance alone, no tree of the forest has a variance
+    except (RuntimeError, ValueError):
+        # RuntimeError: where the values differ by chance alone, no tree of the forest has a variance. ValueError: the
+        # forest computes in single precision, and a setting may be larger than any number that this has.
         return {}
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 

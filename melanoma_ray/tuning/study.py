@@ -9,6 +9,7 @@ the sampler is made anew for each trial, so a resumed sweep proposes what an und
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import tempfile
@@ -56,10 +57,11 @@ class Study:
         folder = tempfile.mkdtemp(prefix="melanoma-study-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._journal = Path(folder) / STUDY
-        if storage.exists(self._address):
-            self._journal.write_bytes(storage.read_bytes(self._address))
+        journal = storage.read_bytes(self._address) if storage.exists(self._address) else b""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
+            if journal:
+                self._journal.write_bytes(_end_line(journal))
             self._study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self._journal))),
                 study_name=_NAME,
@@ -191,6 +193,16 @@ class Study:
     def save(self) -> None:
         """Write the journal into the sweep's directory."""
         storage.write_bytes(self._address, self._journal.read_bytes())
+
+
+def _end_line(journal: bytes) -> bytes:
+    """Return a journal that another line can follow; raises ValueError where its last line isn't whole.
+
+    Optuna passes over such a line, and appends the next one to it.
+    """
+    lines = journal.splitlines(keepends=True)
+    json.loads(lines[-1])
+    return journal if lines[-1].endswith(b"\n") else journal + b"\n"  # as some editors leave it
 
 
 def build_sampler(options: SearchOptions, seed: int) -> optuna.samplers.BaseSampler:

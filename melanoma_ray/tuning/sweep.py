@@ -52,7 +52,7 @@ from melanoma_ray.tuning.population import Population
 from melanoma_ray.tuning.reporting import TrialLines
 from melanoma_ray.tuning.results import BEST_JSON, SweepResult, rank_trials, write_best, write_table
 from melanoma_ray.tuning.space import SearchSpace
-from melanoma_ray.tuning.study import ENDED, NAME, STUDY, Study
+from melanoma_ray.tuning.study import ENDED, NAME, STUDY, Study, best_value
 from melanoma_ray.tuning.trial import TrialContext, build_trainable, threads_per_trial
 from melanoma_ray.wording import count
 
@@ -177,13 +177,25 @@ def _claim(plan: SweepPlan, dataset: PreparedDataset, uri: str) -> None:
         old["stopping"] = origin["stopping"]  # it has no effect
     if not plan.options.is_population:
         old["generation_epochs"] = origin["generation_epochs"]  # it has no effect
-    old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
+    try:
+        old["started_from"] = to_dict(experiment_from_dict(old["started_from"]))
+    except ConfigError as error:
+        msg = f"{name}: damaged, or of a newer version ({error}); put it back, or give another --name"
+        raise DataError(msg) from error
     differing = [one for one in origin if old.get(one) != _as_json(origin[one])]
     if differing:
-        words = {"started_from": "other settings", "data_fingerprint": "other data"}
+        words = {"started_from": "other settings", "data_fingerprint": "other data", "space": _describe(old["space"])}
         what = ", ".join(words.get(one, f"{one}={old.get(one)!r}") for one in differing)
         msg = f"sweep {uri}: was begun from {what}; give the same to go on, or another --name"
         raise ConfigError(msg)
+
+
+def _describe(space: Any) -> str:  # noqa: ANN401 - whatever JSON has
+    """Return a search space as sweep.json has it by the names of its settings and their ranges, which may differ."""
+    names = [
+        f"{one['name']}={one['kind']}" for one in space if isinstance(one, dict) and {"name", "kind"} <= one.keys()
+    ]
+    return f"another search space ({', '.join(names)}; {SWEEP} has its ranges)"
 
 
 def _check_unclaimed(uri: str, name: str) -> None:
@@ -220,9 +232,12 @@ def _check_complete(study: Study, uri: str) -> None:
 
 def _why_over(plan: SweepPlan, coordinator: Coordinator) -> str:
     """Return in words why no trial is added to a sweep that has ended."""
-    num_trials = len(coordinator.study.trials)
+    trials = coordinator.study.trials
+    num_trials = len(trials)
     if coordinator.population is not None:
         return f"it has its {count(num_trials, 'trial')} already"
+    if num_trials < coordinator.num_trials_in_all and all(best_value(one) is None for one in trials):
+        return f"no trial is added, since {count(num_trials, 'trial')} finished no epoch (--patience)"
     if num_trials < coordinator.num_trials_in_all:
         return f"no trial is added, since none of the last {plan.options.patience} was better (--patience)"
     return f"it has {count(num_trials, 'trial')} already, so none is added; a larger --num-trials adds some"
@@ -305,7 +320,7 @@ def _conclude(
         raise TrainingError(_report_failure(result, coordinator, dataset))
     experiment = with_settings(plan.experiment, best.settings)
     earlier = recall(uri, best.trial_id)
-    if not _is_written(result):
+    if not _is_written(result, experiment):
         _write(plan, dataset, coordinator, context, result, earlier)
     if plan.confirmation is None:
         return replace(result, confirmation=tuple(earlier))
@@ -324,18 +339,19 @@ def _report_failure(result: SweepResult, coordinator: Coordinator, dataset: Prep
     first = min(result.trials, key=lambda trial: trial.trial_id)
     return (
         f"sweep {result.uri}: none of {count(len(result.trials), 'trial')} finished an epoch, and sweep.html there "
-        f"says why of each; of {first.trial_id}: {first.status}; change that, and give another --name"
+        f"says why of each; of {first.trial_id}: {first.status}; change that, and give another --name, or the same one "
+        "and a larger --num-trials if the settings weren't the reason"
     )
 
 
-def _is_written(result: SweepResult) -> bool:
+def _is_written(result: SweepResult, experiment: Experiment) -> bool:
     """Return whether all results are in the directory, and are those of these trials as they are now."""
     try:
         storage.read_table(storage.join(result.uri, "trials.parquet"))
         page = storage.read_bytes(storage.join(result.uri, "sweep.html"))
     except (FileNotFoundError, DataError, pa.ArrowInvalid):  # gone, or damaged
         return False
-    is_whole = _has_checkpoint(result) and page.rstrip().endswith(b"</html>")
+    is_whole = _has_checkpoint(result, experiment) and page.rstrip().endswith(b"</html>")
     return is_whole and storage.read_json(result.best_json).get(_WRITTEN) == _identify(result.trials)
 
 
@@ -345,15 +361,16 @@ def _identify(trials: Sequence[SweepTrial]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def _has_checkpoint(result: SweepResult) -> bool:
+def _has_checkpoint(result: SweepResult, experiment: Experiment) -> bool:
     """Return whether best.json names the checkpoint here, and both are those of the best trial and its value."""
     folder, best = storage.join(result.uri, BEST), result.trials[0]
     try:
         found = storage.read_json(result.best_json)
+        is_of_best = experiment_from_dict(found.get("experiment")) == experiment
         check_files(folder, read_manifest(folder))
-    except (DataError, CheckpointError):  # there is none, or it isn't whole: it is written anew
+    except (DataError, CheckpointError, ConfigError):  # there is none, or it isn't whole: it is written anew
         return False
-    is_of_best = found.get("trial") == best.trial_id and best.value in (found.get(name) for name in RANKING_METRICS)
+    is_of_best &= found.get("trial") == best.trial_id and best.value in (found.get(name) for name in RANKING_METRICS)
     return is_of_best and found.get("checkpoint") == folder
 
 
@@ -368,7 +385,7 @@ def _write(
     """Write the checkpoint of the best trial, the table, the page, and last best.json."""
     uri, best = result.uri, result.trials[0]
     experiment, checkpoint = with_settings(plan.experiment, best.settings), storage.join(uri, BEST)
-    if not _has_checkpoint(result):
+    if not _has_checkpoint(result, experiment):
         progress = context.directory(best.trial_id).best()
         if progress is None:
             msg = f"sweep {uri}: the weights of trial {best.trial_id} are gone; give another --name"

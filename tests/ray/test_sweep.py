@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from ray import cloudpickle
 from ray.train import ScalingConfig
 
+from melanoma_ray import storage
 from melanoma_ray.config import Experiment
 from melanoma_ray.dataset.prepared import open_dataset
 from melanoma_ray.errors import ConfigError, TrainingError
@@ -115,7 +116,7 @@ def test_a_sweep_of_which_all_trials_fail_leaves_the_reason_of_each(
 ) -> None:
     diverging = replace(small_experiment.optimizer, learning_rate=1e30)
     experiment, dataset = replace(small_experiment, num_epochs=1, optimizer=diverging), open_dataset(prepared)
-    space = build_space(["optimizer.learning-rate=choice:1e29,1e30"], experiment)
+    space = build_space(["optimizer.learning-rate=log:1e29:1e30"], experiment)
     plan = SweepPlan(experiment=experiment, space=space, num_trials=2, options=SearchOptions(stopping="none"))
     for _ in range(2):  # the second one finds what the first one has left
         with pytest.raises(TrainingError, match=r"none of 2 trials finished an epoch, .* of 01-lr-1e\+30: failed: "):
@@ -138,6 +139,10 @@ def test_a_result_that_was_damaged_is_written_again(
         check_files(f"{result.uri}/best", read_manifest(f"{result.uri}/best"))
         assert len(pd.read_parquet(tmp_path / "sweep" / "trials.parquet")) == 1
         assert (tmp_path / "sweep" / "sweep.html").read_text().rstrip().endswith("</html>")
+    best = storage.read_json(result.best_json)
+    storage.write_json(result.best_json, {**best, "experiment": {**best["experiment"], "num_epochs": 77}})
+    sweep(plan, dataset, result.uri)
+    assert storage.read_json(result.best_json) == best
 
 
 def test_a_trial_whose_loss_is_no_number_ends_and_the_sweep_goes_on(

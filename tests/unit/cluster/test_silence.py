@@ -69,6 +69,21 @@ def test_a_helper_of_ray_on_which_nothing_depends_may_end_in_a_traceback() -> No
     assert not Judge().is_chatter("Traceback (most recent call last):", actor="RayTrainWorker")
 
 
+def test_a_worker_that_ends_clumsily_is_hidden_and_a_job_that_does_so_is_not() -> None:
+    dump = [
+        "[mutex.cc : 2141] RAW: Check waitp != nullptr failed: UnlockSlow is confused",
+        "*** SIGABRT received at time=1795847362 on cpu 0 ***",
+        "PC: @     0x7fd9238a8eec  (unknown)  (unknown)",
+        "Fatal Python error: Aborted",
+        "",
+        "Extension modules: msgpack._cmsgpack, google._upb._message",
+    ]
+    worker, job = Judge(of_worker=True), Judge()
+    assert [worker.is_chatter(line) for line in dump] == [True] * len(dump)
+    assert [job.is_chatter(line) for line in dump] == [False] * len(dump)
+    assert [Judge(of_worker=True).is_chatter(line) for line in dump[1:]] == [False] * (len(dump) - 1)
+
+
 def test_the_traceback_of_what_ray_tries_again_goes_with_it_and_no_other_one() -> None:
     traceback = ["Traceback (most recent call last):", '  File "a.py", line 1', "    ray.get(", "GetTimeoutError: late"]
     failed = "Failed to send resource request for train-1. If this only happens transiently during network partition"

@@ -252,7 +252,9 @@ def all_plots() -> list[Figure]:
         plot_reliability(RELIABILITY),
         plot_net_benefit(BENEFIT),
         plot_learning_curves([{1: 0.4, 2: 0.6}, {1: 0.3}], "figure"),
-        plot_parallel_coordinates([{"rate": 0.1, "kind": "a"}, {"rate": 0.2, "kind": "b"}], [0.6, 0.3], "figure"),
+        plot_parallel_coordinates(
+            [{"rate": 0.1, "kind": "a"}, {"rate": 0.2, "kind": "b"}], [0.6, 0.3], "figure", ["rate", "kind"]
+        ),
         plot_importance({"rate": 0.7, "kind": 0.3}),
-        plot_pareto([1.0, 2.0, 3.0], [0.5, 0.4, 0.7], [True, False, True], "figure"),
+        plot_pareto(["01", "02", "03"], [1.0, 2.0, 3.0], [0.5, 0.4, 0.7], [True, False, True], "figure"),
     ]

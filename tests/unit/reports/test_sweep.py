@@ -35,9 +35,9 @@ def test_settings_of_all_trials_share_their_columns() -> None:
     words = Reader(
         render(trial("a", 0.9, rate=0.00031234, frozen=True), trial("b", 0.8, rate=1e-5, decay=None))
     ).words()
-    assert "Trial figure Interval rate frozen decay Epochs Seconds Status" in words
-    assert "a best 0.9000 – 0.000312 yes 3 0 finished" in words
-    assert "b 0.8000 – 1e-05 none 3 0 finished" in words
+    assert "Trial figure Interval Status Epochs Seconds rate frozen decay" in words
+    assert "a best 0.9000 – finished 3 0 0.000312 yes" in words
+    assert "b 0.8000 – finished 3 0 1e-05 none" in words
 
 
 def test_no_trial_is_called_the_best_when_none_has_a_figure() -> None:
@@ -67,7 +67,9 @@ def test_nobody_on_the_front_is_beaten_in_both() -> None:
         for place, (value, latency) in enumerate(points)
     ]
     assert pareto_front(trials) == [True, True, False, False, True]
-    assert "Quality and time" in render(*trials)
+    html = render(*trials)
+    assert "Quality and time" in html
+    assert html.count("on the line</span>") == 3
 
 
 def test_the_best_trial_is_the_line_in_the_first_colour() -> None:
@@ -76,11 +78,21 @@ def test_the_best_trial_is_the_line_in_the_first_colour() -> None:
         {"rate": 1e-2, "weighting": "sqrt"},
         {"rate": 1e-4},
     ]
-    figure = plot_parallel_coordinates(settings, [0.9, 0.8, None], "figure")
+    figure = plot_parallel_coordinates(settings, [0.9, 0.8, None], "figure", ["rate", "weighting"])
     lines = [line for line in figure.axes[0].lines if np.size(line.get_xdata()) == 3]
     assert [line.get_color() for line in lines][-1] == FIRST
     assert len(lines) == 2
     np.testing.assert_array_equal(lines[-1].get_ydata(), [0.0, 0.0, 1.0])
+
+
+def test_of_many_settings_those_are_drawn_that_mattered_most() -> None:
+    settings = {f"augmentation.setting_{number:02}": number / 24 for number in range(24)}
+    importance = {name: (number + 1) / 300 for number, name in enumerate(settings)}
+    trials = [replace(trial(str(number), 0.9 - number / 10), settings=settings) for number in range(3)]
+    html = render(*trials, importance=importance)
+    assert "Of the settings, 16 that mattered less are only in the table." in html
+    assert [f"setting {number:02}" in html for number in range(24)] == [False] * 16 + [True] * 8
+    assert "over 3 finished trials and 24 settings, which are too few trials for more than a hint" in html
 
 
 def test_importance_is_written_beside_its_bars() -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from melanoma_ray.tuning.confirmation import Over, PairedDifference, compare_paired, compare_unsearched, describe
+from melanoma_ray.tuning.confirmation import (
+    CONFIRMATION,
+    Over,
+    PairedDifference,
+    compare_paired,
+    compare_unsearched,
+    describe,
+    recall,
+)
 
 WINNER, DEFAULT = [0.71, 0.74, 0.69, 0.73, 0.72], [0.70, 0.70, 0.70, 0.70, 0.70]
 
@@ -61,6 +71,15 @@ def test_the_fold_by_which_the_winner_was_chosen_doesn_t_make_it_better() -> Non
     difference = PairedDifference(mean=0.054, low=0.01, high=0.1)
     *_, verdict = describe(difference, 5, "folds", "balanced accuracy", unsearched=unsearched)
     assert verdict == "Only the fold by which it was chosen makes the winner better: it isn't shown to be so elsewhere."
+
+
+@pytest.mark.parametrize("content", ['{"trial": "01"}', "[]", '{"trial": "01", "sentences": 3}', '{"trial"', ""])
+def test_a_comparison_that_was_damaged_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / CONFIRMATION).write_text(content)
+    assert recall(str(tmp_path), "01") == []
+    (tmp_path / CONFIRMATION).write_text('{"trial": "01", "sentences": ["It is better."]}')
+    assert recall(str(tmp_path), "01") == ["It is better."]
+    assert recall(str(tmp_path), "02") == []
 
 
 def test_one_pair_has_no_interval() -> None:

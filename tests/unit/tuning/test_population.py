@@ -171,7 +171,7 @@ def test_a_member_whose_parent_s_progress_is_gone_doesn_t_begin_anew_in_silence(
     begun = [proposal.number for _ in range(4) if (proposal := again.next()) is not None]
     failed = [trial for trial in again.study.trials if trial.state is TrialState.FAIL]
     assert [trial.user_attrs["parent"] for trial in failed] == [2]
-    assert failed[0].user_attrs["error"] == f"the progress of trial {gone}, from which it goes on, is gone"
+    assert failed[0].user_attrs["error"] == f"trial {gone}, from which it would go on, has lost its progress"
     assert failed[0].number not in begun
 
 

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from melanoma_ray.config import Experiment
+from melanoma_ray.errors import DataError
 from melanoma_ray.recipes import baseline
 from melanoma_ray.runs.history import EpochRecord
 from melanoma_ray.runs.progress import Progress
@@ -286,6 +287,41 @@ def test_every_setting_has_an_importance_however_the_trials_came_to_it(tmp_path:
     importance = measure_importance(coordinator.study, space)
     assert set(importance) == {one.name for one in space.dimensions}
     assert max(importance, key=lambda name: importance[name]) == "loss.label_smoothing"
+
+
+def test_settings_beyond_single_precision_have_no_importance_and_do_no_harm(tmp_path: Path) -> None:
+    space = build_space(["default", "optimizer.max-gradient-norm=log:0.1:1e60"], EXPERIMENT)
+    options = SearchOptions(stopping="none")
+    coordinator = run_all(lambda: coordinate(tmp_path, num_trials=8, space=space, options=options))
+    assert all(trial.state is TrialState.COMPLETE for trial in coordinator.study.trials)
+    assert measure_importance(coordinator.study, space) == {}
+
+
+@pytest.mark.parametrize("num_failed", [1, 8])
+def test_without_enough_finished_trials_there_is_no_importance(tmp_path: Path, num_failed: int) -> None:
+    coordinator = coordinate(tmp_path, num_trials=8)
+    for _ in range(num_failed):
+        proposal = coordinator.next()
+        assert proposal is not None
+        coordinator.fail(proposal.number, "it didn't train")
+    assert measure_importance(coordinator.study, coordinator.space) == {}
+
+
+@pytest.mark.parametrize("num_cut", [1, 2, 30])
+def test_a_journal_that_was_cut_is_mended_or_refused_before_anything_is_added_to_it(
+    tmp_path: Path, num_cut: int
+) -> None:
+    options = SearchOptions(stopping="none")
+    run_all(lambda: coordinate(tmp_path, num_trials=2, options=options))
+    whole = (tmp_path / "study.log").read_bytes()
+    (tmp_path / "study.log").write_bytes(whole[:-num_cut])
+    if num_cut > 1:
+        with pytest.raises(DataError, match=r"study.log: damaged"):
+            coordinate(tmp_path, num_trials=2, options=options)
+        return
+    # Only the last line's end was missing.
+    again = run_all(lambda: coordinate(tmp_path, num_trials=3, options=options))
+    assert [one.state for one in again.study.trials] == [TrialState.COMPLETE] * 3
 
 
 def test_values_that_differ_by_chance_alone_have_no_importance_and_do_no_harm(tmp_path: Path) -> None:
