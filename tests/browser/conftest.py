@@ -15,7 +15,8 @@ from PIL import Image
 
 from melanoma_ray.access.keys import SCOPES, create_key
 from melanoma_ray.cluster.front import Address
-from melanoma_ray.serving.lifecycle import start_service, stop_service
+from melanoma_ray.serving.arguments import ServiceArguments
+from melanoma_ray.serving.lifecycle import run_service, stop_service
 from tests.checkpoints import build_checkpoint
 
 if TYPE_CHECKING:
@@ -86,12 +87,25 @@ def metadata_url(browser: Browser, local_ray: None, tmp_path_factory: pytest.Tem
         yield url
 
 
+@pytest.fixture(scope="module")
+def canary_url(browser: Browser, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service of two models, each of which answers half of the images: one refers all, one none; one knows age."""
+    folder = tmp_path_factory.mktemp("canary")
+    first = build_checkpoint(str(folder / "first"), decision_threshold=0.0)
+    second = build_checkpoint(str(folder / "second"), decision_threshold=1.0, uses_metadata=True)
+    with _running(str(folder), None, first, canary=second) as url:
+        yield url
+
+
 @contextmanager
-def _running(folder: str, keys: str | None, checkpoint: str | None = None) -> Iterator[str]:
+def _running(
+    folder: str, keys: str | None, checkpoint: str | None = None, *, canary: str | None = None
+) -> Iterator[str]:
     checkpoint = checkpoint or build_checkpoint(folder)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    start_service(checkpoint, address=Address(port=port), keys=keys)
+    arguments = ServiceArguments(checkpoint=checkpoint, keys=keys, canary=canary, canary_fraction=0.5)
+    run_service(arguments, Address(port=port))
     yield f"http://127.0.0.1:{port}"
     stop_service()
