@@ -123,6 +123,11 @@ def test_a_node_lost_under_load_costs_our_client_no_answer(
         finally:
             is_done.set()
         assert all(one.result() > 20 for one in asking)
+    assert start(cluster, log, "jobs.deploy", "--stop").wait(TIMEOUT_S) == 0, log.read_text()[-4000:]
+    assert log.read_text().splitlines()[-1] == "the service is stopped"
+    wait_for(lambda: nodes_of(cluster, "ServeReplica") == set(), TIMEOUT_S, cluster)
+    assert start(cluster, log, "jobs.deploy", "--rollback").wait(TIMEOUT_S) == 1
+    assert "no service runs on this cluster" in log.read_text()
 
 
 def test_a_job_whose_cluster_is_gone_ends_with_one_line(prepared: str, tmp_path: Path) -> None:
