@@ -123,6 +123,10 @@ def test_a_node_lost_under_load_costs_our_client_no_answer(
         finally:
             is_done.set()
         assert all(one.result() > 20 for one in asking)
+    it_can_be_stopped(cluster, log)
+
+
+def it_can_be_stopped(cluster: Cluster, log: Path) -> None:
     assert start(cluster, log, "jobs.deploy", "--stop").wait(TIMEOUT_S) == 0, log.read_text()[-4000:]
     assert log.read_text().splitlines()[-1] == "the service is stopped"
     wait_for(lambda: nodes_of(cluster, "ServeReplica") == set(), TIMEOUT_S, cluster)
