@@ -27,9 +27,6 @@ from ray._private.state import state as cluster_state
 from ray._private.worker import filter_autoscaler_events, print_to_stdstream
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.data._internal.execution.execution_callback import ExecutionCallback
-from ray.serve._private.deployment_info import DeploymentInfo
-from ray.serve.context import _get_global_client
-from ray.serve.generated.serve_pb2 import DeploymentRoute
 from ray.train.v2._internal import constants as train_constants
 from ray.train.v2._internal.execution import context as reporting
 from ray.util.debug import log_once
@@ -206,31 +203,6 @@ def guard_headers() -> None:
     bare 500 where one of them isn't UTF-8.
     """
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "melanoma_ray.serving.intake.middlewares")
-
-
-def find_init_arguments(application: str, deployment: str, *, wait_s: float) -> tuple[Any, ...] | None:
-    """Return what a deployment of Serve was last told to start its replicas with; none: Serve has no such deployment.
-
-    Serve's public functions tell none of it, and a replica can only be asked while one is up. Here Serve's controller
-    is asked, which keeps it in the cluster's own store.
-
-    Args:
-        application: Name of the application.
-        deployment: Name of the deployment.
-        wait_s: Longest time to wait for the controller, seconds.
-
-    Raises:
-        TimeoutError: The controller doesn't answer.
-    """
-    client = _get_global_client(raise_if_no_controller_running=False)
-    if client is None:
-        return None
-    asked = client._controller.get_deployment_info.remote(deployment, application)  # noqa: SLF001 - as the docstring says
-    try:
-        route = DeploymentRoute.FromString(ray.get(asked, timeout=wait_s))
-    except KeyError:  # which Ray raises as an error that is also the original one
-        return None
-    return tuple(DeploymentInfo.from_proto(route.deployment_info).replica_config.init_args)
 
 
 def set_environment() -> None:

@@ -16,7 +16,7 @@ from ray import serve
 
 from melanoma_ray import storage
 from melanoma_ray.cluster.resources import is_local
-from melanoma_ray.cluster.workarounds import find_init_arguments
+from melanoma_ray.cluster.served import find_init_arguments
 from melanoma_ray.errors import CheckpointError, ConfigError, DataError, DecodeError, ServiceError
 from melanoma_ray.inference.agreement import draw_crops
 from melanoma_ray.inference.predictor import Predictor
