@@ -14,7 +14,7 @@ from ray.serve.schema import LoggingConfig
 from melanoma_ray.access.audit_log import AuditLog
 from melanoma_ray.cluster.front import Address, Tls, close_front, has_requests
 from melanoma_ray.cluster.resources import is_local, usable_cpus
-from melanoma_ray.errors import ServiceError
+from melanoma_ray.errors import CheckpointError, ServiceError
 from melanoma_ray.serving.app import bind_app, build_app, make_absolute
 from melanoma_ray.serving.arguments import ServiceArguments
 from melanoma_ray.serving.rollout import (
@@ -123,7 +123,12 @@ def roll_back() -> ServiceArguments:
     with take_turn():
         current = _get_current()
         arguments = go_back(current)
-        _run(build_app(arguments), current)
+        try:
+            app = build_app(arguments)
+        except CheckpointError as error:
+            msg = f"what was served before can't be served again, so nothing was changed ({error}); put that back first"
+            raise CheckpointError(msg) from error
+        _run(app, current)
         return arguments
 
 

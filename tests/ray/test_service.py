@@ -470,6 +470,9 @@ def test_a_rollback_mends_a_service_whose_checkpoint_is_gone(url: str, client: C
     roll_back()
     assert client.model().checkpoint_id == before
     assert client.predict(IMAGE).checkpoint_id == before
+    with pytest.raises(CheckpointError, match="served before can't be served again, so nothing was changed"):
+        roll_back()
+    assert client.predict(IMAGE).checkpoint_id == before
 
 
 def test_two_jobs_don_t_change_at_the_same_time_what_is_served(
