@@ -8,6 +8,9 @@ from melanoma_ray import storage
 from melanoma_ray.api import DECISION_WORDS, Prediction, describe_share
 from melanoma_ray.errors import DataError
 
+MOST_BYTES = 256 * 1024 * 1024
+"""Largest file that is read, bytes: several times what a service takes by default, and no device without an end."""
+
 
 def describe_answer(name: str, answer: Prediction) -> str:
     """Return the service's answer for one image as one line."""
@@ -20,10 +23,6 @@ def describe_answer(name: str, answer: Prediction) -> str:
     predicted = f"; predicted: {answer.diagnosis}" if answer.diagnosis not in {None, top} else ""
     likely = f"most probable: {top} {describe_share(share)}{predicted}"
     return f"{name}: {DECISION_WORDS[answer.decision]}; {sure}; {likely}{mark}"
-
-
-MOST_BYTES = 256 * 1024 * 1024
-"""Largest file that is read, bytes: several times what a service takes by default, and no device without an end."""
 
 
 def read_file(path: Path, what: str = "an image") -> bytes:

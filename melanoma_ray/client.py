@@ -31,7 +31,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _POLL_S = 0.5
 _START_IT = "start the service with: python -m jobs.deploy --checkpoint DIR"
 _LONGEST_TIMEOUT_S = 86400.0
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, RuntimeError)
+_FAILURES = (httpx.HTTPError, RuntimeError)
 """What httpx raises when there is no answer; RuntimeError: the client is closed, or of another event loop."""
 _PASSING = frozenset({429, 502, 503, 504})
 """HTTP statuses of a service that is busy or starts, and of a proxy that has lost its connection to a replica."""
@@ -123,10 +123,8 @@ class _Connection:
         elif isinstance(error, httpx.ConnectError):
             msg, kind, is_passing = f"{self._url} is not reachable ({error}): {_START_IT}", NoAnswerError, True
         elif isinstance(error, httpx.TimeoutException):
-            msg, kind = (
-                f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s",
-                NoAnswerError,
-            )
+            kind = NoAnswerError
+            msg = f"{url} did not answer within {self._timeout_s:g} s: try again, or raise timeout_s"
         else:
             is_cut = isinstance(error, httpx.RemoteProtocolError) and url.startswith("http://")
             advice = ", or give https://, if it has TLS" if is_cut else ""

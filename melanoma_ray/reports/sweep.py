@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -101,7 +101,7 @@ def render_sweep(page: SweepPage) -> str:
         "num_undrawn": len(names) - len(drawn),
         "importance_text": ", ".join(f"{name} {share:.0%}" for name, share in page.importance.items()),
         "confirmation": page.confirmation,
-        "plots": _draw(page, ranked, drawn),
+        "plots": _draw(page, ranked, drawn, front),
         "colours_of_curves": describe_colours(sum(bool(trial.curve) for trial in ranked)),
         "colours_of_settings": describe_colours(sum(_is_usable(trial.value) for trial in ranked)),
     }
@@ -133,13 +133,16 @@ def _name_front(trials: Sequence[SweepTrial]) -> set[str]:
     return {trial.trial_id for trial, is_best in zip(trials, pareto_front(trials), strict=True) if is_best}
 
 
-def _draw(page: SweepPage, ranked: Sequence[SweepTrial], names: Sequence[str]) -> dict[str, Markup]:
+def _draw(
+    page: SweepPage, ranked: Sequence[SweepTrial], names: Sequence[str], front: Collection[str]
+) -> dict[str, Markup]:
     """Return the plots of the page as SVG, by name; empty: there is nothing to draw.
 
     Args:
         page: The page.
         ranked: Its trials, best first.
         names: Settings that parallel coordinates show.
+        front: Ids of the trials that are beaten by none.
     """
     plots: dict[str, Figure] = {}
     if any(trial.curve for trial in ranked):
@@ -153,7 +156,9 @@ def _draw(page: SweepPage, ranked: Sequence[SweepTrial], names: Sequence[str]) -
     if timed:
         latencies, qualities = ([getattr(one, name) for one in timed] for name in ("latency_ms", "value"))
         short = [trial.trial_id.partition("-")[0] for trial in timed]
-        plots["pareto"] = plot_pareto(short, latencies, qualities, pareto_front(timed), page.metric)
+        plots["pareto"] = plot_pareto(
+            short, latencies, qualities, [trial.trial_id in front for trial in timed], page.metric
+        )
     drawn = {name: Markup(figure_to_svg(figure)) for name, figure in plots.items()}  # noqa: S704 - our own plots
     return {name: drawn.get(name, Markup()) for name in ("curves", "parallel", "importance", "pareto")}
 

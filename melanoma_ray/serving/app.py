@@ -12,7 +12,7 @@ from melanoma_ray.access.tokens import read_token_settings
 from melanoma_ray.alerts.settings import read_settings
 from melanoma_ray.model.checkpoint import find_checkpoint, read_manifest, read_weights
 from melanoma_ray.serving.arguments import MAX_ONGOING_REQUESTS, ServiceArguments
-from melanoma_ray.serving.rollout import check_compatible
+from melanoma_ray.serving.rollout import DEPLOYMENT, check_compatible
 from melanoma_ray.serving.routes import build_http
 from melanoma_ray.serving.service import Service
 from melanoma_ray.storage import absolute
@@ -60,6 +60,7 @@ def bind_app(arguments: ServiceArguments) -> serve.Application:
         arguments: What is served, with paths by which all nodes find what they name.
     """
     as_deployment = serve.deployment(
+        name=DEPLOYMENT,
         **_count_replicas(arguments),
         ray_actor_options={"num_cpus": arguments.num_cpus, "num_gpus": arguments.num_gpus},
         max_ongoing_requests=MAX_ONGOING_REQUESTS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -65,11 +67,8 @@ def keep(
     record |= {"checkpoint_id": told} if isinstance(told, str) else {name: getattr(told, name) for name in _COPIED}
     if appearance is not None:
         record["appearance"] = [round(value, DECIMALS) for value in appearance]
-    try:
+    with _explained():
         log.append(record)
-    except StorageError as error:
-        logger.exception("the audit log can't be written: the request is answered with 503")
-        raise ProblemError("audit-not-kept", _NOT_KEPT) from error
 
 
 def check_room(log: AuditLog) -> None:
@@ -78,7 +77,15 @@ def check_room(log: AuditLog) -> None:
     Raises:
         ProblemError: It hasn't.
     """
-    try:
+    with _explained():
         log.check_room()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Tell the service's log what is wrong with the audit log, and the caller that it is."""
+    try:
+        yield
     except StorageError as error:
+        logger.exception("the audit log can't be written: the request is answered with 503")
         raise ProblemError("audit-not-kept", _NOT_KEPT) from error

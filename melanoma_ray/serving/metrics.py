@@ -38,10 +38,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Answered images, by the decision that was told and the shadow's; skipped: it had no time, failed: no answer.",
         ("decision", "shadow_decision", "shadow_checkpoint"),
     ),
-    "melanoma_second_model_lost": (
-        "Replicas that started without their canary or shadow.",
-        ("role",),
-    ),
+    "melanoma_second_model_lost": ("Replicas that started without their canary or shadow.", ("role",)),
     "melanoma_quality_warnings": ("Warnings about images themselves, by warning.", ("warning",)),
 }
 """Description and labels of each counter."""

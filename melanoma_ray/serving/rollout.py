@@ -27,7 +27,7 @@ from melanoma_ray.wording import list_kinds
 
 APPLICATION = "melanoma_ray"
 DEPLOYMENT = "Service"
-"""Name of the class that answers, which Serve gives to what it runs of it."""
+"""Name by which Serve knows what it runs of the application."""
 _ANSWER_S = 30.0
 """Longest time to wait for Serve to tell the arguments, seconds."""
 
@@ -125,11 +125,9 @@ def succeed(new: ServiceArguments, current: ServiceArguments) -> ServiceArgument
         "takes_certificates": current.takes_certificates,  # what stands in front asks for them or doesn't, as it began
     }
     again = new.model_copy(update=kept)
-    return (
-        again
-        if again == current
-        else again.model_copy(update={"previous": current.model_copy(update={"previous": None})})
-    )
+    if again == current:
+        return again
+    return again.model_copy(update={"previous": current.model_copy(update={"previous": None})})
 
 
 def go_back(current: ServiceArguments) -> ServiceArguments:
